@@ -1,0 +1,15 @@
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY . .
+RUN python -m venv /opt/headrace && /opt/headrace/bin/pip install --no-cache-dir '.[server]'
+
+FROM python:3.13-slim
+RUN useradd --create-home --uid 10001 headrace && install -d -o headrace /data
+COPY --from=build /opt/headrace /opt/headrace
+ENV PATH=/opt/headrace/bin:$PATH HEADRACE_DATA_DIR=/data HEADRACE_HOST=0.0.0.0
+USER headrace
+VOLUME /data
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"HEADRACE_PORT\", 3000)}/api/v1/ping', timeout=2)"]
+CMD ["headrace", "serve"]

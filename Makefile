@@ -1,0 +1,39 @@
+# run: install and start · test: check and test everything · bench · check: lint and types · fmt · gen: made parts of the docs
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test bench check fmt gen
+
+run: .venv/server
+	$(BIN)/headrace serve --demo
+
+test: check
+	$(BIN)/python -m pytest
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/bench.py
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m headrace.gen --check
+
+fmt: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+gen: .venv/dev
+	$(BIN)/python -m headrace.gen
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/server: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server]'
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/server

@@ -1,0 +1,26 @@
+"""Headrace: a prediction server for LLM flows, and its client.
+
+Importing this package loads the client only: msgspec and httpx2.
+"""
+
+from headrace.client import AsyncHeadrace, AsyncStream, Chunk, Headrace, Stream
+from headrace.compat import IFileUpload, IMessage, PredictionData
+from headrace.errors import HeadraceError
+from headrace.events import Event, Prediction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncHeadrace",
+    "AsyncStream",
+    "Chunk",
+    "Event",
+    "Headrace",
+    "HeadraceError",
+    "IFileUpload",
+    "IMessage",
+    "Prediction",
+    "PredictionData",
+    "Stream",
+    "__version__",
+]

@@ -1,0 +1,265 @@
+"""The command line: serve, import, run, flows, keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from functools import wraps
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ParamSpec
+from uuid import uuid4
+
+import click
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from headrace import __version__
+from headrace.assembly import opened
+from headrace.engine.graph import coverage, read_flow
+from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
+from headrace.events import Abort, Error, Token
+from headrace.nodes import built_in
+from headrace.schema import FlowRow, PredictionRequest
+from headrace.settings import Settings, load
+from headrace.store.exports import Export, flow_files, read_export
+from headrace.store.store import ADMIN, Store
+
+_P = ParamSpec("_P")
+_ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
+_out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def _command(work: Callable[_P, Awaitable[None]]) -> Callable[_P, None]:
+    """A command from a coroutine function."""
+
+    @wraps(work)
+    def command(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        asyncio.run(_awaited(work(*args, **kwargs)))
+
+    return command
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+class _Commands(click.Group):
+    """Shows our own errors as one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HeadraceError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="headrace")
+@click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.pass_context
+def cli(ctx: click.Context, data_dir: str | None) -> None:
+    """Runs LLM flows and streams every answer so that no token is lost."""
+    ctx.obj = load(data_dir=data_dir)
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on.")
+@click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.option("--demo", is_flag=True, help="Import the example flows when there are none yet.")
+def serve(host: str | None, port: int | None, data_dir: str | None, demo: bool) -> None:
+    """Run the server."""
+    parent: Settings = click.get_current_context().obj
+    settings = load(host=host, port=port, data_dir=data_dir or parent.data_dir)
+    from headrace.server import serve as server  # here: only this command needs granian and Litestar
+
+    async def prepare(store: Store) -> str:
+        return await _prepared(store, settings, demo=demo)
+
+    server.run(settings, prepare)
+
+
+async def _prepared(store: Store, settings: Settings, *, demo: bool) -> str:
+    """Makes the first key and the examples; returns how to begin."""
+    key = await _first_key(store, settings.admin_key)
+    rows = await store.flows()
+    if demo and not rows:
+        await _import(store, _examples())
+        rows = await store.flows()
+    url = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::') else settings.host}:{settings.port}"  # noqa: S104
+    lines = [f"\nHeadrace {__version__} answers at {url}   (API: {url}/docs, data: {settings.folder})"]
+    if key:
+        lines.append(f"Admin key, shown only now: {key}")
+    lines += [f"  {row.id}  {row.name}" for row in rows]
+    if rows:
+        question = '{"question": "How do I resume a stream?", "streaming": true}'
+        address = f"{url}/api/v1/prediction/{rows[-1].id}"
+        lines.append(f"\nAsk one:\n\ncurl -N {address} -H 'Content-Type: application/json' -d '{question}'\n")
+    return "\n".join(lines) + "\n"
+
+
+async def _first_key(store: Store, wanted: str) -> str | None:
+    """Makes sure that there is an admin key; returns one that was made up here."""
+    keys = await store.keys()
+    if not wanted:
+        return None if keys else (await store.add_key("admin", [ADMIN])).apiKey
+    if await store.key(wanted) is None:
+        for old in keys:
+            if old.keyName == _ENVIRONMENT_KEY:
+                await store.delete_key(old.id)
+        await store.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
+    return None
+
+
+def _examples() -> list[Path]:
+    return sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
+
+
+async def _import(store: Store, paths: list[Path]) -> list[tuple[FlowRow, Export]]:
+    """Stores what the files hold. All files are read before anything is written."""
+    exports = [read_export(path) for path in track(flow_files(paths), "reading", console=_err, transient=True)]
+    taken = {row.id for row in await store.flows()}
+    names = {variable.name for variable in await store.variables()}
+    stored: list[tuple[FlowRow, Export]] = []
+    for export in exports:
+        for row in export.flows:
+            row.id = row.id if row.id and row.id not in taken else str(uuid4())
+            stored.append((await store.add_flow(row), export))
+        for variable in export.variables:
+            if variable.name not in names:
+                await store.add_variable(variable.name, variable.value, variable.type)
+    return stored
+
+
+@cli.command("import")
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.pass_obj
+@_command
+async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
+    """Store flows: exported files, folders of them, or a builder's ExportData.json."""
+    store = Store(settings.folder)
+    try:
+        stored = await _import(store, list(paths))
+    finally:
+        store.close()
+    catalog = built_in()
+    table = Table("flow", "id", "nodes that run", "nodes that are missing")
+    for row, _ in stored:
+        found = coverage(read_flow(row.flowData), catalog)
+        table.add_row(row.name, row.id, ", ".join(found.runs), ", ".join(found.missing) or "none")
+    _out.print(table)
+    for export in {id(export): export for _, export in stored}.values():
+        for section, count in export.skipped.items():
+            _err.print(f"not imported: {count} x {section}")
+
+
+@cli.command()
+@click.argument("flow")
+@click.argument("question")
+@click.option("--chat", metavar="ID", help="Continue this chat.")
+@click.pass_obj
+@_command
+async def run(settings: Settings, flow: str, question: str, chat: str | None) -> None:
+    """Ask a flow, by id or name, and stream the answer here. Needs no running server."""
+    async with opened(settings) as here, here.working(heartbeat=settings.heartbeat, grace=0):
+        row = await _find(here.store, flow)
+        request = PredictionRequest(question=question, chatId=chat)
+        run_id = await here.runs.start(await here.flows.get(row.id), request, streaming=True)
+        async with aclosing(here.runs.follow(run_id)) as batches:
+            async for entries in batches:
+                for entry in entries:
+                    _show(entry.event)
+    _out.print()
+
+
+def _show(event: object) -> None:
+    match event:
+        case Token():
+            _out.print(event.data, end="", markup=False, soft_wrap=True)
+        case Error():
+            raise HeadraceError(event.data)
+        case Abort():
+            raise HeadraceError("the run was cancelled")
+        case _:
+            pass
+
+
+async def _find(store: Store, wanted: str) -> FlowRow:
+    found = [row for row in await store.flows() if wanted in (row.id, row.name)]
+    if not found:
+        raise FlowNotFound(f"there is no flow {wanted!r}: `headrace flows` lists them")
+    if len(found) > 1:
+        raise InvalidRequest(f"several flows are named {wanted!r}: use an id that `headrace flows` lists")
+    return found[0]
+
+
+@cli.command()
+@click.pass_obj
+@_command
+async def flows(settings: Settings) -> None:
+    """List the flows."""
+    store = Store(settings.folder)
+    try:
+        rows = await store.flows()
+    finally:
+        store.close()
+    catalog = built_in()
+    table = Table("name", "id", "type", "changed", "nodes that are missing")
+    for row in rows:
+        missing = coverage(read_flow(row.flowData), catalog).missing
+        table.add_row(row.name, row.id, row.type, row.updatedDate, ", ".join(missing) or "none")
+    _out.print(table)
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def keys(ctx: click.Context) -> None:
+    """List API keys; `add` makes one, `remove` deletes one."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_keys)
+
+
+@keys.command("list")
+@click.pass_obj
+@_command
+async def list_keys(settings: Settings) -> None:
+    """List API keys. The keys themselves are not stored."""
+    store = Store(settings.folder)
+    try:
+        table = Table("name", "id", "permissions", "made")
+        for key in await store.keys():
+            table.add_row(key.keyName, key.id, ", ".join(key.permissions), key.createdDate)
+    finally:
+        store.close()
+    _out.print(table)
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option("--permission", "permissions", multiple=True, help="May be given several times; all without it.")
+@click.pass_obj
+@_command
+async def add_key(settings: Settings, name: str, permissions: tuple[str, ...]) -> None:
+    """Make an API key and show it, once."""
+    store = Store(settings.folder)
+    try:
+        key = await store.add_key(name, permissions or [ADMIN])
+    finally:
+        store.close()
+    _out.print(key.apiKey, soft_wrap=True)
+
+
+@keys.command("remove")
+@click.argument("key_id", metavar="ID")
+@click.pass_obj
+@_command
+async def remove_key(settings: Settings, key_id: str) -> None:
+    """Delete an API key."""
+    store = Store(settings.folder)
+    try:
+        await store.delete_key(key_id)
+    finally:
+        store.close()

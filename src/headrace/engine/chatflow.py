@@ -1,0 +1,83 @@
+"""Runs a chatflow: builds what its ending node needs, then lets that node answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from headrace.engine.catalog import Catalog
+from headrace.engine.graph import Graph
+from headrace.engine.inputs import fields_of, fits, parsed, read
+from headrace.engine.node import Context, Node, Step
+from headrace.engine.overrides import Overrides
+from headrace.engine.ports import ModelMessage
+from headrace.engine.references import Scope, node_ids
+from headrace.errors import FlowError
+from headrace.events import Event
+from headrace.schema import Message, NodeData
+
+_SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+
+
+def remembered(rows: Sequence[Message]) -> list[ModelMessage]:
+    """Stored messages as a model sees them."""
+    return [ModelMessage("assistant" if row.role == "apiMessage" else "user", row.content) for row in rows]
+
+
+async def run(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
+    """Starts the answer: its events in batches, without the terminal ones. Raises FlowError and what nodes raise."""
+    scope = await _scope(graph, ctx)
+    for node in graph.order[:-1]:
+        record = _record(node, graph, catalog, scope, overrides)
+        scope.built[node.id] = await record.build(ctx)
+    step = _record(graph.ending, graph, catalog, scope, overrides)
+    if not isinstance(step, Step):
+        raise FlowError(f"{graph.ending.id!r} cannot end a flow: connect it to a chain or an agent")
+    return await step.run(ctx)
+
+
+async def _scope(graph: Graph, ctx: Context) -> Scope:
+    turns: list[ModelMessage] = []
+    if graph.reads_history:
+        stored = await ctx.history() if node_ids(graph.ending.inputs.get("memory")) else ()
+        turns = [*ctx.prior, *remembered(stored)]
+    texts = {
+        "question": ctx.question,
+        "file_attachment": "",
+        "chat_history": "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in turns),
+    }
+    return Scope(texts, _flow_values(ctx, turns), ctx.variables)
+
+
+def _flow_values(ctx: Context, turns: Sequence[ModelMessage]) -> Mapping[str, Any]:
+    """What `{{$flow.…}}` reads."""
+    return {
+        "chatflowid": ctx.flow,
+        "chatflowId": ctx.flow,
+        "chatId": ctx.chat,
+        "sessionId": ctx.session,
+        "apiMessageId": ctx.message,
+        "chatHistory": [
+            {"message": turn.text, "type": "apiMessage" if turn.role == "assistant" else "userMessage"}
+            for turn in turns
+        ],
+    }
+
+
+def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides) -> Node:
+    kind = catalog[node.name]
+    fields, accepting = fields_of(kind), graph.accepting[node.id]
+    changed = overrides.apply(node.id, node.name, node.label, node.inputs)
+    inputs = node.inputs | {  # a value that does not fit is ignored: the flow's author did not choose it
+        name: value for name, value in changed.items() if name not in fields or fits(value, fields[name])
+    }
+    values: dict[str, Any] = {
+        name: scope.resolve(parsed(inputs[name], field), accepts_variables=name in accepting)
+        for name, field in fields.items()
+        if name in inputs
+    }
+    if node.credential:
+        values["credential"] = node.credential
+    if output := (node.outputs or {}).get("output"):
+        values["output"] = output
+    return read(kind, values, f"{node.label or node.name} ({node.id})")

@@ -1,0 +1,188 @@
+"""A flow read once: what runs, in which order, what this server lacks for it, and whether it streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.engine.catalog import Catalog
+from headrace.engine.inputs import fields_of
+from headrace.engine.references import node_ids
+from headrace.errors import FlowError, InvalidRequest, UnknownNodes
+from headrace.schema import FlowFile, NodeData
+
+_ENDINGS = ("Chains", "Agents", "Engine", "Multi Agents", "Sequential Agents")
+_NOTES = ("stickyNote", "stickyNoteAgentflow")
+# Older nodes have no `streaming` input; of these the builder streams the ones named here.
+_STREAM_WITHOUT_INPUT = frozenset(
+    "azureChatOpenAI chatOpenAI chatOpenAI_LlamaIndex chatOpenAICustom chatAnthropic chatAnthropic_LlamaIndex "
+    "chatOllama chatOllama_LlamaIndex awsChatBedrock chatMistralAI chatMistral_LlamaIndex chatAlibabaTongyi groqChat "
+    "chatGroq_LlamaIndex chatCohere chatGoogleGenerativeAI chatTogetherAI chatTogetherAI_LlamaIndex chatFireworks "
+    "ChatSambanova chatBaiduWenxin chatCometAPI azureOpenAI openAI ollama chatExtractive".split()
+)
+_CHAINS_WITHOUT_STREAM = frozenset(("openApiChain", "vectaraQAChain"))
+_STREAMING_ENDINGS = frozenset(
+    "csvAgent airtableAgent toolAgent conversationalRetrievalToolAgent openAIToolAgentLlamaIndex "
+    "contextChatEngine simpleChatEngine queryEngine subQuestionQueryEngine".split()
+)
+
+
+class Coverage(msgspec.Struct):
+    """Which node types of a flow this server runs, each by its name in the flow file."""
+
+    runs: list[str]
+    missing: list[str]
+
+
+def read_flow(text: str) -> FlowFile:
+    """The flow. Raises InvalidRequest with the place of the mistake."""
+    try:
+        return msgspec.json.decode(text, type=FlowFile)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"this is not a flow: {error}; export it from the builder again") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the flow is not valid JSON: {error}") from None
+
+
+def nodes_of(flow: FlowFile) -> list[NodeData]:
+    """The flow's nodes without notes."""
+    return [node.data for node in flow.nodes if node.type != "stickyNote" and node.data.name not in _NOTES]
+
+
+def coverage(flow: FlowFile, catalog: Catalog) -> Coverage:
+    """Which node types of the flow this server runs, and which it does not."""
+    names = sorted({node.name for node in nodes_of(flow)})
+    return Coverage([n for n in names if n in catalog], [n for n in names if n not in catalog])
+
+
+def endings(flow: FlowFile) -> list[NodeData]:
+    """The nodes that a chatflow ends with. Raises FlowError when there are none or one cannot be an ending."""
+    nodes = nodes_of(flow)
+    sources, targets = {e.source for e in flow.edges}, {e.target for e in flow.edges}
+    found = [n for n in nodes if n.id not in sources and (n.id in targets or len(nodes) == 1)]
+    if not found:
+        raise FlowError("the flow has no ending node: connect a chain or an agent to what comes before it")
+    for node in found:
+        if node.category not in _ENDINGS and not _is_ending_function(node):
+            raise FlowError(f"{node.id!r} cannot end a flow: only a chain, an agent or an engine can")
+    return found
+
+
+def _is_ending_function(node: NodeData) -> bool:
+    return (node.outputs or {}).get("output") == "EndingNode"
+
+
+class Graph:
+    """What a chatflow runs: its ending node and everything before it, dependencies first."""
+
+    def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
+        """Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks."""
+        nodes = {node.id: node for node in nodes_of(flow)}
+        self.ending = endings(flow)[-1]
+        self.order = _ordered(self.ending, nodes, _sources(flow, nodes))
+        if missing := sorted({node.name for node in self.order if node.name not in catalog}):
+            raise UnknownNodes(
+                f"this server has no node {', '.join(map(repr, missing))}, which the flow needs: "
+                "replace it in the builder, or install a package that brings it"
+            )
+        if (self.ending.outputs or {}).get("output", self.ending.name) != self.ending.name:
+            raise FlowError(f"{self.ending.id!r} ends the flow, so its output must be {self.ending.name!r}")
+        self.memory = _memory(flow, nodes)
+        self.reads_history = any("{{chat_history}}" in t or "$flow.chatHistory" in t for t in _texts(self.order))
+        self.accepting = {node.id: _accepting(node, catalog) for node in self.order}
+
+
+def _sources(flow: FlowFile, nodes: Mapping[str, NodeData]) -> dict[str, list[str]]:
+    """For each node the ids of the nodes it needs: those its inputs refer to, and those with an arrow to it."""
+    needed: dict[str, dict[str, None]] = {key: {} for key in nodes}
+    for edge in flow.edges:
+        if edge.source in nodes and edge.target in nodes:
+            needed[edge.target][edge.source] = None
+    for key, node in nodes.items():
+        for other in sorted(node_ids(node.inputs) & nodes.keys()):
+            needed[key][other] = None
+    return {key: list(others) for key, others in needed.items()}
+
+
+def _ordered(ending: NodeData, nodes: Mapping[str, NodeData], needs: Mapping[str, list[str]]) -> list[NodeData]:
+    """The ending node and what it needs, dependencies first; iterative, since a flow may be a long line."""
+    order: dict[str, NodeData] = {}
+    path: dict[str, None] = {}
+    stack = [(ending.id, False)]
+    while stack:
+        key, ready = stack.pop()
+        if ready:
+            path.pop(key)
+            order[key] = nodes[key]
+        elif key in path:
+            raise FlowError(f"the flow goes in a circle through {key!r}")
+        elif key not in order:
+            path[key] = None
+            stack.append((key, True))
+            stack.extend((other, False) for other in reversed(needs[key]) if other not in order)
+    return list(order.values())
+
+
+def _memory(flow: FlowFile, nodes: Mapping[str, NodeData]) -> NodeData | None:
+    """The memory node that something is connected to: its label is the `memoryType` of answers."""
+    sources = (nodes.get(edge.source) for edge in flow.edges)
+    return next((node for node in sources if node and node.category == "Memory"), None)
+
+
+def _accepting(node: NodeData, catalog: Catalog) -> frozenset[str]:
+    """Inputs in which `{{question}}` and the like are replaced: as the flow file says, or else the node type."""
+    if node.inputParams:
+        return frozenset(p["name"] for p in node.inputParams if p.get("acceptVariable") and "name" in p)
+    return frozenset(name for name, field in fields_of(catalog[node.name]).items() if field.accepts_variables)
+
+
+def _texts(nodes: Iterable[NodeData]) -> Iterable[str]:
+    def inside(value: Any) -> Iterable[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (dict, list)):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from inside(item)
+
+    for node in nodes:
+        yield from inside(node.inputs)
+
+
+def streams(flow: FlowFile, kind: str, *, post_processing: bool = False) -> bool:
+    """Whether a prediction of this flow can be streamed. `kind` is the flow's type ("CHATFLOW", "AGENTFLOW", …).
+
+    Raises FlowError for a chatflow without a valid ending.
+    """
+    if post_processing:
+        return False
+    if kind == "AGENTFLOW":
+        return True
+    nodes, last = nodes_of(flow), endings(flow)
+    if any(_is_ending_function(node) for node in last):
+        return False
+    if any(node.category in ("Multi Agents", "Sequential Agents") for node in last):
+        return True
+    if last[-1].name == "openAIAssistant":
+        return True
+    parsers = any("Output Parser" in node.category for node in nodes)
+    return _ending_streams(last[-1]) and _models_stream(nodes) and not parsers
+
+
+def _ending_streams(node: NodeData) -> bool:
+    if node.category == "Chains":
+        return node.name not in _CHAINS_WITHOUT_STREAM
+    return node.name in _STREAMING_ENDINGS
+
+
+def _models_stream(nodes: Iterable[NodeData]) -> bool:
+    models = [node for node in nodes if node.category in ("Chat Models", "LLMs")]
+    flags = [_streaming_flag(node) for node in models]
+    return any(flag is True for flag in flags) and not any(flag is False for flag in flags)
+
+
+def _streaming_flag(node: NodeData) -> bool | None:
+    if "streaming" not in node.inputs:
+        return node.name in _STREAM_WITHOUT_INPUT
+    return {True: True, "true": True, False: False, "false": False}.get(node.inputs["streaming"])

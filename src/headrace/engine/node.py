@@ -1,0 +1,73 @@
+"""What a node is: a typed record that Flowise's JSON converts into.
+
+The record's tag is Flowise's node name, its fields are Flowise's input names. Fields whose type is a capability
+(`headrace.engine.ports`) are its ports, the others are its parameters.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from headrace.engine.ports import Http, ModelMessage
+from headrace.errors import FlowError
+from headrace.events import Event, Usage
+from headrace.schema import FileUpload, Message
+
+Templated: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(extra={"acceptVariable": True})]
+"""A JSON parameter in which `{{question}}`, `{{chat_history}}` and other nodes' results are replaced."""
+
+
+class Context(msgspec.Struct, kw_only=True):
+    """What one run gives its nodes. Lives as long as the run."""
+
+    run: str
+    flow: str
+    chat: str
+    session: str
+    message: str
+    """Id that the answer's stored message will have."""
+    question: str
+    uploads: Sequence[FileUpload] = ()
+    prior: Sequence[ModelMessage] = ()
+    """Turns that came with the request."""
+    variables: Mapping[str, str] = {}
+    history: Callable[[], Awaitable[Sequence[Message]]]
+    """Stored turns of this flow and session, oldest first."""
+    secrets: Callable[[str], Awaitable[Mapping[str, str]]]
+    """The fields of a credential; raises FlowError when it does not exist."""
+    http: Http
+    environ: Mapping[str, str] = os.environ
+    usage: Usage | None = None
+
+    def count(self, usage: Usage) -> None:
+        """Adds the tokens of one model call to the run's total."""
+        if self.usage is None:
+            self.usage = usage
+            return
+        sums = {
+            name: (getattr(self.usage, name) or 0) + (getattr(usage, name) or 0) for name in Usage.__struct_fields__
+        }
+        self.usage = Usage(**{name: value for name, value in sums.items() if value or not name.endswith("d_tokens")})
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A node with its parameters set and its ports connected."""
+
+    async def build(self, ctx: Context) -> object:
+        """What the node hands to the ports that it is wired to: itself, unless the type says otherwise."""
+        return self
+
+
+class Step(Node, frozen=True, kw_only=True):
+    """A node that can end a flow."""
+
+    output: str = ""
+    """The output that the flow's author chose, by name."""
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """Starts the answer: its events in batches, without the terminal ones."""
+        raise FlowError(f"{type(self).__name__} cannot end a flow: connect it to a chain or an agent")

@@ -1,0 +1,96 @@
+"""References inside a flow's inputs: `{{question}}`, `{{$vars.name}}`, `{{node_0.data.instance}}` and their kin.
+
+Every text is replaced in one pass, so a value that itself looks like a reference stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_REFERENCE = re.compile(r"\{\{([^{}\s]+)\}\}")
+_INSTANCE = re.compile(r"\{\{([^{}\s.]+)\.data\.instance[^{}\s]*\}\}")
+_MISSING: Any = object()
+
+
+def text_of(value: Any) -> str:
+    """A JSON value inside a text: texts as they are, everything else as compact JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=repr).decode()
+
+
+def node_ids(value: Any) -> set[str]:
+    """Ids of the nodes that an input refers to."""
+    if isinstance(value, str):
+        return set(_INSTANCE.findall(value))
+    if isinstance(value, (list, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return set().union(*map(node_ids, items))
+    return set()
+
+
+class Scope:
+    """Where references look: the run's own values, and what the nodes before this one built."""
+
+    def __init__(self, texts: Mapping[str, str], flow: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+        self.built: dict[str, object] = {}
+        self._texts = texts  # question, chat_history, file_attachment: only in inputs that accept variables
+        self._roots: dict[str, Mapping[str, Any]] = {"$flow": flow, "$vars": variables}
+
+    def resolve(self, value: Any, *, accepts_variables: bool) -> Any:
+        """The input with its references replaced.
+
+        An input that is one reference to a node becomes what that node built, unless it accepts variables: there
+        everything becomes text. What cannot be resolved stays as it is.
+        """
+        if isinstance(value, str):
+            return self._text(value, accepts_variables) if "{{" in value else value
+        if isinstance(value, list):
+            return [self.resolve(item, accepts_variables=accepts_variables) for item in value]
+        if isinstance(value, dict):
+            return {key: self.resolve(item, accepts_variables=accepts_variables) for key, item in value.items()}
+        return value
+
+    def _text(self, value: str, accepts_variables: bool) -> Any:
+        whole = _REFERENCE.fullmatch(value)
+        if whole and not accepts_variables:
+            found = self._find(whole[1], accepts_variables)
+            return value if found is _MISSING else found
+
+        def replaced(match: re.Match[str]) -> str:
+            found = self._find(match[1], accepts_variables)
+            return match[0] if found is _MISSING else text_of(found)
+
+        return _REFERENCE.sub(replaced, value)
+
+    def _find(self, path: str, accepts_variables: bool) -> Any:
+        if path in self._texts:
+            return self._texts[path] if accepts_variables else _MISSING
+        root, *keys = path.split(".")
+        if root in self._roots:
+            return _dig(self._roots[root], keys)
+        if root in self.built and keys[:2] == ["data", "instance"]:
+            return _dig(self.built[root], keys[2:])
+        return _MISSING
+
+
+def _dig(value: Any, keys: list[str]) -> Any:
+    for key in keys:
+        if isinstance(value, str) and value.startswith("{"):
+            value = _parsed(value)
+        if isinstance(value, Mapping):
+            value = value.get(key, _MISSING)
+        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return _MISSING
+    return _MISSING if value is None else value
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text

@@ -1,0 +1,89 @@
+"""Prompt templates. `{name}` is a variable, `{{` and `}}` are braces, and `{a: b}` stays as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.engine.node import Node, Templated
+from headrace.engine.ports import ModelMessage
+from headrace.engine.references import text_of
+from headrace.errors import FlowError
+
+# A colon inside braces marks a piece of JSON that someone pasted, not a variable.
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}:]+)\}")
+
+
+def variables(template: str) -> list[str]:
+    """Names of the template's variables, each once, in order of appearance."""
+    return list(dict.fromkeys(match[1] for match in _PIECE.finditer(template) if match[1]))
+
+
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """The template with its variables replaced, in one pass. Raises FlowError for one without a value."""
+
+    def piece(match: re.Match[str]) -> str:
+        if not match[1]:
+            return match[0][0]
+        if values.get(match[1]) is None:
+            raise FlowError(f"the prompt's variable {match[1]!r} has no value: set it in Format Prompt Values")
+        return text_of(values[match[1]])
+
+    return _PIECE.sub(piece, template)
+
+
+class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
+    """One message with variables."""
+
+    template: str = ""
+    promptValues: Templated = {}
+
+    @property
+    def variables(self) -> Sequence[str]:
+        """Names of the variables, in order of appearance."""
+        return variables(self.template)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Values that the flow sets."""
+        return self.promptValues
+
+    def format(self, values: Mapping[str, Any]) -> list[ModelMessage]:
+        """The message, as the user's."""
+        return [ModelMessage("user", filled(self.template, values))]
+
+
+class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplate"):
+    """A system and a human message with variables."""
+
+    systemMessagePrompt: str = ""
+    humanMessagePrompt: str = ""
+    promptValues: Templated = {}
+    messageHistoryCode: str = ""
+
+    async def build(self, ctx: object) -> ChatPromptTemplate:
+        """The prompt itself. Raises FlowError for message history written as code, which this version cannot run."""
+        if self.messageHistoryCode:
+            raise FlowError("a chat prompt template with message history as code cannot run yet: clear that field")
+        return self
+
+    @property
+    def variables(self) -> Sequence[str]:
+        """Names of the variables, in order of appearance."""
+        return list(dict.fromkeys(variables(self.systemMessagePrompt) + variables(self.humanMessagePrompt)))
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Values that the flow sets."""
+        return self.promptValues
+
+    def format(self, values: Mapping[str, Any]) -> list[ModelMessage]:
+        """The system message, then the user's."""
+        return [
+            ModelMessage("system", filled(self.systemMessagePrompt, values)),
+            ModelMessage("user", filled(self.humanMessagePrompt, values)),
+        ]
+
+
+NODES = (PromptTemplate, ChatPromptTemplate)

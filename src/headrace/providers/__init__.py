@@ -1,0 +1,1 @@
+"""The hot path to model APIs, on aiohttp and msgspec."""

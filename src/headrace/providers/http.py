@@ -1,0 +1,182 @@
+"""The way out to model providers: one connection pool per process, retries before the first byte, real timeouts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from headrace.engine.ports import HttpCall
+from headrace.errors import (
+    ProviderCut,
+    ProviderError,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnauthorized,
+    ProviderUnavailable,
+)
+
+_ERROR_BODY = 64 * 1024  # bytes read of an error's body
+_LONGEST_WAIT = 30.0  # seconds: what a Retry-After may ask for; longer, and the error is the better answer
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How long to wait for a provider, in seconds, and how often to try."""
+
+    connect: float = 10.0
+    read: float = 300.0
+    """Between two reads: a reasoning model may be silent for minutes."""
+    attempts: int = 4
+    first_pause: float = 0.5
+
+
+class ProviderHttp:
+    """Implements `headrace.engine.ports.Http` on one aiohttp session."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def stream(self, call: HttpCall) -> AsyncGenerator[bytes]:
+        """The body of the answer to a POST, as it arrives.
+
+        Retries connection errors, 408, 429 and 5xx with growing pauses, honouring Retry-After, as long as nothing of
+        an answer has arrived. Raises ProviderError. Closing the iterator closes the socket.
+        """
+        deadline = None if call.timeout is None else asyncio.get_running_loop().time() + call.timeout
+        response = await self._opened(call, deadline)
+        try:
+            while data := await self._read(response, call, deadline):
+                yield data
+        finally:
+            response.close()
+
+    async def _read(self, response: aiohttp.ClientResponse, call: HttpCall, deadline: float | None) -> bytes:
+        try:
+            if deadline is None:
+                return await response.content.readany()
+            async with asyncio.timeout_at(deadline):
+                return await response.content.readany()
+        except TimeoutError:
+            raise ProviderTimeout(f"the model at {_place(call)} stopped answering") from None
+        except (aiohttp.ClientError, OSError):
+            raise ProviderCut(f"the connection to the model at {_place(call)} broke inside the answer") from None
+
+    async def _opened(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
+        pause = self.limits.first_pause
+        for attempt in range(1, self.limits.attempts + 1):
+            try:
+                return await self._attempt(call, deadline)
+            except ProviderError as error:
+                wait = error.retry_after if error.retry_after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311 jitter
+                if not error.retryable or attempt == self.limits.attempts or wait > _LONGEST_WAIT:
+                    raise
+                if deadline is not None and asyncio.get_running_loop().time() + wait >= deadline:
+                    raise
+            await asyncio.sleep(wait)
+            pause *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._opened_session().post(call.url, data=call.body, headers=call.headers)
+        except TimeoutError:
+            raise ProviderTimeout(f"the model at {_place(call)} did not answer in time") from None
+        except aiohttp.InvalidURL:
+            raise ProviderNotFound(f"{call.url!r} is not an address: check the base path of the model") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ProviderUnavailable(f"cannot reach the model at {_place(call)}: {_reason(error)}") from None
+        if response.status == 200:
+            return response
+        try:
+            raise await _refusal(response, call)
+        finally:
+            response.close()
+
+    def _opened_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                timeout=aiohttp.ClientTimeout(sock_connect=self.limits.connect, sock_read=self.limits.read),
+                auto_decompress=True,
+            )
+        return self._session
+
+
+def _place(call: HttpCall) -> str:
+    return call.url.split("?")[0]
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or "connection refused"
+    return "the server closed the connection" if isinstance(error, aiohttp.ServerDisconnectedError) else str(error)
+
+
+async def _refusal(response: aiohttp.ClientResponse, call: HttpCall) -> ProviderError:
+    """The error that a status other than 200 stands for, with the provider's own message, its key masked."""
+    try:
+        body = await response.content.read(_ERROR_BODY)
+    except (aiohttp.ClientError, TimeoutError):
+        body = b""
+    text, code = message_of(body)
+    status = response.status
+    if call.secret:
+        text = text.replace(call.secret, "***")
+    error = refusal_class(status, code)(f"the model at {_place(call)} answered {status}: {text or response.reason}")
+    error.retry_after = _retry_after(response.headers.get("Retry-After"))
+    return error
+
+
+def refusal_class(status: int, code: str) -> type[ProviderError]:
+    """The error class for a provider's HTTP status and its own error code."""
+    if status in (401, 403):
+        return ProviderUnauthorized
+    if status == 404:
+        return ProviderNotFound
+    if status == 429:
+        return ProviderRefused if code == "insufficient_quota" else ProviderRateLimited
+    if status in (408, 504):
+        return ProviderTimeout
+    return ProviderUnavailable if status >= 500 else ProviderRefused
+
+
+def message_of(body: bytes) -> tuple[str, str]:
+    """Message and code of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text."""
+    try:
+        parsed: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return body.decode("utf-8", "replace").strip()[:500], ""
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    if isinstance(error, dict):
+        return str(error.get("message") or error)[:2000], str(error.get("code") or error.get("type") or "")
+    return str(error)[:2000], ""
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for; it holds a number or a date."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Runs: their logs, their queue, their recorder and the worker."""

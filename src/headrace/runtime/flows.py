@@ -1,0 +1,106 @@
+"""Flows ready to run: read once from the store, kept until they change."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, TypeVar
+
+import msgspec
+
+from headrace.engine.catalog import Catalog
+from headrace.engine.graph import Graph, read_flow, streams
+from headrace.engine.overrides import OverrideRules
+from headrace.errors import FlowError
+from headrace.schema import FlowFile, FlowRow
+from headrace.store.store import Store
+
+_T = TypeVar("_T")
+
+
+class Toggle(msgspec.Struct, frozen=True):
+    """A feature that can be on."""
+
+    enabled: bool = False
+
+
+class ChatbotConfig(msgspec.Struct, frozen=True):
+    """What the server itself reads of a flow's `chatbotConfig`."""
+
+    allowedOrigins: list[str] = []
+    allowedOriginsError: str = ""
+    postProcessing: Toggle = Toggle()
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """`apiConfig.rateLimit`: at most `limitMax` predictions in `limitDuration` seconds for each caller."""
+
+    status: bool = True
+    limitDuration: float | None = None
+    limitMax: int | None = None
+    limitMsg: str | None = None
+
+
+class ApiConfig(msgspec.Struct, frozen=True):
+    """What the server reads of a flow's `apiConfig`."""
+
+    overrideConfig: OverrideRules = OverrideRules()
+    rateLimit: RateLimit | None = None
+
+
+class Flow:
+    """A stored flow with everything read out of it that predictions need."""
+
+    def __init__(self, row: FlowRow, catalog: Catalog) -> None:
+        self.row = row
+        self._catalog = catalog
+
+    @cached_property
+    def file(self) -> FlowFile:
+        """Nodes and edges. Raises InvalidRequest when the stored text is not a flow."""
+        return read_flow(self.row.flowData)
+
+    @cached_property
+    def chatbot(self) -> ChatbotConfig:
+        """The parsed `chatbotConfig`."""
+        return _config(self.row.chatbotConfig, ChatbotConfig, "chatbotConfig")
+
+    @cached_property
+    def api(self) -> ApiConfig:
+        """The parsed `apiConfig`."""
+        return _config(self.row.apiConfig, ApiConfig, "apiConfig")
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What runs. Raises FlowError and UnknownNodes."""
+        return Graph(self.file, self._catalog)
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether predictions can be streamed. Raises FlowError for a flow without a valid ending."""
+        return streams(self.file, self.row.type, post_processing=self.chatbot.postProcessing.enabled)
+
+
+def _config(text: str | None, kind: type[_T], name: str) -> _T:
+    try:
+        value: Any = msgspec.json.decode(text) if text else {}
+        set_values = {key: item for key, item in value.items() if item not in (None, "")}
+        return msgspec.convert(set_values, kind, strict=False)
+    except (msgspec.MsgspecError, AttributeError) as error:
+        raise FlowError(f"the flow's {name} cannot be read: {error}") from None
+
+
+class Flows:
+    """The flows of a store, each read once."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._store = store
+        self._kept: dict[str, Flow] = {}
+
+    async def get(self, flow_id: str) -> Flow:
+        """The flow as it is now. Raises FlowNotFound."""
+        row = await self._store.flow(flow_id)
+        flow = self._kept.get(flow_id)
+        if flow is None or flow.row is not row:  # the store gives the same row until it changes
+            flow = self._kept[flow_id] = Flow(row, self.catalog)
+        return flow

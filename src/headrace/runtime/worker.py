@@ -1,0 +1,153 @@
+"""Takes jobs, runs their flows and keeps what was said. The same loop in the server and in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from uuid import uuid4
+
+import msgspec
+
+from headrace.engine import chatflow
+from headrace.engine.node import Context
+from headrace.engine.overrides import Overrides
+from headrace.engine.ports import Http, ModelMessage
+from headrace.engine.references import text_of
+from headrace.errors import Interrupted
+from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata
+from headrace.runtime.flows import Flow, Flows
+from headrace.runtime.log import EventLog
+from headrace.runtime.queue import Cancel, Job, Queue
+from headrace.runtime.runs import Recording
+from headrace.schema import HistoryMessage, Message, Variable
+from headrace.store.store import Store, timestamp
+
+NO_QUESTION = "undefined"
+"""What the model reads when a request has no question. Flowise says this word, and recordings of it are compared."""
+
+
+class Worker:
+    """Runs jobs until it is told to stop."""
+
+    def __init__(self, queue: Queue, log: EventLog, flows: Flows, store: Store, http: Http) -> None:
+        self._queue, self._log, self._flows, self._store, self._http = queue, log, flows, store, http
+        self._runs: dict[str, Recording] = {}
+
+    async def work(self) -> None:
+        """Carries out orders, each job in a task of its own, until the queue and all runs have ended."""
+        async with asyncio.TaskGroup() as group, aclosing(self._queue.orders()) as orders:
+            async for order in orders:
+                match order:
+                    case Job():
+                        self._begin(order, group)
+                    case Cancel():
+                        if found := self._runs.get(order.run):
+                            found.cancel()
+
+    def _begin(self, job: Job, group: asyncio.TaskGroup) -> None:
+        recording = Recording(self._log, job.run)
+        task = group.create_task(recording.record(self._events(job)), name=f"run {job.run}")
+        self._runs[job.run] = recording
+        task.add_done_callback(lambda _: self._runs.pop(job.run, None))
+
+    def interrupt(self) -> None:
+        """Ends every run with `error` (interrupted) and `end`: the server is stopping."""
+        for recording in self._runs.values():
+            recording.cancel(Interrupted("the server is stopping; ask again in a moment"))
+
+    async def _events(self, job: Job) -> AsyncGenerator[Sequence[Event]]:
+        flow = await self._flows.get(job.flow)
+        overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
+        ctx = await self._context(job, overrides)
+        answer = Fold()
+        async with aclosing(await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)) as batches:
+            async for events in batches:
+                answer.add(events)
+                yield events
+        yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
+
+    async def _context(self, job: Job, overrides: Overrides) -> Context:
+        variables = {v.name: _value(v) for v in await self._store.variables()}
+
+        async def history() -> Sequence[Message]:
+            return () if job.new_chat else await self._store.history(job.flow, job.session)
+
+        return Context(
+            run=job.run,
+            flow=job.flow,
+            chat=job.chat,
+            session=job.session,
+            message=job.message,
+            question=question_of(job),
+            uploads=job.request.uploads or (),
+            prior=[turn for item in job.request.history or () if (turn := _turn(item))],
+            variables=variables | overrides.variables(),
+            history=history,
+            secrets=self._store.secrets,
+            http=self._http,
+        )
+
+    async def _keep(self, job: Job, flow: Flow, ctx: Context, answer: Prediction) -> RunMetadata:
+        """Stores the question and the answer, and returns what `metadata` says about them."""
+        memory = flow.graph.memory
+        metadata = RunMetadata(
+            chatId=job.chat,
+            chatMessageId=job.message,
+            question=job.request.question,
+            sessionId=job.session,
+            memoryType=(memory.label or memory.name) if memory else None,
+            usage=ctx.usage,
+        )
+        await self._store.add_messages(_turn_rows(job, metadata, answer))
+        return metadata
+
+
+def _value(variable: Variable) -> str:
+    return os.environ.get(variable.name, "") if variable.type == "runtime" else variable.value or ""
+
+
+def question_of(job: Job) -> str:
+    """What the model reads as the question."""
+    question = job.request.question
+    return NO_QUESTION if question is None else text_of(question)
+
+
+def _turn(item: HistoryMessage) -> ModelMessage | None:
+    # Items of the older form `{type, message}` count as turns but carry no content: Flowise never read `message`.
+    match item.role or item.type:
+        case "apiMessage":
+            return ModelMessage("assistant", item.content or "")
+        case "userMessage":
+            return ModelMessage("user", item.content or "")
+        case _:
+            return None
+
+
+def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction) -> list[Message]:
+    question = job.request.question
+    asked = Message(
+        id=str(uuid4()),
+        role="userMessage",
+        chatflowid=job.flow,
+        content="" if question is None else text_of(question),
+        chatId=job.chat,
+        sessionId=job.session,
+        createdDate=timestamp(job.received),
+        memoryType=metadata.memoryType,
+        leadEmail=job.request.leadEmail,
+    )
+    answered = msgspec.structs.replace(
+        asked,
+        id=job.message,
+        role="apiMessage",
+        content=answer.text or "",
+        createdDate=timestamp(),
+        sourceDocuments=answer.sourceDocuments,
+        usedTools=answer.usedTools,
+        fileAnnotations=answer.fileAnnotations,
+        artifacts=answer.artifacts,
+        leadEmail=None,
+    )
+    return [asked, answered]

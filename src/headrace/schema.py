@@ -1,0 +1,162 @@
+"""What requests, answers and stored rows look like. Field names are Flowise's."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["userMessage", "apiMessage"]
+
+
+class FileUpload(msgspec.Struct, omit_defaults=True):
+    """A file that comes with a question; `data` is a data URI, or the address for type "url"."""
+
+    type: str
+    name: str = ""
+    mime: str = ""
+    data: str | None = None
+
+
+class HistoryMessage(msgspec.Struct, omit_defaults=True):
+    """An earlier turn that the caller sends along. Flowise's older form `{type, message}` carries no content."""
+
+    role: str | None = None
+    content: str | None = None
+    type: str | None = None
+    message: str | None = None
+
+
+class PredictionRequest(msgspec.Struct, omit_defaults=True):
+    """Body of a prediction. Absent and null mean the same."""
+
+    question: Any = None
+    """Normally a text; any other JSON value is passed to the model as JSON text, as Flowise does."""
+    streaming: bool | str | None = None
+    chatId: str | None = None
+    overrideConfig: dict[str, Any] | None = None
+    history: list[HistoryMessage] | None = None
+    uploads: list[FileUpload] | None = None
+    leadEmail: str | None = None
+    form: dict[str, Any] | None = None
+    action: dict[str, Any] | None = None
+    humanInput: dict[str, Any] | None = None
+
+    @property
+    def wants_stream(self) -> bool:
+        """Whether the caller asked for events: true or "true"."""
+        return self.streaming is True or self.streaming == "true"
+
+
+class NodeData(msgspec.Struct, kw_only=True):
+    """What a flow file says of a node. `inputs` are loose: "" means not set, numbers may be texts."""
+
+    id: str
+    name: str
+    label: str = ""
+    category: str = ""
+    inputs: dict[str, Any] = {}
+    inputParams: list[dict[str, Any]] = []
+    outputs: dict[str, Any] | None = None
+    credential: str | None = None
+
+
+class FlowNode(msgspec.Struct):
+    """A node on the canvas."""
+
+    id: str
+    data: NodeData
+    type: str = "customNode"
+
+
+class FlowEdge(msgspec.Struct):
+    """An arrow on the canvas: `source` comes before `target`."""
+
+    source: str
+    target: str
+
+
+class FlowFile(msgspec.Struct):
+    """A flow as the builder exports it."""
+
+    nodes: list[FlowNode]
+    edges: list[FlowEdge] = []
+
+
+class FlowRow(msgspec.Struct):
+    """A stored flow. The configuration columns are JSON texts, as Flowise has them."""
+
+    id: str
+    name: str
+    flowData: str
+    type: str = "CHATFLOW"
+    workspaceId: str | None = None
+    deployed: bool | None = None
+    isPublic: bool | None = None
+    apikeyid: str | None = None
+    chatbotConfig: str | None = None
+    apiConfig: str | None = None
+    analytic: str | None = None
+    speechToText: str | None = None
+    textToSpeech: str | None = None
+    followUpPrompts: str | None = None
+    category: str | None = None
+    mcpServerConfig: str | None = None
+    createdDate: str = ""
+    updatedDate: str = ""
+
+
+class Message(msgspec.Struct):
+    """A stored chat message. `createdDate` is ISO 8601 in UTC with milliseconds."""
+
+    id: str
+    role: Role
+    chatflowid: str
+    content: str
+    chatId: str
+    sessionId: str
+    createdDate: str
+    executionId: str | None = None
+    sourceDocuments: Any = None
+    usedTools: Any = None
+    fileAnnotations: Any = None
+    agentReasoning: Any = None
+    reasonContent: Any = None
+    fileUploads: Any = None
+    artifacts: Any = None
+    action: Any = None
+    chatType: str = "EXTERNAL"
+    memoryType: str | None = None
+    leadEmail: str | None = None
+    followUpPrompts: str | None = None
+
+
+class Variable(msgspec.Struct):
+    """A value that flows read as `{{$vars.name}}`; type "runtime" reads the server's environment instead."""
+
+    id: str
+    name: str
+    value: str | None
+    type: Literal["static", "runtime"] = "static"
+    createdDate: str = ""
+    updatedDate: str = ""
+
+
+class CredentialRow(msgspec.Struct):
+    """A stored credential without its secret part."""
+
+    id: str
+    name: str
+    credentialName: str
+    createdDate: str = ""
+    updatedDate: str = ""
+
+
+class ApiKey(msgspec.Struct, omit_defaults=True):
+    """A key's public part; `apiKey` is the key itself and is shown only once, when it is made."""
+
+    id: str
+    keyName: str
+    permissions: list[str]
+    createdDate: str = ""
+    apiKey: str | None = None

@@ -1,0 +1,1 @@
+"""The HTTP server: one file per resource, on Litestar and granian."""

@@ -1,0 +1,61 @@
+"""The application: all routes listed by hand, and what they share."""
+
+from __future__ import annotations
+
+from litestar import Litestar, MediaType, get
+from litestar.datastructures import State
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp
+
+from headrace import __version__
+from headrace.runtime.local import Local
+from headrace.server import administration, flows, messages, predictions, widget
+from headrace.server.cors import Cors
+from headrace.server.docs import DocsPage
+from headrace.server.limits import RateLimiter
+from headrace.server.replies import HANDLERS
+from headrace.settings import Settings
+
+
+@get("/api/v1/ping", media_type=MediaType.TEXT, summary="Is the server there?", tags=["server"])
+async def ping() -> str:
+    """Says pong."""
+    return "pong"
+
+
+@get("/api/v1/version", summary="The server's version", tags=["server"])
+async def version() -> dict[str, str]:
+    """Headrace's version."""
+    return {"version": __version__}
+
+
+def create_app(settings: Settings, here: Local) -> ASGIApp:
+    """The ASGI application over a store and its runs. `here` must be working while the application serves."""
+    app = Litestar(
+        route_handlers=[
+            ping,
+            version,
+            *predictions.ROUTES,
+            *widget.ROUTES,
+            *flows.ROUTES,
+            *administration.ROUTES,
+            *messages.ROUTES,
+        ],
+        exception_handlers=HANDLERS,  # type: ignore[arg-type]  # handlers take the exception they are listed for
+        request_max_body_size=settings.max_body_mb * 1024 * 1024,
+        openapi_config=OpenAPIConfig(
+            title="Headrace",
+            version=__version__,
+            path="/docs",
+            render_plugins=[DocsPage(), JsonRenderPlugin(path="/openapi.json")],
+        ),
+        state=State(
+            {
+                "local": here,
+                "limiter": RateLimiter(),
+                "trusted": frozenset(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
+            }
+        ),
+    )
+    return Cors(app, here, settings.cors_origins)

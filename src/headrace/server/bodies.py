@@ -1,0 +1,65 @@
+"""Reads a prediction's body: JSON or a form, with the tolerance that today's clients rely on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from headrace.errors import BodyMissing, InvalidRequest
+from headrace.schema import PredictionRequest
+
+_PLACE = re.compile(r" - at `(.+)`$")
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+_LENIENT: dict[str, type] = {"history": list, "uploads": list, "overrideConfig": dict}
+
+
+def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
+    """The request. Raises InvalidRequest with the position or the JSON path of the mistake, BodyMissing without a body.
+
+    As with Flowise, an empty JSON body and an array ask without a question, and `history`, `uploads` and
+    `overrideConfig` of another type are ignored.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        fields: Any = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    elif kind == "application/json" or kind.endswith("+json"):
+        fields = decoded(body) if body.strip() else {}
+    else:
+        raise BodyMissing("send the question as JSON, with `Content-Type: application/json`")
+    if isinstance(fields, list):
+        fields = {}
+    if not isinstance(fields, dict):
+        raise InvalidRequest('the body must be a JSON object such as {"question": "…"}')
+    for name, wanted in _LENIENT.items():
+        if not isinstance(fields.get(name), wanted):
+            fields.pop(name, None)
+    return _converted(fields)
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON value. Raises InvalidRequest with the position of the mistake."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        place = _BYTE.search(str(error))
+        position = place[1] if place else str(len(body))
+        text = _BYTE.sub("", str(error))
+        raise InvalidRequest(f"the body is not valid JSON: {text}, at position {position}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not valid UTF-8, at position {error.start}") from None
+
+
+def _converted(fields: dict[str, Any]) -> PredictionRequest:
+    try:
+        request = msgspec.convert(fields, PredictionRequest)
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        text = _PLACE.sub("", str(error))
+        raise InvalidRequest(f"{text} at {place[1] if place else '$'}") from None
+    session = (request.overrideConfig or {}).get("sessionId")
+    if session is not None and not isinstance(session, str):
+        raise InvalidRequest("expected a text at $.overrideConfig.sessionId")
+    return request

@@ -1,0 +1,65 @@
+"""Cross-origin requests: sites that the operator allows everywhere, and sites that a flow allows for itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from headrace.errors import HeadraceError
+from headrace.runtime.local import Local
+from headrace.server.auth import origin_allowed
+
+_OF_A_FLOW = re.compile(r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming)/([^/]+)")
+_EXPOSED = b"X-Run-Id, Retry-After"
+
+
+class Cors:
+    """ASGI middleware. A refused origin gets no permission header; the browser does the rest."""
+
+    def __init__(self, app: ASGIApp, here: Local, origins: str) -> None:
+        self._app, self._here = app, here
+        self._origins = frozenset(site.strip() for site in origins.split(",") if site.strip())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers preflights and adds the permission headers to everything else."""
+        if scope["type"] != "http" or (origin := _header(scope, b"origin")) is None:
+            await self._app(scope, receive, send)
+            return
+        allowed = await self._allowed(origin.decode("latin-1"), scope["path"])
+        headers = [(b"vary", b"Origin"), *(self._permission(origin) if allowed else ())]
+        if scope["method"] == "OPTIONS" and (method := _header(scope, b"access-control-request-method")):
+            asked = _header(scope, b"access-control-request-headers") or b""
+            allows = ((b"access-control-allow-methods", method), (b"access-control-allow-headers", asked))
+            await send(
+                {"type": "http.response.start", "status": 204, "headers": [*headers, *(allows if allowed else ())]}
+            )
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+    async def _allowed(self, origin: str, path: str) -> bool:
+        if origin in self._origins or "*" in self._origins:
+            return True
+        found = _OF_A_FLOW.match(path)
+        if not found or origin == "null":
+            return False
+        try:
+            return origin_allowed(origin, (await self._here.flows.get(found[1])).chatbot)
+        except HeadraceError:
+            return False
+
+    def _permission(self, origin: bytes) -> Iterable[tuple[bytes, bytes]]:
+        yield b"access-control-allow-origin", b"*" if "*" in self._origins else origin
+        yield b"access-control-expose-headers", _EXPOSED
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)

@@ -1,0 +1,61 @@
+"""The API's description as a page that needs no script and no other host."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from litestar import Request
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+:root { color-scheme: light dark }
+summary { cursor: pointer; padding: .3rem 0 }
+code { font-family: ui-monospace, monospace }
+.method { display: inline-block; width: 4.5rem; font-weight: 600 }
+td { padding: .1rem 1rem .1rem 0 }
+"""
+
+
+class DocsPage(OpenAPIRenderPlugin):
+    """Renders the OpenAPI document as plain HTML at its root."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/", media_type="text/html")  # type: ignore[arg-type]  # any media type is taken
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The page."""
+        title = escape(openapi_schema["info"]["title"])
+        groups: dict[str, list[str]] = {}
+        for path, methods in openapi_schema.get("paths", {}).items():
+            for method, operation in methods.items():
+                groups.setdefault((operation.get("tags") or ["other"])[0], []).append(
+                    _operation(method, path, operation)
+                )
+        body = "".join(f"<h2>{escape(tag)}</h2>{''.join(items)}" for tag, items in groups.items())
+        return (
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>{title} API</title><style>{_STYLE}</style>"
+            f"<h1>{title} API</h1><p>Administration needs <code>Authorization: Bearer &lt;key&gt;</code>. "
+            f'The same as <a href="/docs/openapi.json">OpenAPI JSON</a>.</p>{body}</html>'
+        ).encode()
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p['in'])}<td>{escape(p.get('description') or '')}</tr>"
+        for p in operation.get("parameters") or ()
+    )
+    body = (
+        operation.get("requestBody", {})
+        .get("content", {})
+        .get("application/json", {})
+        .get("schema", {})
+        .get("$ref", "")
+    )
+    name = body.rpartition("/")[2]
+    return (
+        f"<details><summary><span class=method>{method.upper()}</span> <code>{escape(path)}</code> "
+        f"{escape(operation.get('summary') or '')}</summary><p>{escape(operation.get('description') or '')}</p>"
+        f"{f'<p>Body: <code>{escape(name)}</code></p>' if name else ''}<table>{rows}</table></details>"
+    )

@@ -1,0 +1,131 @@
+"""Chatflows: create, read, change and delete them, in Flowise's shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, delete, get, post, put
+
+from headrace.engine.catalog import Catalog
+from headrace.engine.graph import coverage, read_flow
+from headrace.errors import InvalidRequest
+from headrace.runtime.flows import ApiConfig, ChatbotConfig
+from headrace.schema import FlowRow
+from headrace.server.auth import local, needs
+from headrace.server.predictions import FlowId
+
+TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
+_CONFIGS = ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech", "followUpPrompts")
+Config = str | dict[str, Any] | None
+
+
+class FlowInput(msgspec.Struct, omit_defaults=True):
+    """A flow to store, or what to change of one. Configurations are JSON texts; objects are taken too."""
+
+    id: str | None = None
+    name: str | None = None
+    flowData: str | dict[str, Any] | None = None
+    type: str | None = None
+    deployed: bool | None = None
+    isPublic: bool | None = None
+    apikeyid: str | None = None
+    chatbotConfig: Config = None
+    apiConfig: Config = None
+    analytic: Config = None
+    speechToText: Config = None
+    textToSpeech: Config = None
+    followUpPrompts: Config = None
+    category: str | None = None
+    mcpServerConfig: Config = None
+
+
+def columns(data: FlowInput) -> dict[str, Any]:
+    """What the request sets, as columns. Raises InvalidRequest for what could not be read back."""
+    values = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None and name != "id"}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            values[name] = msgspec.json.encode(value).decode()
+    if values.get("type", "CHATFLOW") not in TYPES:
+        raise InvalidRequest(f"{values['type']!r} is not a type of flow: use one of {', '.join(TYPES)}")
+    if "flowData" in values:
+        read_flow(values["flowData"])
+    for name in _CONFIGS:
+        _check_config(name, values.get(name))
+    return values
+
+
+def _check_config(name: str, text: str | None) -> None:
+    if not text:
+        return
+    kinds: dict[str, type[Any]] = {"chatbotConfig": ChatbotConfig, "apiConfig": ApiConfig}
+    try:
+        value = msgspec.json.decode(text)
+        if value is not None and name in kinds:
+            msgspec.convert({k: v for k, v in value.items() if v not in (None, "")}, kinds[name], strict=False)
+    except (msgspec.MsgspecError, AttributeError) as error:
+        raise InvalidRequest(f"{name} cannot be read: {error}") from None
+
+
+def shown(row: FlowRow, catalog: Catalog) -> dict[str, Any]:
+    """A flow as the API shows it, with what this server runs of it."""
+    found = coverage(read_flow(row.flowData), catalog)
+    return {**msgspec.structs.asdict(row), "webhookSecretConfigured": False, "coverage": found}
+
+
+@get("/api/v1/chatflows", guards=[needs("chatflows:view")], summary="List flows", tags=["flows"])
+async def list_flows(
+    request: Request[Any, Any, Any],
+    type: str | None = None,  # noqa: A002 Flowise's name
+    page: int = 0,
+    limit: int = 0,
+) -> list[dict[str, Any]] | dict[str, Any]:
+    """All flows, or one page of them as `{data, total}`."""
+    here = local(request)
+    rows = [shown(row, here.flows.catalog) for row in await here.store.flows(type)]
+    if page > 0 and limit > 0:
+        return {"data": rows[(page - 1) * limit : page * limit], "total": len(rows)}
+    return rows
+
+
+@post("/api/v1/chatflows", guards=[needs("chatflows:create")], status_code=200, summary="Create a flow", tags=["flows"])
+async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[str, Any]:
+    """Stores the flow whether or not this server has all its nodes; `coverage` says which are missing."""
+    if not data.name or not data.flowData:
+        missing = "name" if not data.name else "flowData"
+        raise InvalidRequest(f"a flow needs `{missing}` at $.{missing}")
+    here = local(request)
+    row = await here.store.add_flow(
+        msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)
+    )
+    return shown(row, here.flows.catalog)
+
+
+@get("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read a flow", tags=["flows"])
+async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
+    """One flow."""
+    here = local(request)
+    return shown(await here.store.flow(flow_id), here.flows.catalog)
+
+
+@put("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:update")], summary="Change a flow", tags=["flows"])
+async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInput) -> dict[str, Any]:
+    """Changes what the body names; runs that have begun go on with the flow as it was."""
+    here = local(request)
+    return shown(await here.store.change_flow(flow_id, columns(data)), here.flows.catalog)
+
+
+@delete(
+    "/api/v1/chatflows/{flow_id:str}",
+    guards=[needs("chatflows:delete")],
+    status_code=200,
+    summary="Delete a flow",
+    tags=["flows"],
+)
+async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, int]:
+    """Deletes the flow and its messages."""
+    await local(request).store.delete_flow(flow_id)
+    return {"affected": 1}
+
+
+ROUTES = (list_flows, create_flow, read, change, remove)

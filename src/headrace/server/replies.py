@@ -1,0 +1,58 @@
+"""What errors look like over HTTP: Flowise's shape, plus a stable code."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from headrace.errors import HeadraceError, InvalidRequest
+
+_logger = logging.getLogger("headrace.server")
+
+
+def error_reply(error: HeadraceError) -> Response[Any]:
+    """The answer to a request that failed."""
+    return _reply(error.status, str(error), error.code, error.retry_after)
+
+
+def _reply(status: int, message: str, code: str, retry_after: float | None = None) -> Response[Any]:
+    body = {"statusCode": status, "success": False, "message": message, "code": code, "stack": {}}
+    headers = {"Retry-After": str(math.ceil(retry_after))} if retry_after is not None else {}
+    return Response(body, status_code=status, headers=headers, media_type=MediaType.JSON)
+
+
+def on_headrace_error(_: Request[Any, Any, Any], error: HeadraceError) -> Response[Any]:
+    """For everything in our own tree."""
+    return error_reply(error)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """For what the framework refuses: unreadable bodies, unknown paths, wrong methods."""
+    if isinstance(error, ValidationException):
+        return error_reply(InvalidRequest(_invalid(error)))
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+    messages = {
+        404: f"there is nothing at {request.url.path}; the API is described at /docs",
+        413: "the body is larger than this server takes (HEADRACE_MAX_BODY_MB)",
+    }
+    status = error.status_code
+    return _reply(status, messages.get(status, error.detail), codes.get(status, "invalid_request"))
+
+
+def _invalid(error: ValidationException) -> str:
+    places = [item for item in error.extra or [] if isinstance(item, dict)]
+    found = [f"{item.get('message')} at {item.get('key') or 'the body'}" for item in places]
+    return "; ".join(found) or error.detail
+
+
+def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """For our own mistakes: the log gets the traceback, the caller does not."""
+    _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _reply(500, "the server made a mistake; its log says more", "internal")
+
+
+HANDLERS = {HeadraceError: on_headrace_error, HTTPException: on_http_exception, Exception: on_exception}

@@ -1,0 +1,105 @@
+"""Runs the server: opens the data folder, listens, and on a signal lets the runs end before it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from headrace.assembly import opened
+from headrace.errors import InvalidRequest
+from headrace.server.app import create_app
+from headrace.settings import Settings
+from headrace.store.store import Store
+
+_CLOSING = 5.0  # seconds that ended streams get to reach their readers
+
+
+def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]]) -> None:
+    """Serves until SIGINT or SIGTERM. `prepare` works on the store before the first request is taken; what it returns
+    is printed once requests are.
+
+    Raises InvalidRequest when the address is taken, StorageError when the data folder cannot be used.
+    """
+    loop_factory = None
+    if sys.platform != "win32":
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+        _allow_many_sockets()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_serve(settings, prepare))
+
+
+async def _serve(settings: Settings, prepare: Callable[[Store], Awaitable[str]]) -> None:
+    _check_address(settings.host, settings.port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with opened(settings) as here:
+        welcome = await prepare(here.store)
+        server = Server(
+            create_app(settings, here),
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.auto,
+            websockets=False,
+            backlog=4096,  # granian's limit of connections at once follows from it
+            log_level=LogLevels.error,
+        )
+        serving = asyncio.create_task(server.serve())
+        async with here.working(heartbeat=settings.heartbeat, grace=settings.shutdown_grace):
+            await _listening(settings, serving)
+            sys.stdout.write(welcome)
+            sys.stdout.flush()
+            # What was imported and made up to here stays: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        server.stop()
+        with suppress(TimeoutError):  # a reader that does not read must not keep the server
+            await asyncio.wait_for(serving, _CLOSING)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Granian shares a port with another server without a word (SO_REUSEPORT), so ask for it alone first."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InvalidRequest(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or choose another --port"
+            ) from None
+
+
+async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:
+    """Waits until connections are taken. Raises what made the server end instead."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 compared, not bound
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(host, settings.port)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+    await serving
+
+
+def _allow_many_sockets() -> None:
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

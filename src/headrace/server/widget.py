@@ -1,0 +1,75 @@
+"""What the embedded chat reads of a flow before it asks: configuration without secrets, and what may be uploaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+
+from headrace.runtime.flows import Flow
+from headrace.schema import NodeData
+from headrace.server.auth import local
+from headrace.server.predictions import FlowId, flow_at
+
+_PRIVATE_TYPES = ("password", "file", "folder", "credential")
+_PRIVATE_NAMES = ("credential", "FLOWISE_CREDENTIAL_ID", "headers", "authorization", "baseOptions")
+_IMAGE_TYPES = ["image/gif", "image/jpeg", "image/png", "image/webp", ""]
+_MAX_IMAGE_MB = 5
+
+
+@get("/api/v1/public-chatbotConfig/{flow_id:str}", summary="Configuration of the chat widget", tags=["widget"])
+async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
+    """The flow's `chatbotConfig` without its origins, its nodes without secrets, and its upload rules."""
+    flow = await flow_at(flow_id, local(request))
+    config = msgspec.json.decode(flow.row.chatbotConfig or "{}") or {}
+    public = {key: value for key, value in config.items() if not key.startswith("allowedOrigins")}
+    return {
+        **public,
+        "uploads": upload_rules(flow),
+        "flowData": public_flow(flow.row.flowData),
+        "isTTSEnabled": False,
+    }
+
+
+@get("/api/v1/chatflows-uploads/{flow_id:str}", summary="What may be uploaded", tags=["widget"])
+async def uploads(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
+    """Which files the flow takes with a question."""
+    return upload_rules(await flow_at(flow_id, local(request)))
+
+
+def upload_rules(flow: Flow) -> dict[str, Any]:
+    """Images where a chat model of the flow takes them."""
+    images = any(_takes_images(node.data) for node in flow.file.nodes)
+    rules = [{"fileTypes": _IMAGE_TYPES, "maxUploadSize": _MAX_IMAGE_MB}]
+    return {
+        "isSpeechToTextEnabled": False,
+        "isImageUploadAllowed": images,
+        "isRAGFileUploadAllowed": False,
+        "imgUploadSizeAndTypes": rules if images else [],
+        "fileUploadSizeAndTypes": [],
+    }
+
+
+def _takes_images(node: NodeData) -> bool:
+    return node.category == "Chat Models" and node.inputs.get("allowImageUploads") in (True, "true")
+
+
+def public_flow(text: str) -> str:
+    """The flow's JSON text without credentials and without inputs that hold secrets or files."""
+    flow: Any = msgspec.json.decode(text)
+    for node in flow.get("nodes", ()):
+        data = node.get("data", {})
+        data.pop("credential", None)
+        private = {p["name"] for p in data.get("inputParams", ()) if p.get("type") in _PRIVATE_TYPES and "name" in p}
+        data["inputs"] = _without(data.get("inputs", {}), private.union(_PRIVATE_NAMES))
+    return msgspec.json.encode(flow).decode()
+
+
+def _without(value: Any, names: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(item, names) for key, item in value.items() if key not in names}
+    return [_without(item, names) for item in value] if isinstance(value, list) else value
+
+
+ROUTES = (chatbot_config, uploads)

@@ -1,0 +1,66 @@
+"""Every setting, once: its environment variable is `HEADRACE_` and its name in capitals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+
+from headrace.errors import InvalidRequest
+
+
+def _about(text: str) -> msgspec.Meta:
+    return msgspec.Meta(description=text)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator can set. The table in docs/settings.md is made from this record."""
+
+    data_dir: Annotated[str, _about("Folder for everything that the server keeps.")] = "~/.headrace"
+    host: Annotated[str, _about("Address to listen on. 0.0.0.0 listens on all of them.")] = "127.0.0.1"
+    port: Annotated[int, _about("Port to listen on.")] = 3000
+    admin_key: Annotated[str, _about("API key with all permissions. Without it the first start makes one.")] = ""
+    cors_origins: Annotated[str, _about("Web sites that may call every endpoint: a comma list, or *.")] = ""
+    trusted_proxies: Annotated[str, _about("Addresses whose X-Forwarded-For is believed: a comma list.")] = ""
+    max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
+    keep_log_mb: Annotated[int, _about("Memory for the logs of ended runs, in MiB.")] = 64
+    heartbeat: Annotated[float, _about("Seconds of silence after which a stream carries a comment.")] = 15.0
+    shutdown_grace: Annotated[float, _about("Seconds that running predictions get to end when the server stops.")] = (
+        10.0
+    )
+    provider_connect_timeout: Annotated[float, _about("Seconds to connect to a model.")] = 10.0
+    provider_read_timeout: Annotated[float, _about("Seconds that a model may be silent.")] = 300.0
+    provider_attempts: Annotated[int, _about("How often a call is tried while nothing of its answer has come.")] = 4
+
+    @property
+    def folder(self) -> Path:
+        """The data folder as a path."""
+        return Path(self.data_dir).expanduser()
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"HEADRACE_{name.upper()}"
+
+
+def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
+    """The settings from the environment, with `flags` that are not None in front. Raises InvalidRequest."""
+    names = Settings.__struct_fields__
+    values = {name: environ[variable(name)] for name in names if environ.get(variable(name))}
+    values |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"a setting cannot be read: {error}") from None
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Variable, default and description of every setting."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [
+        (variable(field.name), str(field.default), hints[field.name].__metadata__[0].description)
+        for field in msgspec.structs.fields(Settings)
+    ]

@@ -1,0 +1,1 @@
+"""What is kept: flows, credentials, variables, API keys and chat messages."""

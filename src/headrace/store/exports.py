@@ -1,0 +1,87 @@
+"""Reads flows out of files: an exported flow, a stored row, or a full `ExportData.json`. Executes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.engine.graph import read_flow
+from headrace.errors import InvalidRequest
+from headrace.schema import FlowFile, FlowRow, Variable
+
+_SECTIONS = {
+    "ChatFlow": "CHATFLOW",
+    "AgentFlow": "MULTIAGENT",
+    "AgentFlowV2": "AGENTFLOW",
+    "AssistantFlow": "ASSISTANT",
+}
+_GRAPH_AGENTS = ("Multi Agents", "Sequential Agents")
+
+
+class Export(msgspec.Struct):
+    """What a file holds. `skipped` names the sections that are not taken over, with how many entries each."""
+
+    flows: list[FlowRow] = []
+    variables: list[Variable] = []
+    skipped: dict[str, int] = {}
+
+
+def flow_files(paths: list[Path]) -> list[Path]:
+    """The files, and for a folder every `.json` file in it."""
+    return [file for path in paths for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path])]
+
+
+def read_export(path: Path) -> Export:
+    """What the file holds. Raises InvalidRequest naming the file and the place of the mistake."""
+    try:
+        content: Any = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise InvalidRequest(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path} is not valid JSON: {error}") from None
+    try:
+        return _read(content, path.stem)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path}: {error}") from None
+
+
+def _read(content: Any, name: str) -> Export:
+    if not isinstance(content, dict):
+        raise InvalidRequest("a flow is a JSON object with `nodes` and `edges`")
+    if "nodes" in content:
+        return Export(flows=[_row({"name": name, "flowData": msgspec.json.encode(content).decode()})])
+    if "flowData" in content:
+        return Export(flows=[_row({"name": name, **content})])
+    if not any(section in content for section in (*_SECTIONS, "Variable")):
+        raise InvalidRequest("neither a flow (`nodes`, `edges`) nor an export (`ChatFlow`, `AgentFlowV2`, …)")
+    export = Export()
+    for section, items in content.items():
+        if section in _SECTIONS:
+            export.flows += [_row({"type": _SECTIONS[section], **item}) for item in items]
+        elif section == "Variable":
+            export.variables += [msgspec.convert(item, Variable) for item in items]
+        elif isinstance(items, list) and items:
+            export.skipped[section] = len(items)
+    return export
+
+
+def _row(values: dict[str, Any]) -> FlowRow:
+    data = values.get("flowData")
+    text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
+    flow = read_flow(text)
+    # Keys and workspaces of the other server mean nothing here.
+    kept = {
+        name: value for name, value in values.items() if name not in ("apikeyid", "workspaceId") and value is not None
+    }
+    try:
+        return msgspec.convert({"id": "", "type": _type(flow), **kept, "flowData": text}, FlowRow)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"a flow of the export cannot be read: {error}") from None
+
+
+def _type(flow: FlowFile) -> str:
+    if any(node.type == "agentFlow" for node in flow.nodes):
+        return "AGENTFLOW"
+    return "MULTIAGENT" if any(node.data.category in _GRAPH_AGENTS for node in flow.nodes) else "CHATFLOW"

@@ -1,0 +1,329 @@
+"""Everything that is kept, as typed rows. What predictions need of it is read once and kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import RowMapping, Table, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound
+from headrace.schema import ApiKey, CredentialRow, FlowRow, Message, Variable
+from headrace.store import tables
+from headrace.store.database import Database
+from headrace.store.sealing import Seal
+
+_T = TypeVar("_T")
+_JSON = frozenset(
+    "sourceDocuments usedTools fileAnnotations agentReasoning reasonContent fileUploads artifacts action".split()
+)
+ADMIN = "*"
+"""The permission that includes all others."""
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """A time as Flowise writes it: ISO 8601, UTC, milliseconds, `Z`."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def hash_of(key: str) -> str:
+    """What is stored of an API key. It has 256 random bits, so a fast hash is as good as a slow one."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class MessageFilter(msgspec.Struct, frozen=True):
+    """Which messages of a flow are meant; None means any."""
+
+    chatId: str | None = None
+    sessionId: str | None = None
+    memoryType: str | None = None
+    messageId: str | None = None
+    chatTypes: Sequence[str] = ()
+    startDate: str | None = None
+    endDate: str | None = None
+
+
+class Store:
+    """The data folder: `headrace.sqlite` and `secret.key`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the folder, making what is missing. Blocking. Raises StorageError."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._database = Database(folder / "headrace.sqlite")
+        self._seal = Seal(folder / "secret.key")
+        self._revision = 0
+        self._flows: dict[str, FlowRow] = {}
+        self._secrets: dict[str, Mapping[str, str]] = {}
+        self._variables: list[Variable] | None = None
+        self._keys: dict[str, ApiKey] | None = None
+
+    def close(self) -> None:
+        """Writes what is waiting, then closes the file."""
+        self._database.close()
+
+    async def refresh(self) -> None:
+        """Forgets what is kept in memory if anyone, in any process, has changed it. Call it once a request."""
+        number = await self._database.read(lambda c: c.execute(select(tables.revision.c.number)).scalar_one())
+        if number != self._revision:
+            self._revision = number
+            self._flows, self._secrets = {}, {}
+            self._variables = self._keys = None
+
+    # Flows
+
+    async def flow(self, flow_id: str) -> FlowRow:
+        """The flow; the same object until something changes. Raises FlowNotFound."""
+        if found := self._flows.get(flow_id):
+            return found
+        row = await self._one(tables.flow, flow_id, FlowRow)
+        if row is None:
+            raise FlowNotFound(f"there is no flow {flow_id!r} on this server")
+        self._flows[flow_id] = row
+        return row
+
+    async def flows(self, kind: str | None = None) -> list[FlowRow]:
+        """All flows, newest change first, of one type or of all."""
+        statement = select(tables.flow).order_by(tables.flow.c.updatedDate.desc(), tables.flow.c.name)
+        if kind:
+            statement = statement.where(tables.flow.c.type == kind)
+        return await self._database.read(lambda c: [_read(row, FlowRow) for row in c.execute(statement).mappings()])
+
+    async def add_flow(self, row: FlowRow) -> FlowRow:
+        """Stores a new flow; an empty id gets one. Raises InvalidRequest when the id is taken."""
+        now = timestamp()
+        new = msgspec.structs.replace(row, id=row.id or str(uuid4()), createdDate=now, updatedDate=now)
+        await self._insert(tables.flow, msgspec.structs.asdict(new), f"there is a flow with the id {new.id!r} already")
+        return new
+
+    async def change_flow(self, flow_id: str, changes: Mapping[str, Any]) -> FlowRow:
+        """Stores changed columns. Raises FlowNotFound."""
+        values = {**changes, "updatedDate": timestamp()}
+        await self._changed(tables.flow, flow_id, values, FlowNotFound(f"there is no flow {flow_id!r} on this server"))
+        return await self.flow(flow_id)
+
+    async def delete_flow(self, flow_id: str) -> None:
+        """Deletes the flow with its messages. Raises FlowNotFound."""
+        await self._delete(tables.flow, flow_id, FlowNotFound(f"there is no flow {flow_id!r} on this server"))
+
+    # Credentials
+
+    async def secrets(self, credential_id: str) -> Mapping[str, str]:
+        """The fields of a credential. Raises FlowError when it does not exist."""
+        if (kept := self._secrets.get(credential_id)) is not None:
+            return kept
+        statement = select(tables.credential.c.sealed).where(tables.credential.c.id == credential_id)
+        sealed = await self._database.read(lambda c: c.execute(statement).scalar_one_or_none())
+        if sealed is None:
+            raise FlowError(
+                f"the flow uses credential {credential_id!r}, which does not exist here: choose another one"
+            )
+        opened = msgspec.json.decode(self._seal.open(sealed, credential_id), type=dict[str, str])
+        self._secrets[credential_id] = opened
+        return opened
+
+    async def credentials(self) -> list[CredentialRow]:
+        """All credentials without their secrets."""
+        table = tables.credential
+        statement = select(table).order_by(table.c.name)
+        return await self._database.read(
+            lambda c: [_read(row, CredentialRow) for row in c.execute(statement).mappings()]
+        )
+
+    async def credential(self, credential_id: str) -> CredentialRow:
+        """One credential without its secrets. Raises NotFound."""
+        row = await self._one(tables.credential, credential_id, CredentialRow)
+        if row is None:
+            raise NotFound(f"there is no credential {credential_id!r}")
+        return row
+
+    async def add_credential(self, name: str, kind: str, fields: Mapping[str, str]) -> CredentialRow:
+        """Seals and stores a credential."""
+        now = timestamp()
+        row = CredentialRow(str(uuid4()), name, kind, now, now)
+        sealed = self._seal.close(msgspec.json.encode(fields), row.id)
+        await self._insert(tables.credential, {**msgspec.structs.asdict(row), "sealed": sealed}, "")
+        return row
+
+    async def change_credential(self, credential_id: str, name: str, fields: Mapping[str, str]) -> CredentialRow:
+        """Renames a credential and seals these fields in place of its old ones. Raises NotFound."""
+        values = {
+            "name": name,
+            "sealed": self._seal.close(msgspec.json.encode(fields), credential_id),
+            "updatedDate": timestamp(),
+        }
+        missing = NotFound(f"there is no credential {credential_id!r}")
+        await self._changed(tables.credential, credential_id, values, missing)
+        return await self.credential(credential_id)
+
+    async def delete_credential(self, credential_id: str) -> None:
+        """Deletes a credential. Raises NotFound."""
+        await self._delete(tables.credential, credential_id, NotFound(f"there is no credential {credential_id!r}"))
+
+    # Variables
+
+    async def variables(self) -> list[Variable]:
+        """All variables by name."""
+        if self._variables is None:
+            statement = select(tables.variable).order_by(tables.variable.c.name)
+            self._variables = await self._database.read(
+                lambda c: [_read(row, Variable) for row in c.execute(statement).mappings()]
+            )
+        return self._variables
+
+    async def add_variable(self, name: str, value: str | None, kind: str) -> Variable:
+        """Stores a variable. Raises InvalidRequest when the name is taken."""
+        now = timestamp()
+        values = {
+            "id": str(uuid4()),
+            "name": name,
+            "value": value,
+            "type": kind,
+            "createdDate": now,
+            "updatedDate": now,
+        }
+        await self._insert(tables.variable, values, f"there is a variable {name!r} already")
+        return msgspec.convert(values, Variable)
+
+    async def change_variable(self, variable_id: str, changes: Mapping[str, Any]) -> Variable:
+        """Stores changed columns. Raises NotFound."""
+        missing = NotFound(f"there is no variable {variable_id!r}")
+        await self._changed(tables.variable, variable_id, {**changes, "updatedDate": timestamp()}, missing)
+        row = await self._one(tables.variable, variable_id, Variable)
+        assert row
+        return row
+
+    async def delete_variable(self, variable_id: str) -> None:
+        """Deletes a variable. Raises NotFound."""
+        await self._delete(tables.variable, variable_id, NotFound(f"there is no variable {variable_id!r}"))
+
+    # API keys
+
+    async def key(self, token: str) -> ApiKey | None:
+        """The key that a caller holds, if there is one."""
+        if self._keys is None:
+            rows = await self._database.read(lambda c: c.execute(select(tables.api_key)).mappings().all())
+            self._keys = {row["hash"]: _read(row, ApiKey) for row in rows}
+        return self._keys.get(hash_of(token))
+
+    async def keys(self) -> list[ApiKey]:
+        """All keys, without the keys themselves."""
+        statement = select(tables.api_key).order_by(tables.api_key.c.createdDate)
+        return await self._database.read(lambda c: [_read(row, ApiKey) for row in c.execute(statement).mappings()])
+
+    async def add_key(self, name: str, permissions: Sequence[str], token: str | None = None) -> ApiKey:
+        """Makes a key, or stores a given one; the answer is the only place that ever holds the key itself."""
+        token = token or f"hr_{secrets.token_urlsafe(32)}"
+        key = ApiKey(str(uuid4()), name, list(permissions), timestamp(), token)
+        values = {
+            "id": key.id,
+            "keyName": name,
+            "permissions": msgspec.json.encode(key.permissions).decode(),
+            "hash": hash_of(token),
+            "createdDate": key.createdDate,
+        }
+        await self._insert(tables.api_key, values, "this key exists already")
+        return key
+
+    async def delete_key(self, key_id: str) -> None:
+        """Deletes a key. Raises NotFound, and InvalidRequest while a flow is bound to it."""
+        await self._delete(tables.api_key, key_id, NotFound(f"there is no API key {key_id!r}"))
+
+    # Messages
+
+    async def history(self, flow_id: str, session_id: str) -> list[Message]:
+        """What was said in a session, oldest first."""
+        return await self.messages(flow_id, MessageFilter(sessionId=session_id))
+
+    async def messages(self, flow_id: str, wanted: MessageFilter, *, newest_first: bool = False) -> list[Message]:
+        """Messages of a flow in the order they were stored."""
+        position = tables.message.c.position
+        statement = select(tables.message).where(*_conditions(flow_id, wanted))
+        statement = statement.order_by(position.desc() if newest_first else position)
+        return await self._database.read(lambda c: [_read(row, Message) for row in c.execute(statement).mappings()])
+
+    async def add_messages(self, rows: Sequence[Message]) -> None:
+        """Stores messages, all or none."""
+        values = [{key: _column(key, item) for key, item in msgspec.structs.asdict(row).items()} for row in rows]
+        await self._database.write(lambda c: c.execute(insert(tables.message), values))
+
+    async def delete_messages(self, flow_id: str, wanted: MessageFilter) -> int:
+        """Deletes messages of a flow and says how many."""
+        statement = delete(tables.message).where(*_conditions(flow_id, wanted))
+        return await self._database.write(lambda c: c.execute(statement).rowcount)
+
+    # What all tables share
+
+    async def _one(self, table: Table, row_id: str, kind: type[_T]) -> _T | None:
+        statement = select(table).where(table.c.id == row_id)
+        row = await self._database.read(lambda c: c.execute(statement).mappings().one_or_none())
+        return None if row is None else _read(row, kind)
+
+    async def _insert(self, table: Table, values: Mapping[str, Any], taken: str) -> None:
+        try:
+            await self._database.write(lambda c: c.execute(insert(table), values))
+        except IntegrityError as error:
+            raise InvalidRequest(_violation(error, taken)) from None
+        await self.refresh()
+
+    async def _changed(self, table: Table, row_id: str, values: Mapping[str, Any], missing: NotFound) -> None:
+        statement = update(table).where(table.c.id == row_id).values(**values)
+        try:
+            count = await self._database.write(lambda c: c.execute(statement).rowcount)
+        except IntegrityError as error:
+            raise InvalidRequest(_violation(error, "this name is taken")) from None
+        if not count:
+            raise missing
+        await self.refresh()
+
+    async def _delete(self, table: Table, row_id: str, missing: NotFound) -> None:
+        statement = delete(table).where(table.c.id == row_id)
+        try:
+            count = await self._database.write(lambda c: c.execute(statement).rowcount)
+        except IntegrityError:
+            raise InvalidRequest("a flow is bound to this key: take the key off the flow first") from None
+        if not count:
+            raise missing
+        await self.refresh()
+
+
+def _violation(error: IntegrityError, taken: str) -> str:
+    return "there is no API key with this apikeyid" if "FOREIGN KEY" in str(error.orig) else taken
+
+
+def _conditions(flow_id: str, wanted: MessageFilter) -> list[Any]:
+    columns = tables.message.c
+    equal = {
+        columns.chatId: wanted.chatId,
+        columns.sessionId: wanted.sessionId,
+        columns.memoryType: wanted.memoryType,
+        columns.id: wanted.messageId,
+    }
+    conditions = [columns.chatflowid == flow_id, *(column == value for column, value in equal.items() if value)]
+    if wanted.chatTypes:
+        conditions.append(columns.chatType.in_(wanted.chatTypes))
+    if wanted.startDate:
+        conditions.append(columns.createdDate >= wanted.startDate)
+    if wanted.endDate:
+        conditions.append(columns.createdDate <= wanted.endDate)
+    return conditions
+
+
+def _read(row: RowMapping, kind: type[_T]) -> _T:
+    # Column names are a subclass of str, which msgspec does not take as keys.
+    return msgspec.convert({str(name): _parsed(name, value) for name, value in row.items()}, kind)
+
+
+def _parsed(name: str, value: Any) -> Any:
+    return msgspec.json.decode(value) if value is not None and name in (*_JSON, "permissions") else value
+
+
+def _column(name: str, value: Any) -> Any:
+    return msgspec.json.encode(value).decode() if value is not None and name in _JSON else value

@@ -1,0 +1,93 @@
+"""The tables. The schema itself is made by the migrations; a test holds both together."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+flow = Table(
+    "flow",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("flowData", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("workspaceId", Text),
+    Column("deployed", Boolean),
+    Column("isPublic", Boolean),
+    Column("apikeyid", Text, ForeignKey("api_key.id", ondelete="RESTRICT")),
+    Column("chatbotConfig", Text),
+    Column("apiConfig", Text),
+    Column("analytic", Text),
+    Column("speechToText", Text),
+    Column("textToSpeech", Text),
+    Column("followUpPrompts", Text),
+    Column("category", Text),
+    Column("mcpServerConfig", Text),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("credentialName", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+)
+
+variable = Table(
+    "variable",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("value", Text),
+    Column("type", Text, nullable=False),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("keyName", Text, nullable=False),
+    Column("permissions", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("createdDate", Text, nullable=False),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("chatId", Text, nullable=False),
+    Column("sessionId", Text, nullable=False),
+    Column("createdDate", Text, nullable=False),
+    Column("executionId", Text),
+    Column("sourceDocuments", Text),
+    Column("usedTools", Text),
+    Column("fileAnnotations", Text),
+    Column("agentReasoning", Text),
+    Column("reasonContent", Text),
+    Column("fileUploads", Text),
+    Column("artifacts", Text),
+    Column("action", Text),
+    Column("chatType", Text, nullable=False),
+    Column("memoryType", Text),
+    Column("leadEmail", Text),
+    Column("followUpPrompts", Text),
+    Index("message_session", "chatflowid", "sessionId", "position"),
+    Index("message_chat", "chatflowid", "chatId", "position"),
+)
+
+revision = Table("revision", metadata, Column("number", Integer, primary_key=True))
+"""One row, counted up by triggers on flow, credential, variable and api_key: says when to read them anew."""

@@ -1,0 +1,197 @@
+"""Both clients behind one face, so that one table of cases serves them."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from itertools import islice
+from typing import Any, TypeVar
+
+import pytest
+from scripted import BOUND
+
+from headrace import AsyncHeadrace, AsyncStream, Chunk, Headrace, Prediction, PredictionData, Stream
+from headrace.events import Event
+
+T = TypeVar("T")
+
+KEY = "hr-test-key-4711"
+
+
+async def collected(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
+
+
+class SyncDriver:
+    """Uses `Headrace`; `AsyncDriver` does the same with `AsyncHeadrace`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def open(self) -> Headrace:
+        return Headrace(self.url, KEY, timeout=BOUND, read_timeout=BOUND, answer_timeout=BOUND)
+
+    def streamed(self, flow: str, read: Callable[[Stream], T], **options: Any) -> T:
+        with self.open() as client, client.stream(flow, "Hi", **options) as stream:
+            return read(stream)
+
+    def events(self, flow: str) -> list[Event]:
+        return self.streamed(flow, lambda stream: list(stream))
+
+    def text(self, flow: str) -> list[str]:
+        return self.streamed(flow, lambda stream: list(stream.text()))
+
+    def final(self, flow: str, **options: Any) -> Prediction:
+        return self.streamed(flow, lambda stream: stream.final(), **options)
+
+    def place(self, flow: str, count: int) -> list[tuple[str | None, str | None]]:
+        """(run id, last event id) on opening and after each of `count` events."""
+
+        def read(stream: Stream) -> list[tuple[str | None, str | None]]:
+            places = [(stream.run_id, stream.last_event_id)]
+            return places + [(stream.run_id, stream.last_event_id) for _ in islice(stream, count)]
+
+        return self.streamed(flow, read)
+
+    def first_then_final(self, flow: str) -> Prediction:
+        def read(stream: Stream) -> Prediction:
+            for _ in stream:
+                break
+            return stream.final()
+
+        return self.streamed(flow, read)
+
+    def final_after_close(self, flow: str) -> Prediction:
+        def read(stream: Stream) -> Prediction:
+            next(stream)
+            stream.close()
+            assert list(stream) == []
+            return stream.final()
+
+        return self.streamed(flow, read)
+
+    def leave(self, flow: str) -> None:
+        self.streamed(flow, lambda stream: next(stream))
+
+    def drop(self, flow: str, gone: threading.Event) -> bool:
+        with self.open() as client:
+            for _ in client.stream(flow, "Hi"):
+                break
+            return gone.wait(BOUND)
+
+    def leave_chunks(self, flow: str, gone: threading.Event) -> bool:
+        with self.open() as client:
+            for _ in client.create_prediction(PredictionData(flow, "Hi", streaming=True)):
+                break
+            return gone.wait(BOUND)
+
+    def predict(self, flow: str, **options: Any) -> Prediction:
+        with self.open() as client:
+            return client.predict(flow, "Hi", **options)
+
+    def chunks(self, data: PredictionData) -> list[Chunk | dict[str, Any]]:
+        with self.open() as client:
+            return list(client.create_prediction(data))
+
+    def twice(self, flow: str) -> None:
+        with self.open() as client:
+            client.stream(flow, "Hi").final()
+            client.predict(flow, "Hi")
+
+
+class AsyncDriver(SyncDriver):
+    def open_async(self) -> AsyncHeadrace:
+        return AsyncHeadrace(self.url, KEY, timeout=BOUND, read_timeout=BOUND, answer_timeout=BOUND)
+
+    def reading(self, flow: str, read: Callable[[AsyncStream], Any], **options: Any) -> Any:
+        async def run() -> Any:
+            async with (
+                asyncio.timeout(BOUND),
+                self.open_async() as client,
+                client.stream(flow, "Hi", **options) as stream,
+            ):
+                return await read(stream)
+
+        return asyncio.run(run())
+
+    def events(self, flow: str) -> list[Event]:
+        return self.reading(flow, collected)
+
+    def text(self, flow: str) -> list[str]:
+        return self.reading(flow, lambda stream: collected(stream.text()))
+
+    def final(self, flow: str, **options: Any) -> Prediction:
+        return self.reading(flow, lambda stream: stream.final(), **options)
+
+    def place(self, flow: str, count: int) -> list[tuple[str | None, str | None]]:
+        async def read(stream: AsyncStream) -> list[tuple[str | None, str | None]]:
+            places = [(stream.run_id, stream.last_event_id)]
+            for _ in range(count):
+                await anext(stream)
+                places.append((stream.run_id, stream.last_event_id))
+            return places
+
+        return self.reading(flow, read)
+
+    def first_then_final(self, flow: str) -> Prediction:
+        async def read(stream: AsyncStream) -> Prediction:
+            async for _ in stream:
+                break
+            return await stream.final()
+
+        return self.reading(flow, read)
+
+    def final_after_close(self, flow: str) -> Prediction:
+        async def read(stream: AsyncStream) -> Prediction:
+            await anext(stream)
+            await stream.aclose()
+            assert await collected(stream) == []
+            return await stream.final()
+
+        return self.reading(flow, read)
+
+    def leave(self, flow: str) -> None:
+        self.reading(flow, lambda stream: anext(stream))
+
+    def drop(self, flow: str, gone: threading.Event) -> bool:
+        async def run() -> bool:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                async for _ in client.stream(flow, "Hi"):
+                    break
+                return await asyncio.to_thread(gone.wait, BOUND)
+
+        return asyncio.run(run())
+
+    def leave_chunks(self, flow: str, gone: threading.Event) -> bool:
+        async def run() -> bool:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                async with aclosing(client.create_prediction(PredictionData(flow, "Hi", streaming=True))) as chunks:
+                    await anext(chunks)
+                return await asyncio.to_thread(gone.wait, BOUND)
+
+        return asyncio.run(run())
+
+    def predict(self, flow: str, **options: Any) -> Prediction:
+        async def run() -> Prediction:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                return await client.predict(flow, "Hi", **options)
+
+        return asyncio.run(run())
+
+    def chunks(self, data: PredictionData) -> list[Chunk | dict[str, Any]]:
+        async def run() -> list[Chunk | dict[str, Any]]:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                return await collected(client.create_prediction(data))
+
+        return asyncio.run(run())
+
+    def twice(self, flow: str) -> None:
+        async def run() -> None:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                await client.stream(flow, "Hi").final()
+                await client.predict(flow, "Hi")
+
+        asyncio.run(run())
+
+
+DRIVERS = [pytest.param(SyncDriver, id="sync"), pytest.param(AsyncDriver, id="async")]

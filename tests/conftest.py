@@ -1,0 +1,32 @@
+"""What the tests share: one server, one scripted model endpoint."""
+
+from collections.abc import Generator
+
+import pytest
+from servers import Server, conversation, serving
+from upstream import Upstream, serve_in_thread
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Generator[Upstream]:
+    with serve_in_thread() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(endpoint: Upstream) -> Upstream:
+    """The scripted model endpoint, its memory empty."""
+    endpoint.reset()
+    return endpoint
+
+
+@pytest.fixture
+def chat(server: Server, upstream: Upstream) -> str:
+    """The id of a conversation flow on the scripted model."""
+    return server.create_flow(conversation(upstream.url))

@@ -1,0 +1,112 @@
+"""Who may import whom: design section 3, and what `import headrace` loads."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "headrace"
+
+CONTRACT = {"events", "sse", "errors", "schema"}
+CLIENT = {"client", "answer", "compat"}
+ANYTHING = {"*"}
+MAY_IMPORT: dict[str, set[str]] = {
+    **dict.fromkeys(CONTRACT, CONTRACT),
+    **dict.fromkeys(CLIENT, CONTRACT | CLIENT),
+    "__init__": CONTRACT | CLIENT,
+    "engine": CONTRACT | {"engine"},
+    "providers": CONTRACT | {"engine", "providers"},
+    "nodes": CONTRACT | {"engine", "providers", "nodes"},
+    "store": CONTRACT | {"engine", "store"},
+    "runtime": CONTRACT | {"engine", "store", "runtime"},
+    "server": ANYTHING,
+    "apps": CONTRACT | CLIENT,
+    "examples": CONTRACT | {"engine"},
+    "__main__": ANYTHING,
+    "cli": ANYTHING,
+    "settings": ANYTHING,
+    "gen": ANYTHING,
+    "assembly": ANYTHING,
+}
+MAY_IMPORT_SERVER = {"server", "__main__", "cli", "gen"}
+
+
+def part(path: Path) -> str:
+    """The table's name for a file: its folder or, at the top, its module."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The parts of headrace that a file imports; the bare package counts as `__init__`."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            package, *rest = name.split(".")
+            if package == "headrace":
+                known = rest and (rest[0] in MAY_IMPORT or (SOURCE / rest[0]).exists())
+                yield rest[0] if known else "__init__"
+
+
+def test_every_part_of_the_package_is_in_the_table():
+    assert {part(path) for path in SOURCE.rglob("*.py")} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_imports_only_what_its_layer_may(path: Path):
+    allowed = MAY_IMPORT[part(path)]
+    if allowed != ANYTHING:
+        assert set(imported(path)) <= allowed
+    if part(path) not in MAY_IMPORT_SERVER:
+        assert "server" not in imported(path)
+
+
+def distributions(name: str) -> set[str]:
+    """A distribution and all that it needs, extras left out."""
+    needed = [text for text in requires(name) or [] if "extra ==" not in text and "emscripten' and" not in text]
+    names = {text.split(";")[0].strip().split("==")[0].split(">")[0].split("<")[0].strip() for text in needed}
+    return {name}.union(*(distributions(needed) for needed in names if needed in INSTALLED))
+
+
+INSTALLED = {name for names in packages_distributions().values() for name in names}
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import json, sys; before = set(sys.modules); {statement}; print(json.dumps([*set(sys.modules) - before]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_importing_headrace_loads_only_the_client():
+    loaded = loaded_by("import headrace")
+    ours = {name.partition(".")[2] for name in loaded if name.startswith("headrace.")}
+    assert ours == CONTRACT | CLIENT
+
+    owners = packages_distributions()
+    foreign = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"headrace"}
+    allowed = distributions("msgspec") | distributions("httpx2")
+    assert {name for name in foreign if not allowed.intersection(owners.get(name, []))} == set()
+    assert not foreign & {"aiohttp", "litestar", "sqlalchemy", "granian", "alembic", "click", "rich", "requests"}
+
+
+def test_using_the_client_loads_nothing_of_the_server():
+    loaded = loaded_by("import headrace; headrace.Headrace().close()")
+    assert not {name.partition(".")[0] for name in loaded} & {"aiohttp", "litestar", "sqlalchemy", "alembic", "granian"}
+
+
+def test_the_public_names_are_a_list_that_somebody_edits_on_purpose():
+    import headrace
+
+    public = {name for name, value in vars(headrace).items() if name[0] != "_" and not hasattr(value, "__path__")}
+    modules = {name for name in public if type(getattr(headrace, name)) is type(sys)}
+    assert public - modules == set(headrace.__all__) - {"__version__"}
+    assert headrace.__all__ == sorted(headrace.__all__)

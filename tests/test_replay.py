@@ -1,0 +1,43 @@
+"""Recordings of the server whose clients we serve, replayed here. They lie beside the project, where it has them."""
+
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from servers import KEY, Server, free_port, until_connected
+
+RECORDINGS = Path(__file__).parents[2] / "shared" / "flowise"
+SCENARIOS = (
+    "bad_bodies conversation_history_in_body conversation_one_turn conversation_python_sdk_body "
+    "conversation_session_ids conversation_template empty_answer_and_question error_cut_mid_stream error_upstream_401 "
+    "heartbeat llm_chain_prompt_values llm_chain_single_variable long_stream override_config_off override_config_on "
+    "unicode_content unknown_flow"
+).split()
+
+pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings of Flowise are not beside this project")
+
+
+@pytest.fixture(scope="module")
+def recorded_model(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The scripted model that the recordings were made with."""
+    port = free_port()
+    command = [sys.executable, str(RECORDINGS / "mock_openai.py"), "--port", str(port)]
+    log = tmp_path_factory.mktemp("model") / "log"
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        try:
+            until_connected(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_recording_replays_the_same(server: Server, recorded_model: str, scenario: str) -> None:
+    tool = [sys.executable, str(RECORDINGS / "replay.py"), "--url", server.url, "--key", KEY, "--mock", recorded_model]
+    result = subprocess.run(
+        [*tool, str(RECORDINGS / "transcripts" / scenario)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 of 1 scenarios replay the same" in result.stdout
