@@ -127,9 +127,11 @@ async def _import(store: Store, paths: list[Path]) -> list[tuple[FlowRow, Export
     for export in exports:
         for row in export.flows:
             row.id = row.id if row.id and row.id not in taken else str(uuid4())
+            taken.add(row.id)
             stored.append((await store.add_flow(row), export))
         for variable in export.variables:
             if variable.name not in names:
+                names.add(variable.name)
                 await store.add_variable(variable.name, variable.value, variable.type)
     return stored
 

@@ -131,6 +131,13 @@ class Message(msgspec.Struct):
     followUpPrompts: str | None = None
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """What a stored message says, and who said it."""
+
+    role: Role
+    content: str
+
+
 class Variable(msgspec.Struct):
     """A value that flows read as `{{$vars.name}}`; type "runtime" reads the server's environment instead."""
 

@@ -14,14 +14,14 @@ from headrace.engine.ports import ModelMessage
 from headrace.engine.references import Scope, node_ids
 from headrace.errors import FlowError
 from headrace.events import Event
-from headrace.schema import Message, NodeData
+from headrace.schema import NodeData, Turn
 
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
-def remembered(rows: Sequence[Message]) -> list[ModelMessage]:
+def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
     """Stored messages as a model sees them."""
-    return [ModelMessage("assistant" if row.role == "apiMessage" else "user", row.content) for row in rows]
+    return [ModelMessage("assistant" if turn.role == "apiMessage" else "user", turn.content) for turn in turns]
 
 
 async def run(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:

@@ -15,7 +15,7 @@ import msgspec
 from headrace.engine.ports import Http, ModelMessage
 from headrace.errors import FlowError
 from headrace.events import Event, Usage
-from headrace.schema import FileUpload, Message
+from headrace.schema import FileUpload, Turn
 
 Templated: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(extra={"acceptVariable": True})]
 """A JSON parameter in which `{{question}}`, `{{chat_history}}` and other nodes' results are replaced."""
@@ -35,7 +35,7 @@ class Context(msgspec.Struct, kw_only=True):
     prior: Sequence[ModelMessage] = ()
     """Turns that came with the request."""
     variables: Mapping[str, str] = {}
-    history: Callable[[], Awaitable[Sequence[Message]]]
+    history: Callable[[], Awaitable[Sequence[Turn]]]
     """Stored turns of this flow and session, oldest first."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
     """The fields of a credential; raises FlowError when it does not exist."""

@@ -1,6 +1,7 @@
 """The built-in model that needs no key: it answers by quoting the sentences of its context that fit the question.
 
-No weights, no download: sentences are ranked by the rarity of the question's words that they contain (BM25).
+No weights, no download: sentences are ranked by the rarity of the question's words that they contain (BM25), where the
+headings above a sentence count as a fainter part of it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -16,13 +18,19 @@ from headrace.engine.ports import Delta, Images, ModelMessage, TextDelta, UsageD
 from headrace.events import Usage
 
 _WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PIECE = re.compile(r"\s*\S+\s*$|\s*\S+")
-_BLOCK = re.compile(r"\n\s*\n|\n(?=[-*#>|]|\d+\.)")
-_SENTENCE = re.compile(r"(?<=[.!?:])\s+(?=[\w\"'`([*])")
+_FENCE = re.compile(r"(?ms)(^```.*?^```[ \t]*$)")
+_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d+\.)\s?)")
+_TABLE_HEAD = re.compile(r"(?m)^\|.*\|[ \t]*\n\|[-: |]+\|[ \t]*$")
+_HEADING = re.compile(r"(#+) +(.+)")
+_MARK = re.compile(r"^(?:[-*+>]|\d+\.) +")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[^\sa-z])")
 _COMMON = frozenset(
-    "a about all an and any are as at be been but by can could did do does for from had has have how i if in into is "
-    "it its me my no not of on one or our out should so some such than that the their them then there these they this "
-    "to up us use was we what when where which who why will with would you your tell explain please".split()
+    "a about all an and any are as at be been but by can could did do does for from had happen happens has have how i "
+    "if in into is it its know me mean means my need needs no not of on one or our out should so some such than that "
+    "the their them then there these they this to up us use used using want was we what when where which who why will "
+    "with would you your tell explain please".split()
 )
 _NOTHING = (
     "I only quote, and nothing in the text that I was given answers this. I am the built-in model, which needs no key "
@@ -30,14 +38,19 @@ _NOTHING = (
     "address of any OpenAI-compatible server (for Ollama: http://localhost:11434/v1) into a chat model's base path."
 )
 _MINIMUM = 0.34  # share of the question's weight that a quoted sentence must carry
+_NEAR_BEST = 0.7  # share of the best score that other quoted sentences must reach
+_SUBJECT = 1.3  # a sentence that begins with a word of the question is rather about it
+_HEADING_WEIGHT = 0.5  # of a word in a heading, beside one in the sentence
 
 
 class Sentence(msgspec.Struct, frozen=True):
-    """A sentence of the context, with its words reduced to stems."""
+    """A sentence of the context, with its words reduced to stems and counted, those of its headings in part."""
 
     text: str
     place: int
-    words: Counter[str]
+    words: dict[str, float]
+    length: int
+    first: str
 
 
 class ExtractiveChat:
@@ -71,38 +84,67 @@ def split(messages: Sequence[ModelMessage]) -> tuple[str, str]:
 def quote(context: str, question: str, most: int) -> str:
     """The sentences that answer the question best, in the order of the text, or ""."""
     sentences = read(context)
-    asked = [word for word in dict.fromkeys(stems(question)) if word]
-    rarity = _rarity(sentences, asked)
-    weight = sum(rarity.values())
-    if not weight:
-        return ""
-    scored = [(_score(s, rarity, _average(sentences)), s) for s in sentences if s.words]
-    shares = [(score, s) for score, s in scored if sum(rarity[w] for w in asked if w in s.words) >= _MINIMUM * weight]
-    best = sorted(shares, key=lambda pair: (-pair[0], pair[1].place))[:most]
-    if not best:
-        return ""
-    kept = [s for score, s in best if score >= 0.6 * best[0][0]]
-    return " ".join(s.text for s in sorted(kept, key=lambda s: s.place))
+    rarity = _rarity(sentences, list(dict.fromkeys(stems(question))))
+    enough = _MINIMUM * sum(rarity.values())
+    average = sum(s.length for s in sentences) / max(1, len(sentences))
+    fitting = [s for s in sentences if enough and _share(s, rarity) >= enough]
+    scored = [(_score(s, rarity, average), s) for s in fitting]
+    best = sorted(scored, key=lambda pair: (-pair[0], pair[1].place))[:most]
+    kept = sorted((s for score, s in best if score >= _NEAR_BEST * best[0][0]), key=lambda s: s.place)
+    return (" " if all("\n" not in s.text for s in kept) else "\n\n").join(s.text for s in kept)
 
 
-def read(context: str) -> list[Sentence]:
-    """The sentences of a text; Markdown's list items, headings and table rows stand for themselves."""
-    texts = (sentence for block in _BLOCK.split(context) for sentence in _SENTENCE.split(" ".join(block.split())))
-    unmarked = (text.strip().lstrip("#->* ").strip() for text in texts)
-    return [Sentence(text, place, Counter(stems(text))) for place, text in enumerate(unmarked) if text]
+@lru_cache(maxsize=16)  # the same flow asks with the same context
+def read(context: str) -> Sequence[Sentence]:
+    """The sentences of a text. List items and table rows stand for themselves, code belongs to what comes before it."""
+    found: list[Sentence] = []
+    headings: dict[int, str] = {}
+    bare = True  # no sentence since the last heading
+    for part in _FENCE.split(context):
+        if part.startswith("```"):
+            last = _sentence("", len(found), headings) if bare else found.pop()
+            found.append(msgspec.structs.replace(last, text=f"{last.text}\n\n{part.strip()}".strip()))
+            bare = False
+            continue
+        for block in _BLOCK.split(_TABLE_HEAD.sub("", part)):
+            if heading := _HEADING.match(block.strip()):
+                headings = {level: text for level, text in headings.items() if level < len(heading[1])}
+                headings[len(heading[1])] = heading[2]
+                bare = True
+            for text in () if heading else _sentences(block):
+                found.append(_sentence(text, len(found), headings))
+                bare = False
+    return found
+
+
+def _sentences(block: str) -> Iterator[str]:
+    text = " ".join(block.split())
+    if text.startswith("|"):
+        cells = [cell.strip() for cell in text.strip("|").split(" | ")]
+        text = ": ".join((cells[0], ", ".join(filter(None, cells[1:])))) if cells[1:] else cells[0]
+    return filter(None, _SENTENCE.split(_MARK.sub("", text)))
+
+
+def _sentence(text: str, place: int, headings: Mapping[int, str]) -> Sentence:
+    own = stems(text)
+    words = dict.fromkeys(stems(" ".join(headings.values())), _HEADING_WEIGHT)
+    for word in own:
+        words[word] = words.get(word, 0.0) + 1.0
+    return Sentence(text, place, words, len(own), own[0] if own else "")
 
 
 def stems(text: str) -> list[str]:
-    """The text's words that mean something, without case and common endings."""
-    words = (word.casefold() for word in _WORD.findall(text))
-    return [_stem(word) for word in words if word not in _COMMON]
+    """The text's words that mean something, without case and common endings; of `aName` also its parts."""
+    words = [word for name in _WORD.findall(text) for word in dict.fromkeys((name, *_CAMEL.findall(name)))]
+    return [_stem(word) for word in map(str.casefold, words) if word not in _COMMON]
 
 
 def _stem(word: str) -> str:
-    for ending in ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "ly", "s", "e"):
+    for ending in ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "ly", "s", "e", "y"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if word[-2:-1] == word[-1:] else word  # stopped, stops
 
 
 def _rarity(sentences: Sequence[Sentence], words: Sequence[str]) -> dict[str, float]:
@@ -112,10 +154,12 @@ def _rarity(sentences: Sequence[Sentence], words: Sequence[str]) -> dict[str, fl
     return {word: math.log(1 + (count - found[word] + 0.5) / (found[word] + 0.5)) for word in words}
 
 
-def _average(sentences: Sequence[Sentence]) -> float:
-    return sum(s.words.total() for s in sentences) / max(1, len(sentences))
+def _share(sentence: Sentence, rarity: dict[str, float]) -> float:
+    return sum(weight * min(1.0, sentence.words.get(word, 0.0)) for word, weight in rarity.items())
 
 
 def _score(sentence: Sentence, rarity: dict[str, float], average: float) -> float:
-    norm = 1.2 * (0.25 + 0.75 * sentence.words.total() / average)
-    return sum(weight * sentence.words[w] * 2.2 / (sentence.words[w] + norm) for w, weight in rarity.items())
+    norm = 1.2 * (0.6 + 0.4 * sentence.length / average)  # a long list may be the answer
+    times = sentence.words
+    score = sum(weight * times[w] * 2.2 / (times[w] + norm) for w, weight in rarity.items() if w in times)
+    return score * _SUBJECT if sentence.first in rarity else score

@@ -38,16 +38,30 @@ class Limits(msgspec.Struct, frozen=True):
     first_pause: float = 0.5
 
 
+class _Answer:
+    """An answer that is being read. `waiting_since` is the loop's time when its reader began to wait."""
+
+    __slots__ = ("response", "stalled", "waiting_since")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.waiting_since: float | None = None
+        self.stalled = False
+
+
 class ProviderHttp:
     """Implements `headrace.engine.ports.Http` on one aiohttp session."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._session: aiohttp.ClientSession | None = None
+        self._answers: set[_Answer] = set()
+        self._watch: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._session:
+        if self._session and self._watch:
+            self._watch.cancel()
             await self._session.close()
             self._session = None
 
@@ -58,23 +72,40 @@ class ProviderHttp:
         an answer has arrived. Raises ProviderError. Closing the iterator closes the socket.
         """
         deadline = None if call.timeout is None else asyncio.get_running_loop().time() + call.timeout
-        response = await self._opened(call, deadline)
+        answer = _Answer(await self._opened(call, deadline))
+        self._answers.add(answer)
         try:
-            while data := await self._read(response, call, deadline):
+            while data := await self._read(answer, call, deadline):
                 yield data
         finally:
-            response.close()
+            self._answers.remove(answer)
+            answer.response.close()
 
-    async def _read(self, response: aiohttp.ClientResponse, call: HttpCall, deadline: float | None) -> bytes:
+    async def _read(self, answer: _Answer, call: HttpCall, deadline: float | None) -> bytes:
+        answer.waiting_since = asyncio.get_running_loop().time()
         try:
             if deadline is None:
-                return await response.content.readany()
+                return await answer.response.content.readany()
             async with asyncio.timeout_at(deadline):
-                return await response.content.readany()
+                return await answer.response.content.readany()
         except TimeoutError:
-            raise ProviderTimeout(f"the model at {_place(call)} stopped answering") from None
+            raise ProviderTimeout(f"the model at {_place(call)} took longer than its timeout") from None
         except (aiohttp.ClientError, OSError):
+            if answer.stalled:
+                raise ProviderTimeout(f"the model at {_place(call)} stopped answering") from None
             raise ProviderCut(f"the connection to the model at {_place(call)} broke inside the answer") from None
+        finally:
+            answer.waiting_since = None
+
+    async def _cut_stalled(self) -> None:
+        """Closes answers whose model is silent for too long. One look a second costs less than a timer a read."""
+        while True:
+            await asyncio.sleep(min(1.0, self.limits.read / 4))
+            silent = asyncio.get_running_loop().time() - self.limits.read
+            for answer in self._answers:
+                if answer.waiting_since is not None and answer.waiting_since < silent:
+                    answer.stalled = True
+                    answer.response.close()
 
     async def _opened(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
         pause = self.limits.first_pause
@@ -92,8 +123,9 @@ class ProviderHttp:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
+        patience = asyncio.get_running_loop().time() + self.limits.connect + self.limits.read
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(min(deadline or patience, patience)):
                 response = await self._opened_session().post(call.url, data=call.body, headers=call.headers)
         except TimeoutError:
             raise ProviderTimeout(f"the model at {_place(call)} did not answer in time") from None
@@ -112,9 +144,9 @@ class ProviderHttp:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(sock_connect=self.limits.connect, sock_read=self.limits.read),
-                auto_decompress=True,
+                timeout=aiohttp.ClientTimeout(sock_connect=self.limits.connect),
             )
+            self._watch = asyncio.create_task(self._cut_stalled(), name="stalled answers")
         return self._session
 
 

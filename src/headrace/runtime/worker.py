@@ -21,7 +21,7 @@ from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.log import EventLog
 from headrace.runtime.queue import Cancel, Job, Queue
 from headrace.runtime.runs import Recording
-from headrace.schema import HistoryMessage, Message, Variable
+from headrace.schema import HistoryMessage, Message, Turn, Variable
 from headrace.store.store import Store, timestamp
 
 NO_QUESTION = "undefined"
@@ -71,7 +71,7 @@ class Worker:
     async def _context(self, job: Job, overrides: Overrides) -> Context:
         variables = {v.name: _value(v) for v in await self._store.variables()}
 
-        async def history() -> Sequence[Message]:
+        async def history() -> Sequence[Turn]:
             return () if job.new_chat else await self._store.history(job.flow, job.session)
 
         return Context(

@@ -11,8 +11,10 @@ from litestar.types import ASGIApp
 from headrace import __version__
 from headrace.runtime.local import Local
 from headrace.server import administration, flows, messages, predictions, widget
+from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
+from headrace.server.frames import keeping_send
 from headrace.server.limits import RateLimiter
 from headrace.server.replies import HANDLERS
 from headrace.settings import Settings
@@ -42,6 +44,7 @@ def create_app(settings: Settings, here: Local) -> ASGIApp:
             *administration.ROUTES,
             *messages.ROUTES,
         ],
+        request_class=JsonRequest,
         exception_handlers=HANDLERS,  # type: ignore[arg-type]  # handlers take the exception they are listed for
         request_max_body_size=settings.max_body_mb * 1024 * 1024,
         openapi_config=OpenAPIConfig(
@@ -58,4 +61,4 @@ def create_app(settings: Settings, here: Local) -> ASGIApp:
             }
         ),
     )
-    return Cors(app, here, settings.cors_origins)
+    return keeping_send(Cors(app, here, settings.cors_origins))

@@ -26,7 +26,7 @@ def needs(permission: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], Base
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         store = local(connection).store
-        await store.refresh()
+        store.refresh()
         key = await _key(connection)
         if key is None:
             raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")

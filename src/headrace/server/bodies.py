@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+from litestar import Request
 
 from headrace.errors import BodyMissing, InvalidRequest
 from headrace.schema import PredictionRequest
@@ -14,6 +15,14 @@ from headrace.schema import PredictionRequest
 _PLACE = re.compile(r" - at `(.+)`$")
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _LENIENT: dict[str, type] = {"history": list, "uploads": list, "overrideConfig": dict}
+
+
+class JsonRequest(Request[Any, Any, Any]):
+    """A request whose JSON body is read, and refused, as a prediction's is."""
+
+    async def json(self) -> Any:
+        """The body's value. Raises InvalidRequest."""
+        return decoded(await self.body())
 
 
 def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
@@ -48,8 +57,19 @@ def decoded(body: bytes) -> Any:
         position = place[1] if place else str(len(body))
         text = _BYTE.sub("", str(error))
         raise InvalidRequest(f"the body is not valid JSON: {text}, at position {position}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"the body is not valid UTF-8, at position {_bad_byte(body)}") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply to be read") from None
+
+
+def _bad_byte(body: bytes) -> int:
+    """Where the body stops being UTF-8; msgspec counts from the beginning of the text around that place."""
+    try:
+        body.decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not valid UTF-8, at position {error.start}") from None
+        return error.start
+    return 0
 
 
 def _converted(fields: dict[str, Any]) -> PredictionRequest:

@@ -13,7 +13,7 @@ from headrace.errors import InvalidRequest
 from headrace.runtime.flows import ApiConfig, ChatbotConfig
 from headrace.schema import FlowRow
 from headrace.server.auth import local, needs
-from headrace.server.predictions import FlowId
+from headrace.server.predictions import FlowId, is_flow_id
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
 _CONFIGS = ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech", "followUpPrompts")
@@ -61,9 +61,15 @@ def _check_config(name: str, text: str | None) -> None:
     kinds: dict[str, type[Any]] = {"chatbotConfig": ChatbotConfig, "apiConfig": ApiConfig}
     try:
         value = msgspec.json.decode(text)
-        if value is not None and name in kinds:
-            msgspec.convert({k: v for k, v in value.items() if v not in (None, "")}, kinds[name], strict=False)
-    except (msgspec.MsgspecError, AttributeError) as error:
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{name} is not valid JSON: {error}") from None
+    if value is None or name not in kinds:
+        return
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{name} must be a JSON object")
+    try:
+        msgspec.convert({k: v for k, v in value.items() if v not in (None, "")}, kinds[name], strict=False)
+    except msgspec.ValidationError as error:
         raise InvalidRequest(f"{name} cannot be read: {error}") from None
 
 
@@ -94,6 +100,8 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
     if not data.name or not data.flowData:
         missing = "name" if not data.name else "flowData"
         raise InvalidRequest(f"a flow needs `{missing}` at $.{missing}")
+    if data.id and not is_flow_id(data.id):
+        raise InvalidRequest(f"{data.id!r} is not a UUID at $.id: leave it out to get one")
     here = local(request)
     row = await here.store.add_flow(
         msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Literal
 
 from litestar import Response
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace import sse
 from headrace.engine.references import text_of
@@ -50,31 +50,68 @@ class EventStream(Response[None]):
         """The response itself is the ASGI application: a batch costs one send, and no framework in between."""
         return self
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends frames until the log ends or the reader leaves."""
         headers = [*_HEADERS, (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = _Body(scope.get(_SERVERS_SEND, send))
         # An id without data: a client that drops before the first event already knows what to resume.
-        await _body(send, f"id:{self._run}:0\n\n".encode())
+        await body.write(f"id:{self._run}:0\n\n".encode())
         gone = asyncio.create_task(_disconnected(receive))
         try:
             async with aclosing(self._entries) as batches:
                 async for entries in batches:
                     if gone.done():  # granian drops what is sent to a closed connection without a word
                         return
-                    await _body(send, self._bytes(entries))
+                    await body.write(self._bytes(entries))
         finally:
             gone.cancel()
             with suppress(asyncio.CancelledError):
                 await gone
-        await _body(send, b"", more=False)
+        await body.end()
 
     def _bytes(self, entries: Sequence[Entry]) -> bytes:
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
 
 
-async def _body(send: Send, data: bytes, *, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": more})
+_SERVERS_SEND: Any = "headrace.send"
+
+
+def keeping_send(app: ASGIApp) -> ASGIApp:
+    """Lets event streams write to the server itself: every layer between costs microseconds a token."""
+
+    async def kept(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_SERVERS_SEND] = send
+        await app(scope, receive, send)
+
+    return kept
+
+
+class _Body:
+    """A response's body. A piece is waited for only when the next one comes.
+
+    Granian has taken a piece when its `send` returns; waiting at once would wake the loop from another thread for
+    every token. The next write still waits for it, so a slow reader holds the stream back. Servers whose `send` is a
+    coroutine are waited for at once.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._pending: Awaitable[None] | None = None
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        if self._pending is not None:
+            await self._pending
+        sent = self._send({"type": "http.response.body", "body": data, "more_body": more})
+        if isinstance(sent, Coroutine):
+            await sent
+        else:
+            self._pending = sent
+
+    async def end(self) -> None:
+        await self.write(b"", more=False)
+        if self._pending is not None:
+            await self._pending
 
 
 async def _disconnected(receive: Receive) -> None:

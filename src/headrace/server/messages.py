@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, delete, get
 from litestar.params import Parameter
 
+from headrace.errors import InvalidRequest
 from headrace.server.auth import local, needs
 from headrace.server.predictions import FlowId
 from headrace.store.store import MessageFilter
@@ -20,7 +21,10 @@ ChatTypes = Annotated[
 def _types(given: list[str] | None) -> list[str]:
     """`chatType` may be given once, several times, or as a JSON list."""
     if given and len(given) == 1 and given[0].startswith("["):
-        return msgspec.json.decode(given[0], type=list[str])
+        try:
+            return msgspec.json.decode(given[0], type=list[str])
+        except msgspec.MsgspecError:
+            raise InvalidRequest(f"chatType {given[0]!r} is not a JSON list of texts") from None
     return given or []
 
 

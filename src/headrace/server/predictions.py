@@ -15,6 +15,7 @@ from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.server.auth import check_flow_key, check_origin, local
 from headrace.server.bodies import prediction_request
+from headrace.server.docs import PredictionOperation
 from headrace.server.frames import Dialect, EventStream
 from headrace.server.limits import caller_of
 from headrace.server.replies import error_reply
@@ -22,13 +23,20 @@ from headrace.server.replies import error_reply
 FlowId = Annotated[str, Parameter(description="The flow's id.")]
 
 
+def is_flow_id(text: str) -> bool:
+    """Whether the text is a UUID; every flow has one."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 async def flow_at(flow_id: str, here: Local) -> Flow:
     """The flow. Raises InvalidRequest for what is not an id, FlowNotFound."""
-    try:
-        UUID(flow_id)
-    except ValueError:
-        raise InvalidRequest(f"{flow_id!r} is not a flow id: `headrace flows` lists them") from None
-    await here.store.refresh()
+    if not is_flow_id(flow_id):
+        raise InvalidRequest(f"{flow_id!r} is not a flow id: `headrace flows` lists them")
+    here.store.refresh()
     return await here.flows.get(flow_id)
 
 
@@ -36,7 +44,8 @@ async def flow_at(flow_id: str, here: Local) -> Flow:
     ["/api/v1/prediction/{flow_id:str}", "/api/v1/predictions/{flow_id:str}"],
     status_code=200,
     summary="Ask a flow",
-    description="The body is a PredictionRequest. With `streaming` true the answer is an event stream, else JSON.",
+    description="With `streaming` true the answer is an event stream, else JSON.",
+    operation_class=PredictionOperation,
     responses={200: ResponseSpec(Prediction, description="The answer, or with `streaming` a text/event-stream")},
     tags=["predictions"],
 )

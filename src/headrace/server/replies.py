@@ -45,8 +45,19 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 def _invalid(error: ValidationException) -> str:
     places = [item for item in error.extra or [] if isinstance(item, dict)]
-    found = [f"{item.get('message')} at {item.get('key') or 'the body'}" for item in places]
-    return "; ".join(found) or error.detail
+    return "; ".join(f"{_complaint(item)} at {_place(item)}" for item in places) or error.detail
+
+
+def _complaint(item: dict[str, Any]) -> Any:
+    message = item.get("message")
+    return "expected a JSON body" if message == "'data'" else message  # Litestar's word for no body at all
+
+
+def _place(item: dict[str, Any]) -> str:
+    key = str(item.get("key") or "")
+    if item.get("source") != "body":
+        return key or "the request"
+    return "$" if key in ("", "data") else f"$.{key}"
 
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -7,10 +7,11 @@ which hops for every statement (docs/decisions/0002).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,6 @@ from headrace.errors import StorageError
 from headrace.store.migrate import migrate
 
 _T = TypeVar("_T")
-_Work = tuple[Callable[[Connection], Any], "Future[Any]"]
 _GROUP = 500  # works in one transaction at most
 
 
@@ -53,17 +53,29 @@ class Database:
             migrate(self._engine)
         except DBAPIError as error:
             raise _storage_error(error) from None
+        self._peeking = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reads = _Thread("headrace-db-read", self._engine, writes=False)
         self._writes = _Thread("headrace-db-write", self._engine, writes=True)
+
+    def peek(self, statement: str) -> Any:
+        """One value, read at once in the caller's thread: for a row that is always in memory, microseconds.
+
+        Raises StorageError.
+        """
+        try:
+            return self._peeking.execute(statement).fetchone()[0]
+        except sqlite3.Error as error:
+            raise StorageError(f"the database did not give this: {error}") from None
 
     async def read(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` reads. Raises StorageError."""
         return await self._reads.do(work)
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` returns, once it is committed. Works that wait together share a transaction, each in a savepoint.
+        """What `work` returns, once it is committed. Works that wait together share a transaction.
 
-        Raises StorageError, and what `work` itself raises; then nothing of it is kept.
+        Raises StorageError, and what `work` itself raises; then nothing of it is kept. `work` may be called twice: when
+        one of a group fails, each is done again on its own.
         """
         return await self._writes.do(work)
 
@@ -71,58 +83,76 @@ class Database:
         """Finishes what was handed in, then ends the threads."""
         for thread in (self._writes, self._reads):
             thread.close()
+        self._peeking.close()
         self._engine.dispose()
+
+
+class _Task:
+    """A work and who waits for it."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Callable[[Connection], Any]) -> None:
+        self.work = work
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # its waiter was cancelled; the work was done all the same
+            return
+        if self.error:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class _Thread:
     def __init__(self, name: str, engine: Engine, *, writes: bool) -> None:
         self._engine = engine.execution_options(writes=writes)
-        self._writes = writes
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
     async def do(self, work: Callable[[Connection], _T]) -> _T:
-        future: Future[_T] = Future()
-        self._queue.put((work, future))
-        return await asyncio.wrap_future(future)
+        task = _Task(work)
+        self._queue.put(task)
+        return await task.future
 
     def close(self) -> None:
         self._queue.put(None)
         self._thread.join()
 
     def _loop(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group, ended = [first], False
+        ended = False
+        while not ended and (first := self._queue.get()) is not None:
+            group = [first]
             while len(group) < _GROUP and not self._queue.empty():
                 if (following := self._queue.get()) is None:
                     ended = True
                     break
                 group.append(following)
-            self._transaction([work for work in group if work[1].set_running_or_notify_cancel()])
-            if ended:
-                return
+            self._do(group)
 
-    def _transaction(self, group: list[_Work]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
+    def _do(self, group: list[_Task]) -> None:
         try:
-            with self._engine.begin() as connection:
-                for work, future in group:
-                    try:
-                        if self._writes:
-                            with connection.begin_nested():
-                                done.append((future, work(connection)))
-                        else:
-                            done.append((future, work(connection)))
-                    except Exception as error:  # the work's own; the others go on
-                        future.set_exception(_storage_error(error))
-        except Exception as error:  # nothing was committed
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(_storage_error(error))
-            return
-        for future, result in done:
-            future.set_result(result)
+            self._transaction(group)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error = _storage_error(error)
+            else:  # one of them failed: nothing was committed, so each is done on its own
+                for task in group:
+                    self._do([task])
+                return
+        for task in group:
+            with contextlib.suppress(RuntimeError):  # the loop that waited is closed
+                task.loop.call_soon_threadsafe(task.settle)
+
+    def _transaction(self, group: list[_Task]) -> None:
+        with self._engine.begin() as connection:
+            for task in group:
+                task.result = task.work(connection)
 
 
 def _storage_error(error: Exception) -> Exception:

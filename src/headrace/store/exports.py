@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -39,7 +40,7 @@ def read_export(path: Path) -> Export:
         content: Any = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise InvalidRequest(f"{path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"{path} is not valid JSON: {error}") from None
     try:
         return _read(content, path.stem)
@@ -59,12 +60,25 @@ def _read(content: Any, name: str) -> Export:
     export = Export()
     for section, items in content.items():
         if section in _SECTIONS:
-            export.flows += [_row({"type": _SECTIONS[section], **item}) for item in items]
+            export.flows += [_row({"type": _SECTIONS[section], **item}) for item in _objects(section, items)]
         elif section == "Variable":
-            export.variables += [msgspec.convert(item, Variable) for item in items]
+            export.variables += [_variable(item) for item in _objects(section, items)]
         elif isinstance(items, list) and items:
             export.skipped[section] = len(items)
     return export
+
+
+def _objects(section: str, items: Any) -> list[dict[str, Any]]:
+    if isinstance(items, list) and all(isinstance(item, dict) for item in items):
+        return items
+    raise InvalidRequest(f"section {section!r} must be a list of objects")
+
+
+def _variable(values: dict[str, Any]) -> Variable:
+    try:
+        return msgspec.convert(values, Variable)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"a variable of the export cannot be read: {error}") from None
 
 
 def _row(values: dict[str, Any]) -> FlowRow:
@@ -75,10 +89,20 @@ def _row(values: dict[str, Any]) -> FlowRow:
     kept = {
         name: value for name, value in values.items() if name not in ("apikeyid", "workspaceId") and value is not None
     }
+    if not _is_id(kept.get("id")):
+        kept.pop("id", None)
     try:
         return msgspec.convert({"id": "", "type": _type(flow), **kept, "flowData": text}, FlowRow)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"a flow of the export cannot be read: {error}") from None
+
+
+def _is_id(value: Any) -> bool:
+    try:
+        UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        return False
+    return True
 
 
 def _type(flow: FlowFile) -> str:

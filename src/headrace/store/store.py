@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import RowMapping, Table, delete, insert, select, update
+from sqlalchemy import RowMapping, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound
-from headrace.schema import ApiKey, CredentialRow, FlowRow, Message, Variable
+from headrace.schema import ApiKey, CredentialRow, FlowRow, Message, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
 from headrace.store.sealing import Seal
@@ -24,6 +24,12 @@ _T = TypeVar("_T")
 _JSON = frozenset(
     "sourceDocuments usedTools fileAnnotations agentReasoning reasonContent fileUploads artifacts action".split()
 )
+_HISTORY = (
+    select(tables.message.c.role, tables.message.c.content)
+    .where(tables.message.c.chatflowid == bindparam("flow"), tables.message.c.sessionId == bindparam("session"))
+    .order_by(tables.message.c.position)
+)
+_ADD_MESSAGE = insert(tables.message)
 ADMIN = "*"
 """The permission that includes all others."""
 
@@ -69,9 +75,9 @@ class Store:
         """Writes what is waiting, then closes the file."""
         self._database.close()
 
-    async def refresh(self) -> None:
+    def refresh(self) -> None:
         """Forgets what is kept in memory if anyone, in any process, has changed it. Call it once a request."""
-        number = await self._database.read(lambda c: c.execute(select(tables.revision.c.number)).scalar_one())
+        number = self._database.peek("SELECT number FROM revision")
         if number != self._revision:
             self._revision = number
             self._flows, self._secrets = {}, {}
@@ -238,9 +244,10 @@ class Store:
 
     # Messages
 
-    async def history(self, flow_id: str, session_id: str) -> list[Message]:
+    async def history(self, flow_id: str, session_id: str) -> list[Turn]:
         """What was said in a session, oldest first."""
-        return await self.messages(flow_id, MessageFilter(sessionId=session_id))
+        values = {"flow": flow_id, "session": session_id}
+        return await self._database.read(lambda c: [Turn(*row) for row in c.execute(_HISTORY, values)])
 
     async def messages(self, flow_id: str, wanted: MessageFilter, *, newest_first: bool = False) -> list[Message]:
         """Messages of a flow in the order they were stored."""
@@ -252,7 +259,7 @@ class Store:
     async def add_messages(self, rows: Sequence[Message]) -> None:
         """Stores messages, all or none."""
         values = [{key: _column(key, item) for key, item in msgspec.structs.asdict(row).items()} for row in rows]
-        await self._database.write(lambda c: c.execute(insert(tables.message), values))
+        await self._database.write(lambda c: c.execute(_ADD_MESSAGE, values))
 
     async def delete_messages(self, flow_id: str, wanted: MessageFilter) -> int:
         """Deletes messages of a flow and says how many."""
@@ -271,7 +278,7 @@ class Store:
             await self._database.write(lambda c: c.execute(insert(table), values))
         except IntegrityError as error:
             raise InvalidRequest(_violation(error, taken)) from None
-        await self.refresh()
+        self.refresh()
 
     async def _changed(self, table: Table, row_id: str, values: Mapping[str, Any], missing: NotFound) -> None:
         statement = update(table).where(table.c.id == row_id).values(**values)
@@ -281,7 +288,7 @@ class Store:
             raise InvalidRequest(_violation(error, "this name is taken")) from None
         if not count:
             raise missing
-        await self.refresh()
+        self.refresh()
 
     async def _delete(self, table: Table, row_id: str, missing: NotFound) -> None:
         statement = delete(table).where(table.c.id == row_id)
@@ -291,7 +298,7 @@ class Store:
             raise InvalidRequest("a flow is bound to this key: take the key off the flow first") from None
         if not count:
             raise missing
-        await self.refresh()
+        self.refresh()
 
 
 def _violation(error: IntegrityError, taken: str) -> str:

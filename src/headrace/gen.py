@@ -1,0 +1,288 @@
+"""Writes what can be made from the code: the tables in the docs, and the example flow. `--check` only compares.
+
+A made part of a page stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import click
+
+from headrace import errors, settings
+from headrace.cli import cli
+from headrace.engine.catalog import fields
+from headrace.engine.references import node_ids
+from headrace.errors import HeadraceError, RequestError
+from headrace.events import Known
+from headrace.nodes import built_in
+from headrace.server import administration, app, flows, messages, predictions, widget
+
+ROOT: Final = Path(__file__).parents[2]
+EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
+_EXAMPLE_ID: Final = "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47"
+_PART: Final = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
+_LINK: Final = re.compile(r"\[([^]]+)\]\([^)]+\)")
+_LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
+# Measured anew for every release, so no answer should quote it.
+_NOT_QUOTED: Final = ("performance.md",)
+_ROUTES: Final = (
+    app.ping,
+    app.version,
+    *predictions.ROUTES,
+    *widget.ROUTES,
+    *flows.ROUTES,
+    *administration.ROUTES,
+    *messages.ROUTES,
+)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _about(thing: Any) -> str:
+    """The docstring on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split())
+
+
+def events_part() -> str:
+    """All kinds of events."""
+    kinds = get_args(Known)
+    return _table(
+        ("event", "payload", "meaning"),
+        (
+            (_code(str(kind.__struct_config__.tag)), _code(inspect.get_annotations(kind)["data"]), _about(kind))
+            for kind in kinds
+        ),
+    )
+
+
+def errors_part() -> str:
+    """All errors with their codes."""
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if inspect.isclass(kind) and issubclass(kind, HeadraceError) and kind not in (HeadraceError, RequestError)
+    ]
+    client_only = (errors.ConnectionFailed,)
+    return _table(
+        ("code", "status", "retryable", "class", "meaning"),
+        (
+            (
+                _code(kind.code),
+                "none" if kind in client_only else str(kind.status),
+                "yes" if kind.retryable else "no",
+                _code(kind.__name__),
+                _about(kind),
+            )
+            for kind in kinds
+        ),
+    )
+
+
+def nodes_part() -> str:
+    """All node types with their inputs."""
+    parts: list[str] = []
+    for name, kind in built_in().items():
+        rows = [(_code(f["name"]), _code(_plain(f["type"])), _default(f)) for f in fields(kind)]
+        parts.append(f"### {name}\n\n{_about(kind)}\n\n{_table(('input', 'type', 'default'), rows)}")
+    return "\n".join(parts)
+
+
+def _plain(hint: str) -> str:
+    """A type without the modules of its names, and without "or not set"."""
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", hint).removesuffix(" | None")
+
+
+def _default(field: dict[str, Any]) -> str:
+    if field["required"]:
+        return "must be connected"
+    return "" if field["default"] in (None, "") else _code(json.dumps(field["default"]))
+
+
+def api_part() -> str:
+    """All endpoints."""
+    rows = [
+        (_code(f"{method} {path.replace(':str', '')}"), _permission(route) or "public", str(route.summary))
+        for route in _ROUTES
+        for path in sorted(route.paths)
+        for method in sorted(route.http_methods - {"OPTIONS"})
+    ]
+    return _table(("endpoint", "permission", "does"), rows)
+
+
+def _permission(route: Any) -> str:
+    names = [inspect.getclosurevars(guard).nonlocals["permission"] for guard in route.guards or ()]
+    return ", ".join(_code(name) for name in names)
+
+
+def settings_part() -> str:
+    """All settings."""
+    rows = ((_code(name), _code(default), about) for name, default, about in settings.table())
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def cli_part() -> str:
+    """All commands."""
+    return "\n".join(_command(path, command) for path, command in commands(cli, "headrace"))
+
+
+def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command with the words that call it."""
+    for name, command in group.commands.items():
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
+def _command(path: str, command: click.Command) -> str:
+    usage = " ".join([path, *command.collect_usage_pieces(click.Context(command))])
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    rows = [(_code(_flag(option)), option.help or "") for option in options]
+    table = f"\n{_table(('option', 'meaning'), rows)}" if rows else ""
+    return f"### {path}\n\n`{usage}`\n\n{_about(command.callback)}\n{table}"
+
+
+def _flag(option: click.Option) -> str:
+    value = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    return ", ".join(option.opts) + value
+
+
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "events": events_part,
+    "errors": errors_part,
+    "nodes": nodes_part,
+    "api": api_part,
+    "settings": settings_part,
+    "cli": cli_part,
+}
+
+
+def page(text: str) -> str:
+    """A page with its made parts as they should be."""
+    return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", text)
+
+
+def prose(text: str) -> str:
+    """What a page says in its own words: made parts, lists of pages and the addresses of links left out."""
+    words = _LINK.sub(r"\1", _LINKS_ROW.sub("", _PART.sub("", text)))
+    return re.sub(r"\n{3,}", "\n\n", words).strip()
+
+
+def context(root: Path) -> str:
+    """What the example flow quotes from: the README and the pages of the docs."""
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    texts = [prose(path.read_text()) for path in pages if path.name not in _NOT_QUOTED]
+    # A heading: a language model reads it as the instruction that it is, and the built-in model does not quote it.
+    return "\n\n".join(["# Answer from these pages about Headrace; say so when they hold no answer", *texts])
+
+
+def example(root: Path) -> str:
+    """The flow "Ask the docs" as a stored row, since the file's own name makes no good one."""
+    prompt = context(root).replace("{", "{{").replace("}", "}}")  # single braces would be variables
+    if node_ids(prompt) or "{{chat_history}}" in prompt or "{{$flow." in prompt:
+        raise SystemExit("a page spells out a reference in double braces, which the example flow would replace")
+    model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=3)
+    memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
+    wires = {name: f"{{{{{node['id']}.data.instance}}}}" for name, node in (("model", model), ("memory", memory))}
+    chain = _node(
+        "conversationChain",
+        "Conversation Chain",
+        "Chains",
+        "ConversationChain",
+        (400, 100),
+        **wires,
+        systemMessagePrompt=prompt,
+    )
+    chain["data"]["inputAnchors"] = [_anchor(chain, "model", "ChatModel"), _anchor(chain, "memory", "Memory")]
+    edges = [_edge(model, chain, "model"), _edge(memory, chain, "memory")]
+    flow = {"nodes": [model, memory, chain], "edges": edges}
+    row = {"id": _EXAMPLE_ID, "name": "Ask the docs", "type": "CHATFLOW", "flowData": flow}
+    return json.dumps(row, indent=1, ensure_ascii=False) + "\n"
+
+
+def _node(name: str, label: str, category: str, kind: str, at: tuple[int, int], **inputs: Any) -> dict[str, Any]:
+    """A node as the builder exports it."""
+    key = f"{name}_0"
+    data: dict[str, Any] = {
+        "id": key,
+        "label": label,
+        "name": name,
+        "version": 1,
+        "type": kind,
+        "category": category,
+        "baseClasses": [kind],
+        "description": _about(built_in()[name]),
+        "inputParams": [_param(key, input_) for input_, value in inputs.items() if not node_ids(value)],
+        "inputAnchors": [],
+        "inputs": inputs,
+        "outputAnchors": [{"id": f"{key}-output-{name}-{kind}", "name": name, "label": label, "type": kind}],
+        "outputs": {},
+    }
+    position = {"x": at[0], "y": at[1]}
+    return {"id": key, "type": "customNode", "position": position, "width": 300, "height": 250, "data": data}
+
+
+def _param(key: str, name: str) -> dict[str, Any]:
+    kind = "number" if name == "sentences" else "string"
+    return {"id": f"{key}-input-{name}-{kind}", "name": name, "label": name, "type": kind, "optional": True}
+
+
+def _anchor(node: dict[str, Any], name: str, kind: str) -> dict[str, str]:
+    return {"id": f"{node['id']}-input-{name}-{kind}", "name": name, "label": name, "type": kind}
+
+
+def _edge(source: dict[str, Any], target: dict[str, Any], name: str) -> dict[str, str]:
+    left = source["data"]["outputAnchors"][0]["id"]
+    right = next(anchor["id"] for anchor in target["data"]["inputAnchors"] if anchor["name"] == name)
+    return {
+        "id": f"{left}-{right}",
+        "source": source["id"],
+        "sourceHandle": left,
+        "target": target["id"],
+        "targetHandle": right,
+        "type": "buttonedge",
+    }
+
+
+def files(root: Path) -> dict[Path, str]:
+    """Every file with made parts, and what it should hold."""
+    pages = {path: page(path.read_text()) for path in sorted((root / "docs").glob("*.md"))}
+    return {**pages, root / EXAMPLE: example(root)}
+
+
+def stale(root: Path) -> list[Path]:
+    """Files that are not as they should be."""
+    return [path for path, text in files(root).items() if not path.exists() or path.read_text() != text]
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m headrace.gen [--check]`."""
+    if not (ROOT / "docs").is_dir():
+        sys.exit("headrace.gen works on a checkout of the repository: there is no docs folder here")
+    changed = stale(ROOT)
+    names = ", ".join(str(path.relative_to(ROOT)) for path in changed)
+    if arguments == ["--check"]:
+        sys.exit(f"stale: {names}: run `make gen` and commit what it writes" if changed else None)
+    if arguments:
+        sys.exit("usage: python -m headrace.gen [--check]")
+    for path in changed:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(files(ROOT)[path])
+    sys.stdout.write(f"written: {names}\n" if changed else "everything is current\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
