@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("streaming", [False, True], ids=["json", "streami
 UNREADABLE = {
     "comma too many": (b'{"question": "x",}', "not valid JSON", "at position 17"),
     "truncated": (b'{"question": "x"', "truncated", "at position 16"),
-    "text after the end": (b'{"question": "x"} x', "trailing", "at position 18"),
+    "text after the end": (b'{"question": "x"} x', "trailing", "at position 19"),
     "not a number": (b'{"question": NaN}', "not valid JSON", "at position 13"),
     "byte order mark": (b'\xef\xbb\xbf{"question": "x"}', "not valid JSON", "at position 0"),
     "not UTF-8": (b'{"question": "\xff"}', "not valid UTF-8", "at position 14"),
@@ -94,13 +94,13 @@ def test_a_wrong_type_is_refused_with_its_json_path(
 
 
 @pytest.mark.parametrize("fields", TOLERATED.values(), ids=TOLERATED.keys())
-def test_what_clients_send_beside_the_question_is_tolerated(
-    server: Server, chat: str, fields: dict[str, Any]
-) -> None:
+def test_what_clients_send_beside_the_question_is_tolerated(server: Server, chat: str, fields: dict[str, Any]) -> None:
     assert server.ask(chat, "/say fine", **fields).json["text"] == "fine"
 
 
-@pytest.mark.parametrize("body", [b"", b" \n", b"{}", b"[]", b'["x"]'], ids=["empty", "blank", "object", "array", "list"])
+@pytest.mark.parametrize(
+    "body", [b"", b" \n", b"{}", b"[]", b'["x"]'], ids=["empty", "blank", "object", "array", "list"]
+)
 def test_a_body_without_a_question_asks_nothing(server: Server, chat: str, upstream: Upstream, body: bytes) -> None:
     reply = post(server, chat, body)
     assert reply.status == 200
@@ -162,7 +162,11 @@ def test_an_unknown_path_is_not_found_as_json(server: Server) -> None:
 
 
 def test_a_wrong_method_is_refused_as_json(server: Server, chat: str) -> None:
-    for method, path in (("GET", f"/api/v1/prediction/{chat}"), ("PATCH", "/api/v1/ping"), ("PUT", "/api/v1/chatflows")):
+    for method, path in (
+        ("GET", f"/api/v1/prediction/{chat}"),
+        ("PATCH", "/api/v1/ping"),
+        ("PUT", "/api/v1/chatflows"),
+    ):
         refused(server.send(method, path), 405, "method_not_allowed")
 
 
@@ -248,10 +252,8 @@ def test_an_unknown_node_that_nothing_needs_does_not_hinder(server: Server, upst
 
 
 def circle(base: str) -> dict[str, Any]:
-    drawn = llm_chain(base, "{x}", '{"x": "{{llmChain_0.data.instance}}"}')
-    drawn["edges"].append({"source": "llmChain_0", "target": "promptTemplate_0"})
-    drawn["nodes"].append(node("llmChain", "Chains", 1, model="{{chatOpenAI_0.data.instance}}"))
-    return flow(*drawn["nodes"][:3], node("llmChain", "Chains", 1, prompt="{{llmChain_0.data.instance}}"))
+    looped = llm_chain(base, "{x}", '{"x": "{{llmChain_0.data.instance}}"}')["nodes"]
+    return flow(*looped, node("llmChain", "Chains", 1, prompt="{{llmChain_0.data.instance}}"))
 
 
 def as_prediction(base: str) -> dict[str, Any]:
@@ -304,7 +306,7 @@ ADMIN_BODIES: dict[str, tuple[str, Any, str]] = {
     "flow data that is no flow": ("chatflows", {"name": "x", "flowData": {"nodes": [{"id": 5}]}}, "$.nodes[0].id"),
     "flow type": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "type": "CHAT"}, "CHATFLOW, AGENTFLOW"),
     "id": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "id": "mine"}, "at $.id"),
-    "config": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "apiConfig": "{"}, "apiConfig is not valid"),
+    "config": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "apiConfig": "{"}, "apiConfig cannot be read"),
     "config that is a list": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "apiConfig": "[]"}, "apiConfig"),
     "config value": (
         "chatflows",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import wraps
@@ -14,7 +15,7 @@ from uuid import uuid4
 import click
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from headrace import __version__
 from headrace.assembly import opened
@@ -29,7 +30,13 @@ from headrace.store.store import ADMIN, Store
 
 _P = ParamSpec("_P")
 _ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
-_out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
+_WIDE = None if sys.stdout.isatty() else 240  # columns: what is piped is not cut
+_out = Console(highlight=False, emoji=False, markup=False, width=_WIDE)
+_err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+
+def _id_column() -> Column:
+    return Column("id", no_wrap=True)
 
 
 def _command(work: Callable[_P, Awaitable[None]]) -> Callable[_P, None]:
@@ -107,10 +114,11 @@ async def _first_key(store: Store, wanted: str) -> str | None:
     if not wanted:
         return None if keys else (await store.add_key("admin", [ADMIN])).apiKey
     if await store.key(wanted) is None:
-        for old in keys:
-            if old.keyName == _ENVIRONMENT_KEY:
-                await store.delete_key(old.id)
-        await store.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
+        old = next((key for key in keys if key.keyName == _ENVIRONMENT_KEY), None)
+        if old:
+            await store.replace_key(old.id, wanted)
+        else:
+            await store.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
     return None
 
 
@@ -148,7 +156,7 @@ async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
     finally:
         store.close()
     catalog = built_in()
-    table = Table("flow", "id", "nodes that run", "nodes that are missing")
+    table = Table("flow", _id_column(), "nodes that run", "nodes that are missing")
     for row, _ in stored:
         found = coverage(read_flow(row.flowData), catalog)
         table.add_row(row.name, row.id, ", ".join(found.runs), ", ".join(found.missing) or "none")
@@ -180,7 +188,7 @@ async def run(settings: Settings, flow: str, question: str, chat: str | None) ->
 def _show(event: object) -> None:
     match event:
         case Token():
-            _out.print(event.data, end="", markup=False, soft_wrap=True)
+            _out.print(event.data, end="", soft_wrap=True)
         case Error():
             raise HeadraceError(event.data)
         case Abort():
@@ -209,7 +217,7 @@ async def flows(settings: Settings) -> None:
     finally:
         store.close()
     catalog = built_in()
-    table = Table("name", "id", "type", "changed", "nodes that are missing")
+    table = Table("name", _id_column(), "type", "changed", "nodes that are missing")
     for row in rows:
         missing = coverage(read_flow(row.flowData), catalog).missing
         table.add_row(row.name, row.id, row.type, row.updatedDate, ", ".join(missing) or "none")
@@ -231,7 +239,7 @@ async def list_keys(settings: Settings) -> None:
     """List API keys. The keys themselves are not stored."""
     store = Store(settings.folder)
     try:
-        table = Table("name", "id", "permissions", "made")
+        table = Table("name", _id_column(), "permissions", "made")
         for key in await store.keys():
             table.add_row(key.keyName, key.id, ", ".join(key.permissions), key.createdDate)
     finally:

@@ -188,6 +188,8 @@ class Error(Base, frozen=True, tag="error"):
     data: str
     code: str | None = None
     retryable: bool | None = None
+    retryAfter: float | None = None
+    """Seconds to wait before another attempt, when known."""
 
 
 class End(Base, frozen=True, tag="end", omit_defaults=False):

@@ -279,7 +279,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         sys.exit("usage: python -m headrace.gen [--check]")
     for path in changed:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files(ROOT)[path])
     sys.stdout.write(f"written: {names}\n" if changed else "everything is current\n")
 

@@ -72,7 +72,9 @@ def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overri
         name: value for name, value in changed.items() if name not in fields or fits(value, fields[name])
     }
     values: dict[str, Any] = {
-        name: scope.resolve(parsed(inputs[name], field), accepts_variables=name in accepting)
+        name: scope.resolve(
+            parsed(inputs[name], field), accepts_variables=name in accepting, into_template=field.is_template
+        )
         for name, field in fields.items()
         if name in inputs
     }

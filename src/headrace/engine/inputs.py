@@ -16,37 +16,60 @@ import msgspec
 from headrace.engine.node import Node
 from headrace.errors import FlowError
 
-_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_PLACE = re.compile(r" - at `\$\.?.*`$")
 
 
 class Field(msgspec.Struct, frozen=True):
-    """How one input is read."""
+    """How one input is read. `port` is the capability that must be connected, None for a parameter."""
 
     name: str
     type: Any
+    required: bool
     is_json: bool
     accepts_variables: bool
+    is_template: bool
+    port: type[Any] | None
 
 
 @cache
 def fields_of(kind: type[Node]) -> Mapping[str, Field]:
     """The inputs that a node type declares."""
     hints = get_type_hints(kind, include_extras=True)
-    return {name: _field(name, hints[name]) for name in kind.__struct_fields__}
+    return {field.name: _field(field, hints[field.name]) for field in msgspec.structs.fields(kind)}
 
 
-def _field(name: str, hint: Any) -> Field:
-    options = [hint] if get_origin(hint) is not None and hasattr(hint, "__metadata__") else [hint, *get_args(hint)]
+def _field(field: msgspec.structs.FieldInfo, hint: Any) -> Field:
+    options = list(_options(hint))
     metas = [meta for option in options for meta in getattr(option, "__metadata__", ())]
     plain = [getattr(option, "__origin__", option) for option in options]
-    is_json = any(option is dict or get_origin(option) is dict for option in plain)
-    accepts = any((meta.extra or {}).get("acceptVariable") for meta in metas if isinstance(meta, msgspec.Meta))
-    return Field(name, hint, is_json, accepts)
+    return Field(
+        field.name,
+        hint,
+        required=field.required,
+        is_json=any(option is dict or get_origin(option) is dict for option in plain),
+        accepts_variables=_marked(metas, "acceptVariable"),
+        is_template=_marked(metas, "template"),
+        port=next((option for option in plain if _is_port(option)), None),
+    )
 
 
-def parsed(value: Any, field: Field | None) -> Any:
+def _marked(metas: list[Any], mark: str) -> bool:
+    return any((meta.extra or {}).get(mark) for meta in metas if isinstance(meta, msgspec.Meta))
+
+
+def _options(hint: Any) -> list[Any]:
+    """The hint itself and what it is made of: for `Memory | None` all three."""
+    parts = [] if hasattr(hint, "__metadata__") else get_args(hint)
+    return [hint, *(option for part in parts for option in _options(part))]
+
+
+def _is_port(option: Any) -> bool:
+    return isinstance(option, type) and (getattr(option, "_is_protocol", False) or issubclass(option, Node))
+
+
+def parsed(value: Any, field: Field) -> Any:
     """The value, with JSON text read where the record wants an object, so that references land inside its texts."""
-    if field and field.is_json and isinstance(value, str) and value.strip():
+    if field.is_json and isinstance(value, str) and value.strip():
         try:
             return msgspec.json.decode(value)
         except msgspec.DecodeError:
@@ -57,37 +80,43 @@ def parsed(value: Any, field: Field | None) -> Any:
 def fits(value: Any, field: Field) -> bool:
     """Whether the value can be read as what the record declares."""
     try:
-        msgspec.convert(value, field.type, strict=False, dec_hook=_port)
-    except (msgspec.ValidationError, NotImplementedError):
+        _value(value, field)
+    except ValueError:
         return False
     return True
 
 
 def read(kind: type[Node], values: Mapping[str, Any], where: str) -> Node:
     """The record. Raises FlowError that names node and input when a value does not fit."""
-    known = fields_of(kind)
-    given = {name: parsed(values[name], known[name]) for name in known if not _unset(values.get(name))}
-    try:
-        return msgspec.convert(given, kind, strict=False, dec_hook=_port)
-    except msgspec.ValidationError as error:
-        raise FlowError(f"{where}: {_explained(str(error))}") from None
+    record: dict[str, Any] = {}
+    for name, field in fields_of(kind).items():
+        value = parsed(values.get(name), field)
+        if value is None or value == "" or value == []:
+            if field.required:
+                raise FlowError(f"{where}: input {name!r} is not set or not connected")
+            continue
+        try:
+            record[name] = _value(value, field)
+        except ValueError as error:
+            raise FlowError(f"{where}: input {name!r} cannot be used: {_PLACE.sub('', str(error))}") from None
+    return kind(**record)
 
 
-def _unset(value: Any) -> bool:
-    return value is None or value == "" or value == []
+def _value(value: Any, field: Field) -> Any:
+    """The value as declared. Raises ValueError (which msgspec's errors are)."""
+    if field.port is None:
+        return msgspec.convert(value, field.type, strict=False)
+    for item in value if isinstance(value, list) else (value,):
+        if not _provides(type(item), field.port):
+            got = "a text" if isinstance(item, str) else type(item).__name__
+            raise ValueError(f"a {field.port.__name__} must be connected here, not {got}")
+    return value
 
 
-def _explained(message: str) -> str:
-    place = _PLACE.search(message)
-    name = place[1] if place else ""
-    text = message[: place.start()] if place else message
-    if missing := re.search(r"missing required field `(\w+)`", text):
-        return f"input {missing[1]!r} is not set or not connected"
-    return f"input {name!r} cannot be used: {text}" if name else text
-
-
-def _port(kind: type[Any], value: object) -> object:
-    if isinstance(value, kind):
-        return value
-    got = "a text" if isinstance(value, str) else type(value).__name__
-    raise ValueError(f"a {kind.__name__} must be connected here, not {got}")
+@cache
+def _provides(kind: type[Any], port: type[Any]) -> bool:
+    """Whether objects of this class have the port's capability. Kept: asking a protocol takes microseconds."""
+    if not getattr(port, "_is_protocol", False):
+        return issubclass(kind, port)
+    members = [name for name in vars(port) if not name.startswith("_")] + list(port.__annotations__)
+    return all(hasattr(kind, name) or name in getattr(kind, "__annotations__", ()) for name in members)

@@ -17,6 +17,8 @@ from headrace.errors import FlowError
 from headrace.events import Event, Usage
 from headrace.schema import FileUpload, Turn
 
+Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
+"""A text with `{variables}`: what a reference brings into it is text, its braces included."""
 Templated: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(extra={"acceptVariable": True})]
 """A JSON parameter in which `{{question}}`, `{{chat_history}}` and other nodes' results are replaced."""
 

@@ -43,7 +43,7 @@ class Overrides:
         given = self._values.get("vars")
         if not self._rules.status or not isinstance(given, Mapping):
             return {}
-        return {p.name: given[p.name] for p in self._rules.variables if p.enabled and p.name in given}
+        return {p.name: given[p.name] for p in self._rules.variables if p.enabled and given.get(p.name) is not None}
 
     def apply(self, node_id: str, name: str, label: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs that the request changes for this node, with their new values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -58,7 +58,6 @@ class UsageDelta(msgspec.Struct, frozen=True):
 Delta: TypeAlias = TextDelta | UsageDelta
 
 
-@runtime_checkable
 class ChatModel(Protocol):
     """A model that answers a conversation."""
 
@@ -72,7 +71,6 @@ class ChatModel(Protocol):
         ...
 
 
-@runtime_checkable
 class Memory(Protocol):
     """The conversation so far."""
 
@@ -81,7 +79,6 @@ class Memory(Protocol):
         ...
 
 
-@runtime_checkable
 class Prompt(Protocol):
     """Messages with open variables."""
 
@@ -100,11 +97,26 @@ class Prompt(Protocol):
         ...
 
 
+class Body(Protocol):
+    """The answer to a call, read as it arrives."""
+
+    async def read(self) -> bytes:
+        """What has arrived since the last read, at least a byte; b"" at the end. Raises ProviderError."""
+        ...
+
+    def close(self) -> None:
+        """Closes the socket, unless the answer was read to its end."""
+        ...
+
+
 class Http(Protocol):
     """The way out to providers: one pool of connections for the process."""
 
-    def stream(self, call: HttpCall) -> AsyncGenerator[bytes]:
-        """POSTs and gives the answer's body as it arrives. Retries only before the first byte. Raises ProviderError."""
+    async def post(self, call: HttpCall) -> Body:
+        """Sends the call and returns its answer, whose body may still be on its way.
+
+        Retries only here, while nothing of an answer has come. Raises ProviderError.
+        """
         ...
 
 

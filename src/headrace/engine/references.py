@@ -39,29 +39,32 @@ class Scope:
         self._texts = texts  # question, chat_history, file_attachment: only in inputs that accept variables
         self._roots: dict[str, Mapping[str, Any]] = {"$flow": flow, "$vars": variables}
 
-    def resolve(self, value: Any, *, accepts_variables: bool) -> Any:
-        """The input with its references replaced.
+    def resolve(self, value: Any, *, accepts_variables: bool, into_template: bool = False) -> Any:
+        """The input with its references replaced; into a template, braces go doubled, so that they stay braces.
 
         An input that is one reference to a node becomes what that node built, unless it accepts variables: there
         everything becomes text. What cannot be resolved stays as it is.
         """
         if isinstance(value, str):
-            return self._text(value, accepts_variables) if "{{" in value else value
+            return self._text(value, accepts_variables, into_template) if "{{" in value else value
         if isinstance(value, list):
             return [self.resolve(item, accepts_variables=accepts_variables) for item in value]
         if isinstance(value, dict):
             return {key: self.resolve(item, accepts_variables=accepts_variables) for key, item in value.items()}
         return value
 
-    def _text(self, value: str, accepts_variables: bool) -> Any:
+    def _text(self, value: str, accepts_variables: bool, into_template: bool) -> Any:
         whole = _REFERENCE.fullmatch(value)
-        if whole and not accepts_variables:
+        if whole and not accepts_variables and not into_template:
             found = self._find(whole[1], accepts_variables)
             return value if found is _MISSING else found
 
         def replaced(match: re.Match[str]) -> str:
             found = self._find(match[1], accepts_variables)
-            return match[0] if found is _MISSING else text_of(found)
+            if found is _MISSING:
+                return match[0]
+            text = text_of(found)
+            return text.replace("{", "{{").replace("}", "}}") if into_template else text
 
         return _REFERENCE.sub(replaced, value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from headrace.engine.node import Context, Step
+from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, ImagePart, Memory, ModelMessage, Part, Prompt, TextPart, UsageDelta
 from headrace.errors import FlowError
 from headrace.events import Event, Start, Token, fold
@@ -82,7 +82,7 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
     model: ChatModel
     memory: Memory | None = None
     chatPromptTemplate: ChatPromptTemplate | None = None
-    systemMessagePrompt: str = _FRIENDLY
+    systemMessagePrompt: Template = _FRIENDLY
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer to the question in its conversation."""

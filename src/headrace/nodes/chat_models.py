@@ -64,7 +64,7 @@ class ChatOpenAI(Node, frozen=True, kw_only=True, tag="chatOpenAI"):
         if self.openAIApiKey:
             return self.openAIApiKey
         if self.credential:
-            return (await ctx.secrets(self.credential)).get("openAIApiKey", "")
+            return (await ctx.secrets(self.credential)).get("openAIApiKey", "").strip()  # pasted with its line break
         # The server's own key goes where its operator said, or stays on the machine: an imported flow must not be
         # able to send it to an address of its own choice.
         return ctx.environ.get("OPENAI_API_KEY", "") if is_default or _is_loopback(self.basepath) else ""
@@ -89,7 +89,10 @@ class ChatOpenAI(Node, frozen=True, kw_only=True, tag="chatOpenAI"):
 
 
 def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.engine.node import Node, Templated
+from headrace.engine.node import Node, Template, Templated
 from headrace.engine.ports import ModelMessage
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
@@ -36,7 +36,7 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
 class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
     """One message with variables."""
 
-    template: str = ""
+    template: Template = ""
     promptValues: Templated = {}
 
     @property
@@ -57,8 +57,8 @@ class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
 class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplate"):
     """A system and a human message with variables."""
 
-    systemMessagePrompt: str = ""
-    humanMessagePrompt: str = ""
+    systemMessagePrompt: Template = ""
+    humanMessagePrompt: Template = ""
     promptValues: Templated = {}
     messageHistoryCode: str = ""
 

@@ -28,9 +28,9 @@ _MARK = re.compile(r"^(?:[-*+>]|\d+\.) +")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[^\sa-z])")
 _COMMON = frozenset(
     "a about all an and any are as at be been but by can could did do does for from had happen happens has have how i "
-    "if in into is it its know me mean means my need needs no not of on one or our out should so some such than that "
-    "the their them then there these they this to up us use used using want was we what when where which who why will "
-    "with would you your tell explain please".split()
+    "if in into is it its know many me mean means much my need needs no not of on one or our out should so some such "
+    "than that the their them then there these they this to up us use used using want was we what when where which "
+    "who why will with would you your tell explain please".split()
 )
 _NOTHING = (
     "I only quote, and nothing in the text that I was given answers this. I am the built-in model, which needs no key "
@@ -148,10 +148,10 @@ def _stem(word: str) -> str:
 
 
 def _rarity(sentences: Sequence[Sentence], words: Sequence[str]) -> dict[str, float]:
-    found = Counter(word for sentence in sentences for word in words if word in sentence.words)
-    count = len(sentences)
-    # A word that the text never has carries weight too: a question about something else must find nothing.
-    return {word: math.log(1 + (count - found[word] + 0.5) / (found[word] + 0.5)) for word in words}
+    found = Counter(word for sentence in sentences for word in words if sentence.words.get(word, 0.0) >= 1)
+    # A word that the text never has weighs as one that it has once: a question about something else must find nothing.
+    often = {word: max(1, found[word]) for word in words}
+    return {word: math.log(1 + (len(sentences) - times + 0.5) / (times + 0.5)) for word, times in often.items()}
 
 
 def _share(sentence: Sentence, rarity: dict[str, float]) -> float:

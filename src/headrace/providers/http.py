@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
 from email.utils import parsedate_to_datetime
-from time import time
+from math import inf
+from time import monotonic, time
 from typing import Any
 
 import aiohttp
@@ -38,15 +38,47 @@ class Limits(msgspec.Struct, frozen=True):
     first_pause: float = 0.5
 
 
-class _Answer:
-    """An answer that is being read. `waiting_since` is the loop's time when its reader began to wait."""
+class ProviderBody:
+    """Implements `headrace.engine.ports.Body` on an aiohttp response."""
 
-    __slots__ = ("response", "stalled", "waiting_since")
+    __slots__ = ("_content", "_deadline", "_open", "_place", "_response", "_stalled", "waiting_since")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.response = response
-        self.waiting_since: float | None = None
-        self.stalled = False
+    def __init__(
+        self, response: aiohttp.ClientResponse, place: str, deadline: float | None, open_bodies: set[ProviderBody]
+    ) -> None:
+        self._response, self._content, self._place, self._deadline = response, response.content, place, deadline
+        self._open = open_bodies
+        self._open.add(self)
+        self._stalled = False
+        self.waiting_since = inf
+        """When the reader began to wait; infinite while it does not."""
+
+    async def read(self) -> bytes:
+        """What has arrived. Raises ProviderTimeout and ProviderCut."""
+        self.waiting_since = monotonic()
+        try:
+            if self._deadline is None:
+                return await self._content.readany()
+            async with asyncio.timeout_at(self._deadline):
+                return await self._content.readany()
+        except TimeoutError:
+            raise ProviderTimeout(f"the model at {self._place} took longer than its timeout") from None
+        except (aiohttp.ClientError, OSError):
+            if self._stalled:
+                raise ProviderTimeout(f"the model at {self._place} stopped answering") from None
+            raise ProviderCut(f"the connection to the model at {self._place} broke inside the answer") from None
+        finally:
+            self.waiting_since = inf
+
+    def close(self) -> None:
+        """Gives the connection back when the answer was read to its end, else closes it."""
+        self._open.discard(self)
+        self._response.close()
+
+    def cut(self) -> None:
+        """Ends a read that has waited for too long."""
+        self._stalled = True
+        self.close()
 
 
 class ProviderHttp:
@@ -55,7 +87,7 @@ class ProviderHttp:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._session: aiohttp.ClientSession | None = None
-        self._answers: set[_Answer] = set()
+        self._open_bodies: set[ProviderBody] = set()
         self._watch: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -65,58 +97,33 @@ class ProviderHttp:
             await self._session.close()
             self._session = None
 
-    async def stream(self, call: HttpCall) -> AsyncGenerator[bytes]:
-        """The body of the answer to a POST, as it arrives.
-
-        Retries connection errors, 408, 429 and 5xx with growing pauses, honouring Retry-After, as long as nothing of
-        an answer has arrived. Raises ProviderError. Closing the iterator closes the socket.
-        """
-        deadline = None if call.timeout is None else asyncio.get_running_loop().time() + call.timeout
-        answer = _Answer(await self._opened(call, deadline))
-        self._answers.add(answer)
-        try:
-            while data := await self._read(answer, call, deadline):
-                yield data
-        finally:
-            self._answers.remove(answer)
-            answer.response.close()
-
-    async def _read(self, answer: _Answer, call: HttpCall, deadline: float | None) -> bytes:
-        answer.waiting_since = asyncio.get_running_loop().time()
-        try:
-            if deadline is None:
-                return await answer.response.content.readany()
-            async with asyncio.timeout_at(deadline):
-                return await answer.response.content.readany()
-        except TimeoutError:
-            raise ProviderTimeout(f"the model at {_place(call)} took longer than its timeout") from None
-        except (aiohttp.ClientError, OSError):
-            if answer.stalled:
-                raise ProviderTimeout(f"the model at {_place(call)} stopped answering") from None
-            raise ProviderCut(f"the connection to the model at {_place(call)} broke inside the answer") from None
-        finally:
-            answer.waiting_since = None
-
     async def _cut_stalled(self) -> None:
         """Closes answers whose model is silent for too long. One look a second costs less than a timer a read."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.read / 4))
-            silent = asyncio.get_running_loop().time() - self.limits.read
-            for answer in self._answers:
-                if answer.waiting_since is not None and answer.waiting_since < silent:
-                    answer.stalled = True
-                    answer.response.close()
+            silent = monotonic() - self.limits.read
+            for body in [body for body in self._open_bodies if body.waiting_since < silent]:
+                body.cut()
 
-    async def _opened(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
+    async def post(self, call: HttpCall) -> ProviderBody:
+        """The answer, once it has begun.
+
+        Retries connection errors, 408, 429 and 5xx with growing pauses, honouring Retry-After. Raises ProviderError.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = None if call.timeout is None else now() + call.timeout
         pause = self.limits.first_pause
         for attempt in range(1, self.limits.attempts + 1):
             try:
-                return await self._attempt(call, deadline)
+                response = await self._attempt(call, deadline)
+                return ProviderBody(response, _place(call), deadline, self._open_bodies)
+            except TimeoutError:  # not tried again: a silent model may be at work, and is paid for it
+                raise ProviderTimeout(f"the model at {_place(call)} did not answer in time") from None
             except ProviderError as error:
                 wait = error.retry_after if error.retry_after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311 jitter
                 if not error.retryable or attempt == self.limits.attempts or wait > _LONGEST_WAIT:
                     raise
-                if deadline is not None and asyncio.get_running_loop().time() + wait >= deadline:
+                if deadline is not None and now() + wait >= deadline:
                     raise
             await asyncio.sleep(wait)
             pause *= 2
@@ -127,8 +134,10 @@ class ProviderHttp:
         try:
             async with asyncio.timeout_at(min(deadline or patience, patience)):
                 response = await self._opened_session().post(call.url, data=call.body, headers=call.headers)
+        except aiohttp.ConnectionTimeoutError:
+            raise ProviderUnavailable(f"cannot connect to the model at {_place(call)}: no answer") from None
         except TimeoutError:
-            raise ProviderTimeout(f"the model at {_place(call)} did not answer in time") from None
+            raise
         except aiohttp.InvalidURL:
             raise ProviderNotFound(f"{call.url!r} is not an address: check the base path of the model") from None
         except (aiohttp.ClientError, OSError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -49,7 +48,7 @@ class _Usage(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
+    error: Any = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -57,6 +56,8 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 class OpenAIChat:
     """A chat model behind the OpenAI protocol. `options` go into the request's body as they are."""
+
+    images: Images
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class OpenAIChat:
         system_role: str = "system",
         timeout: float | None = None,
     ) -> None:
-        self.images: Images = images
+        self.images = images
         self._http, self._options, self._system_role = http, options, system_role
         self._url, self._key, self._timeout = f"{base_url.rstrip('/')}/chat/completions", key, timeout
         self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **(headers or {})}
@@ -80,10 +81,13 @@ class OpenAIChat:
     async def stream(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Delta]]:
         """The answer's text and usage, one batch a read. Raises ProviderError."""
         parser = ChunkParser()
-        async with aclosing(self._http.stream(self._call(messages))) as reads:
-            async for data in reads:
+        body = await self._http.post(self._call(messages))
+        try:
+            while data := await body.read():
                 if deltas := parser.feed(data):
                     yield deltas
+        finally:
+            body.close()
         parser.close()
 
     def _call(self, messages: Sequence[ModelMessage]) -> HttpCall:
@@ -120,32 +124,34 @@ class ChunkParser:
 
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas that `data` completes. Raises ProviderMalformed, or the error that the stream carries."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
         deltas: list[Delta] = []
         for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            payload = line[5:].strip()
-            if payload == b"[DONE]":
-                self._finished = True
-            elif payload:
-                self._take(payload, deltas)
+            if line[:5] == b"data:":
+                self._take(line[5:], deltas)
         return deltas
 
     def _take(self, payload: bytes, deltas: list[Delta]) -> None:
         try:
             chunk = _decode(payload)
         except msgspec.MsgspecError as error:
-            raise ProviderMalformed(f"the model sent a chunk that cannot be read: {error}") from None
-        if chunk.error and bytes(chunk.error) != b"null":
-            raise _error(bytes(chunk.error))
+            self._take_other(payload.strip(), error)
+            return
         for choice in chunk.choices:
-            if choice.delta and choice.delta.content is not None:
-                deltas.append(TextDelta(choice.delta.content))
             if choice.finish_reason:
                 self._finished = True
-        if chunk.usage:
+            if choice.delta is not None and (text := choice.delta.content) is not None:
+                deltas.append(TextDelta(text))
+        if chunk.usage is not None:
             deltas.append(UsageDelta(_usage(chunk.usage)))
+        if chunk.error is not None:
+            raise _error(msgspec.json.encode(chunk.error))
+
+    def _take_other(self, payload: bytes, error: msgspec.MsgspecError) -> None:
+        if payload == b"[DONE]":
+            self._finished = True
+        elif payload:
+            raise ProviderMalformed(f"the model sent a chunk that cannot be read: {error}") from None
 
     def close(self) -> None:
         """Says that the connection has ended. Raises ProviderCut when the answer had not."""

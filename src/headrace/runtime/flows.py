@@ -62,12 +62,12 @@ class Flow:
     @cached_property
     def chatbot(self) -> ChatbotConfig:
         """The parsed `chatbotConfig`."""
-        return _config(self.row.chatbotConfig, ChatbotConfig, "chatbotConfig")
+        return read_config(self.row.chatbotConfig, ChatbotConfig, "chatbotConfig")
 
     @cached_property
     def api(self) -> ApiConfig:
         """The parsed `apiConfig`."""
-        return _config(self.row.apiConfig, ApiConfig, "apiConfig")
+        return read_config(self.row.apiConfig, ApiConfig, "apiConfig")
 
     @cached_property
     def graph(self) -> Graph:
@@ -80,13 +80,19 @@ class Flow:
         return streams(self.file, self.row.type, post_processing=self.chatbot.postProcessing.enabled)
 
 
-def _config(text: str | None, kind: type[_T], name: str) -> _T:
+def read_config(text: str | None, kind: type[_T], name: str) -> _T:
+    """What a configuration column holds; null and "" mean "not set" at any depth. Raises FlowError."""
     try:
-        value: Any = msgspec.json.decode(text) if text else {}
-        set_values = {key: item for key, item in value.items() if item not in (None, "")}
-        return msgspec.convert(set_values, kind, strict=False)
-    except (msgspec.MsgspecError, AttributeError) as error:
+        value: Any = msgspec.json.decode(text) if text else None
+        return msgspec.convert({} if value is None else _set_values(value), kind, strict=False)
+    except msgspec.MsgspecError as error:
         raise FlowError(f"the flow's {name} cannot be read: {error}") from None
+
+
+def _set_values(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _set_values(item) for key, item in value.items() if item not in (None, "")}
+    return value
 
 
 class Flows:

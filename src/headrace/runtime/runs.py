@@ -44,7 +44,9 @@ class Runs:
                 result.add([entry.event for entry in entries])
         prediction = result.prediction
         if error := prediction.error:
-            raise by_code(error.code)(error.data)
+            failed = by_code(error.code)(error.data)
+            failed.retry_after = error.retryAfter
+            raise failed
         return prediction
 
     def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
@@ -114,4 +116,4 @@ class Recording:
 
 def failure(error: HeadraceError) -> Error:
     """The event that tells a reader about an error."""
-    return Error(str(error), error.code, error.retryable)
+    return Error(str(error), error.code, error.retryable, error.retry_after)

@@ -52,6 +52,7 @@ class Cors:
         if not found or origin == "null":
             return False
         try:
+            self._here.store.refresh()
             return origin_allowed(origin, (await self._here.flows.get(found[1])).chatbot)
         except HeadraceError:
             return False

@@ -6,43 +6,50 @@ from typing import Any
 
 import msgspec
 from litestar import Request, delete, get, post, put
+from msgspec import UNSET, UnsetType
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.graph import coverage, read_flow
-from headrace.errors import InvalidRequest
-from headrace.runtime.flows import ApiConfig, ChatbotConfig
+from headrace.errors import FlowError, InvalidRequest
+from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
 from headrace.schema import FlowRow
 from headrace.server.auth import local, needs
 from headrace.server.predictions import FlowId, is_flow_id
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
 _CONFIGS = ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech", "followUpPrompts")
-Config = str | dict[str, Any] | None
+_REQUIRED = ("name", "flowData", "type")
+Text = str | None | UnsetType
+Flag = bool | None | UnsetType
+Config = str | dict[str, Any] | None | UnsetType
 
 
-class FlowInput(msgspec.Struct, omit_defaults=True):
-    """A flow to store, or what to change of one. Configurations are JSON texts; objects are taken too."""
+class FlowInput(msgspec.Struct):
+    """A flow to store, or what to change of one: null clears. Configurations are JSON texts; objects are taken too."""
 
-    id: str | None = None
-    name: str | None = None
-    flowData: str | dict[str, Any] | None = None
-    type: str | None = None
-    deployed: bool | None = None
-    isPublic: bool | None = None
-    apikeyid: str | None = None
-    chatbotConfig: Config = None
-    apiConfig: Config = None
-    analytic: Config = None
-    speechToText: Config = None
-    textToSpeech: Config = None
-    followUpPrompts: Config = None
-    category: str | None = None
-    mcpServerConfig: Config = None
+    id: Text = UNSET
+    name: Text = UNSET
+    flowData: Config = UNSET
+    type: Text = UNSET
+    deployed: Flag = UNSET
+    isPublic: Flag = UNSET
+    apikeyid: Text = UNSET
+    chatbotConfig: Config = UNSET
+    apiConfig: Config = UNSET
+    analytic: Config = UNSET
+    speechToText: Config = UNSET
+    textToSpeech: Config = UNSET
+    followUpPrompts: Config = UNSET
+    category: Text = UNSET
+    mcpServerConfig: Config = UNSET
 
 
 def columns(data: FlowInput) -> dict[str, Any]:
     """What the request sets, as columns. Raises InvalidRequest for what could not be read back."""
-    values = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None and name != "id"}
+    given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET and name != "id"}
+    values: dict[str, Any] = {name: v for name, v in given.items() if v is not None or name not in _REQUIRED}
+    if values.get("apikeyid") == "":  # as the builder says "no key"
+        values["apikeyid"] = None
     for name, value in values.items():
         if isinstance(value, dict):
             values[name] = msgspec.json.encode(value).decode()
@@ -60,17 +67,9 @@ def _check_config(name: str, text: str | None) -> None:
         return
     kinds: dict[str, type[Any]] = {"chatbotConfig": ChatbotConfig, "apiConfig": ApiConfig}
     try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"{name} is not valid JSON: {error}") from None
-    if value is None or name not in kinds:
-        return
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{name} must be a JSON object")
-    try:
-        msgspec.convert({k: v for k, v in value.items() if v not in (None, "")}, kinds[name], strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{name} cannot be read: {error}") from None
+        read_config(text, kinds.get(name, object), name)
+    except FlowError as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def shown(row: FlowRow, catalog: Catalog) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Literal
 
 from litestar import Response
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
 
 from headrace import sse
 from headrace.engine.references import text_of
@@ -54,21 +54,21 @@ class EventStream(Response[None]):
         """Sends frames until the log ends or the reader leaves."""
         headers = [*_HEADERS, (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        body = _Body(scope.get(_SERVERS_SEND, send))
+        send = scope.get(_SERVERS_SEND, send)
         # An id without data: a client that drops before the first event already knows what to resume.
-        await body.write(f"id:{self._run}:0\n\n".encode())
+        await send(_piece(f"id:{self._run}:0\n\n".encode()))
         gone = asyncio.create_task(_disconnected(receive))
         try:
             async with aclosing(self._entries) as batches:
                 async for entries in batches:
                     if gone.done():  # granian drops what is sent to a closed connection without a word
                         return
-                    await body.write(self._bytes(entries))
+                    await send(_piece(self._bytes(entries)))
         finally:
             gone.cancel()
             with suppress(asyncio.CancelledError):
                 await gone
-        await body.end()
+        await send({**_piece(b""), "more_body": False})
 
     def _bytes(self, entries: Sequence[Entry]) -> bytes:
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
@@ -87,31 +87,8 @@ def keeping_send(app: ASGIApp) -> ASGIApp:
     return kept
 
 
-class _Body:
-    """A response's body. A piece is waited for only when the next one comes.
-
-    Granian has taken a piece when its `send` returns; waiting at once would wake the loop from another thread for
-    every token. The next write still waits for it, so a slow reader holds the stream back. Servers whose `send` is a
-    coroutine are waited for at once.
-    """
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._pending: Awaitable[None] | None = None
-
-    async def write(self, data: bytes, *, more: bool = True) -> None:
-        if self._pending is not None:
-            await self._pending
-        sent = self._send({"type": "http.response.body", "body": data, "more_body": more})
-        if isinstance(sent, Coroutine):
-            await sent
-        else:
-            self._pending = sent
-
-    async def end(self) -> None:
-        await self.write(b"", more=False)
-        if self._pending is not None:
-            await self._pending
+def _piece(data: bytes) -> HTTPResponseBodyEvent:
+    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 async def _disconnected(receive: Receive) -> None:

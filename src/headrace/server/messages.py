@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, delete, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from headrace.errors import InvalidRequest
 from headrace.server.auth import local, needs
@@ -14,7 +14,7 @@ from headrace.server.predictions import FlowId
 from headrace.store.store import MessageFilter
 
 ChatTypes = Annotated[
-    list[str] | None, Parameter(query="chatType", description="One or more; a JSON list is taken too.")
+    list[str] | None, QueryParameter(name="chatType", description="One or more; a JSON list is taken too.")
 ]
 
 

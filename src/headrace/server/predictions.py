@@ -7,7 +7,7 @@ from uuid import UUID
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 
 from headrace.errors import Interrupted, InvalidRequest, OriginRefused, RateLimited
 from headrace.events import Prediction
@@ -52,7 +52,7 @@ async def flow_at(flow_id: str, here: Local) -> Flow:
 async def predict(
     request: Request[Any, Any, Any],
     flow_id: FlowId,
-    dialect: Annotated[str, Parameter(query="format", description="`named` gives `event:` lines.")] = "",
+    dialect: Annotated[str, QueryParameter(name="format", description="`named` gives `event:` lines.")] = "",
 ) -> Response[Any]:
     """Runs a flow."""
     here = local(request)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -47,7 +48,11 @@ class Database:
     """Runs functions over a connection in the right thread."""
 
     def __init__(self, path: Path) -> None:
-        """Opens and migrates the file. Raises StorageError. Blocking: call it before the loop runs, or in a thread."""
+        """Opens and migrates the file. Blocking: call it before the loop runs, or in a thread.
+
+        Raises StorageError, and OSError when the file cannot be made.
+        """
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite itself would let everybody read it
         self._engine = engine_for(path)
         try:
             migrate(self._engine)

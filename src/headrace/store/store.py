@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import RowMapping, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound
+from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import ApiKey, CredentialRow, FlowRow, Message, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
@@ -62,9 +62,12 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Opens the folder, making what is missing. Blocking. Raises StorageError."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._database = Database(folder / "headrace.sqlite")
-        self._seal = Seal(folder / "secret.key")
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._seal = Seal(folder / "secret.key")
+            self._database = Database(folder / "headrace.sqlite")
+        except OSError as error:
+            raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
         self._revision = 0
         self._flows: dict[str, FlowRow] = {}
         self._secrets: dict[str, Mapping[str, str]] = {}
@@ -237,6 +240,11 @@ class Store:
         }
         await self._insert(tables.api_key, values, "this key exists already")
         return key
+
+    async def replace_key(self, key_id: str, token: str) -> None:
+        """Puts another key in the place of this one; its name, permissions and flows stay. Raises NotFound."""
+        missing = NotFound(f"there is no API key {key_id!r}")
+        await self._changed(tables.api_key, key_id, {"hash": hash_of(token)}, missing)
 
     async def delete_key(self, key_id: str) -> None:
         """Deletes a key. Raises NotFound, and InvalidRequest while a flow is bound to it."""

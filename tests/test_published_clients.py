@@ -1,0 +1,232 @@
+"""The clients that people use, as processes against a real server: PyPI flowise, npm flowise-sdk, curl, and our own."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Server, conversation
+from upstream import Upstream
+
+PUBLISHED = Path(__file__).parent / "published"
+SDK = "flowise-sdk@1.0.9"
+UNKNOWN = "11111111-1111-4111-8111-111111111111"
+TEXTS = {
+    "plain": "Once upon a time",
+    "what the Python SDK deletes": 'data: {"event":"end"} and data:data: x',
+    "emoji": "👩‍👩‍👧 🇳🇴 é",
+    "line ends of other worlds": "a\u2028b\u2029c\u0085d\x0be\r\nf\n\ng\rh",
+    "quotes and backslashes": '"\\n" \\u0041 \\ / \t {{question}} $& %s',
+}
+
+
+class Said:
+    """What a client gave to its user."""
+
+    def __init__(self, output: str) -> None:
+        lines = [json.loads(line) for line in output.split("\n") if line]
+        self.chunks: list[dict[str, Any]] = [line["chunk"] for line in lines if "chunk" in line]
+        self.error: str | None = next((line["error"] for line in lines if "error" in line), None)
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(dict.fromkeys(chunk["event"] for chunk in self.chunks))
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk["data"] for chunk in self.chunks if chunk["event"] == "token")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return next(chunk["data"] for chunk in self.chunks if chunk["event"] == "metadata")
+
+
+Ask = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def sdk(pytestconfig: pytest.Config) -> Path:
+    """A folder with npm's flowise-sdk, installed once."""
+    folder = pytestconfig.cache.mkdir(SDK.replace("@", "-"))
+    if (folder / "node_modules" / "flowise-sdk" / "package.json").exists():
+        return folder
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("node and npm are not installed, so npm's flowise-sdk is not tested")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), SDK]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip(f"npm cannot install {SDK} here, so it is not tested")
+    return folder
+
+
+@pytest.fixture(params=["flowise", "headrace", "flowise-sdk"])
+def client(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def ask(client: str, server: Server, request: pytest.FixtureRequest) -> Ask:
+    """Asks a flow through one of the clients, in a process of its own."""
+    if client == "flowise-sdk":
+        command = ["node", str(PUBLISHED / "client.js"), str(request.getfixturevalue("sdk"))]
+    else:
+        command = [sys.executable, str(PUBLISHED / "client.py"), client]
+
+    def run(flow: str, question: str, key: str = "", **data: Any) -> Said:
+        job = {"baseUrl": server.url, "apiKey": key, "data": {"chatflowId": flow, "question": question, **data}}
+        result = subprocess.run(
+            command, input=json.dumps(job), capture_output=True, encoding="utf-8", timeout=30, check=False
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        return Said(result.stdout)
+
+    return run
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_a_streamed_text_arrives_as_the_model_said_it(ask: Ask, chat: str, text: str) -> None:
+    said = ask(chat, f"/json {json.dumps(text)}", streaming=True)
+    assert said.text == text
+    assert said.kinds == ["start", "token", "metadata", "end"]
+    assert said.chunks[-1]["data"] == "[DONE]"
+    assert said.error is None
+
+
+@pytest.mark.parametrize("text", [TEXTS["plain"], TEXTS["what the Python SDK deletes"]])
+def test_a_json_answer_arrives_whole(ask: Ask, chat: str, text: str) -> None:
+    question = f"/json {json.dumps(text)}"
+    (answer,) = ask(chat, question, chatId="c-1").chunks
+    assert (answer["text"], answer["question"], answer["chatId"]) == (text, question, "c-1")
+    assert {"chatMessageId", "sessionId", "memoryType", "isStreamValid"} <= set(answer)
+
+
+def test_a_question_in_any_script_comes_back_in_the_metadata(ask: Ask, chat: str) -> None:
+    question = '/say fine 👩‍👩‍👧 data: "ü"'
+    said = ask(chat, question, streaming=True, chatId="c-2", overrideConfig={"sessionId": "s-2"})
+    assert said.metadata["question"] == question
+    assert (said.metadata["chatId"], said.metadata["sessionId"]) == ("c-2", "s-2")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_history_and_uploads_reach_the_model(ask: Ask, server: Server, upstream: Upstream, streaming: bool) -> None:
+    flow = server.create_flow(conversation(upstream.url, model={"allowImageUploads": True}))
+    history = [
+        {"message": "", "type": "", "role": "userMessage", "content": "I live in Oslo"},
+        {"message": "", "type": "", "role": "apiMessage", "content": "Noted."},
+    ]
+    picture = {"data": "data:image/png;base64,iVBORw0KGgo=", "type": "file", "name": "dot.png", "mime": "image/png"}
+    said = ask(flow, "/say fine", history=history, uploads=[picture], streaming=streaming)
+    assert said.error is None
+    sent = upstream.requests[-1].body["messages"]
+    assert [m["content"] for m in sent[1:4]] == ["I live in Oslo", "Noted.", "/say fine"]
+    assert sent[4]["content"] == [{"type": "image_url", "image_url": {"url": picture["data"]}}]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_wrong_key_is_heard_and_the_right_one_works(
+    ask: Ask, client: str, server: Server, upstream: Upstream, streaming: bool
+) -> None:
+    made = server.send("POST", "/api/v1/apikey", {"keyName": "k", "permissions": []}, admin=True).json
+    flow = server.create_flow(conversation(upstream.url), apikeyid=made["id"])
+    refused = ask(flow, "/say Hi", "wrong", streaming=streaming)
+    if client == "flowise-sdk" and not streaming:  # it takes any JSON for an answer
+        assert refused.chunks[0]["code"] == "unauthorized"
+    else:
+        assert refused.error
+        assert "401" in refused.error or "this flow needs its API key" in refused.error
+    assert upstream.requests == []
+    assert ask(flow, "/say Hi", made["apiKey"], streaming=streaming).error is None
+
+
+def test_an_unknown_flow_is_heard(ask: Ask, client: str) -> None:
+    said = ask(UNKNOWN, "/say Hi", streaming=True)
+    if client == "flowise-sdk":  # it asks for the flow's streaming flag first, and takes any JSON for it
+        assert said.chunks[0]["code"] == "flow_not_found"
+    else:
+        assert said.error
+        assert "404" in said.error or "there is no flow" in said.error
+
+
+def test_a_flow_that_cannot_run_is_an_exception_and_not_silence(
+    ask: Ask, client: str, server: Server, upstream: Upstream
+) -> None:
+    flow = server.create_flow(conversation(upstream.url, memory="zepMemory"))
+    said = ask(flow, "Hi", streaming=True)
+    assert said.chunks == []
+    assert said.error
+    assert "422" in said.error or "zepMemory" in said.error
+    endless = server.create_flow({"nodes": [], "edges": []})
+    said = ask(endless, "Hi", streaming=True)
+    assert said.error or (client == "flowise-sdk" and said.chunks[0]["code"] == "flow_error")
+
+
+def test_a_failure_inside_a_stream_is_an_event_before_the_end(ask: Ask, client: str, chat: str) -> None:
+    said = ask(chat, "/count 9 | /cut 3", streaming=True)
+    assert said.kinds == ["start", "token", "error", "end"]
+    assert said.text == "w1 w2 w3"
+    assert isinstance(said.chunks[-2]["data"], str)
+    assert said.error is None
+
+
+# curl
+
+COMMAND = """curl http://localhost:3000/api/v1/{path}/{flow-id} \\
+  -H "Content-Type: application/json" \\
+  -d '{
+    "question": "Hello world!",
+    "streaming": true
+  }'"""
+PAGES = sorted((Path(__file__).parents[2] / "shared" / "seeds").glob("*.txt"))
+SNIPPET = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def shell(command: str, server: Server, flow: str) -> str:
+    """Runs a documented curl command against our server."""
+    command = re.sub(r"https?://localhost:3000", server.url, re.sub(r"\{(chat)?flow-id\}", flow, command))
+    result = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", timeout=30, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def snippets(page: Path) -> dict[str, str]:
+    return dict(SNIPPET.findall(page.read_text()))
+
+
+def heard(stream: str) -> str:
+    events = [json.loads(line[5:]) for line in stream.split("\n") if line.startswith("data:")]
+    assert [event["event"] for event in events][-2:] == ["metadata", "end"]
+    return "".join(event["data"] for event in events if event["event"] == "token")
+
+
+@pytest.mark.parametrize("path", ["prediction", "predictions"])
+def test_curl_streams_on_both_paths(server: Server, chat: str, path: str) -> None:
+    assert heard(shell(COMMAND.replace("{path}", path), server, chat)) == "You said: Hello world!"
+
+
+@pytest.mark.skipif(not PAGES, reason="the public pages are not beside this project")
+def test_the_commands_of_the_public_pages_run_as_they_stand(server: Server, chat: str) -> None:
+    commands = [found["bash"] for page in PAGES if "bash" in (found := snippets(page))]
+    assert len(commands) >= 4
+    for command in commands:
+        assert heard(shell(command, server, chat)).startswith("You said: ")
+
+
+@pytest.mark.skipif(not PAGES, reason="the public pages are not beside this project")
+@pytest.mark.parametrize("package", ["flowise", "headrace"])
+def test_the_python_program_of_the_public_pages_runs_with_both_clients(server: Server, chat: str, package: str) -> None:
+    (program,) = [found["python"] for page in PAGES[1:2] if "python" in (found := snippets(page))]
+    program = program.replace("<chatflow-id>", chat).replace("Flowise()", f"Flowise({server.url!r})")
+    if package == "headrace":
+        program = program.replace("from flowise import Flowise,", "from headrace import Headrace as Flowise,")
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=30, check=True
+    )
+    title, *chunks = result.stdout.splitlines()
+    assert title == "Streaming response:"
+    assert "".join(e["data"] for e in map(json.loads, chunks) if e["event"] == "token") == "You said: Tell me a joke!"
