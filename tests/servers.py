@@ -164,20 +164,16 @@ def conversation(
     base: str, *, model: Mapping[str, Any] | None = None, memory: str = "bufferMemory", **inputs: Any
 ) -> dict[str, Any]:
     """Model, memory and conversation chain."""
+    chain: dict[str, Any] = {
+        "model": "{{chatOpenAI_0.data.instance}}",
+        "memory": "{{" + memory + "_0.data.instance}}",
+        "systemMessagePrompt": "Be brief.",
+        **inputs,
+    }
     return flow(
         chat_model(base, **(model or {})),
         node(memory, "Memory", label="Memory", memoryKey="chat_history"),
-        node(
-            "conversationChain",
-            "Chains",
-            label="Conversation Chain",
-            **{
-                "model": "{{chatOpenAI_0.data.instance}}",
-                "memory": "{{" + memory + "_0.data.instance}}",
-                "systemMessagePrompt": "Be brief.",
-                **inputs,
-            },
-        ),
+        node("conversationChain", "Chains", label="Conversation Chain", **chain),
     )
 
 

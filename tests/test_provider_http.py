@@ -9,7 +9,7 @@ from contextlib import ExitStack, aclosing, contextmanager
 from email.utils import formatdate
 
 import pytest
-from upstream import Upstream
+from upstream import Upstream, serve_in_thread
 
 from headrace.engine.ports import ModelMessage, TextDelta
 from headrace.errors import (
@@ -252,11 +252,11 @@ def test_a_silent_model_has_a_timeout(upstream: Upstream, question: str) -> None
     upstream.wait_until(lambda requests: requests[-1].closed_by_peer_at_token is not None)
 
 
-def test_a_model_that_does_not_begin_has_a_timeout_and_is_tried_again(upstream: Upstream) -> None:
-    limits = Limits(connect=0.1, read=0.2, attempts=2, first_pause=0.01)
+def test_a_model_that_does_not_begin_has_a_timeout_and_is_not_paid_twice(upstream: Upstream) -> None:
+    limits = Limits(connect=0.1, read=0.2, first_pause=0.01)
     with pytest.raises(ProviderTimeout, match="did not answer in time"):
         ask(upstream.url, "/say late | /wait 5000", limits=limits)
-    assert len(upstream.requests) == 2
+    assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize("question", ["/count 500 | /pace 20", "/say late | /wait 5000"])
@@ -310,32 +310,39 @@ def test_an_answer_that_is_left_closes_its_socket(upstream: Upstream) -> None:
     asyncio.run(run())
 
 
-def test_calls_one_after_the_other_share_a_connection(upstream: Upstream) -> None:
+@pytest.fixture
+def unshared() -> Generator[Upstream]:
+    """A scripted model that no server of another test keeps connections to."""
+    with serve_in_thread() as upstream:
+        yield upstream
+
+
+def test_calls_one_after_the_other_share_a_connection(unshared: Upstream) -> None:
     async def run() -> set[int]:
         http, ports = ProviderHttp(QUICK), set[int]()
         async with asyncio.timeout(BOUND):
             for n in range(5):
-                assert await told(model(http, upstream.url), f"/say answer {n}") == f"answer {n}"
-                ports |= {connection.transport.get_extra_info("peername")[1] for connection in upstream.connections}
+                assert await told(model(http, unshared.url), f"/say answer {n}") == f"answer {n}"
+                ports |= {connection.transport.get_extra_info("peername")[1] for connection in unshared.connections}
         await http.close()
         return ports
 
     assert len(asyncio.run(run())) == 1
 
 
-def test_calls_at_once_have_connections_of_their_own_and_close_takes_all(upstream: Upstream) -> None:
+def test_calls_at_once_have_connections_of_their_own_and_close_takes_all(unshared: Upstream) -> None:
     async def run() -> list[str]:
         http = ProviderHttp(QUICK)
         async with asyncio.timeout(BOUND):
             found = await asyncio.gather(
-                *(told(model(http, upstream.url), f"/count {n} | /pace 1") for n in range(1, 60))
+                *(told(model(http, unshared.url), f"/count {n} | /pace 1") for n in range(1, 60))
             )
         await http.close()
         await http.close()  # a second time does nothing
         return found
 
     assert [len(text.split()) for text in asyncio.run(run())] == list(range(1, 60))
-    upstream.wait_until(lambda _: not upstream.connections)
+    unshared.wait_until(lambda _: not unshared.connections)
 
 
 def test_a_pool_that_was_closed_opens_again(upstream: Upstream) -> None:

@@ -128,7 +128,8 @@ def _examples() -> list[Path]:
 
 async def _import(store: Store, paths: list[Path]) -> list[tuple[FlowRow, Export]]:
     """Stores what the files hold. All files are read before anything is written."""
-    exports = [read_export(path) for path in track(flow_files(paths), "reading", console=_err, transient=True)]
+    watched = track(flow_files(paths), "reading", console=_err, transient=True, disable=not _err.is_terminal)
+    exports = [read_export(path) for path in watched]
     taken = {row.id for row in await store.flows()}
     names = {variable.name for variable in await store.variables()}
     stored: list[tuple[FlowRow, Export]] = []

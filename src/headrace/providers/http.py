@@ -138,8 +138,10 @@ class ProviderHttp:
             raise ProviderUnavailable(f"cannot connect to the model at {_place(call)}: no answer") from None
         except TimeoutError:
             raise
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise ProviderNotFound(f"{call.url!r} is not an address: check the base path of the model") from None
+        except ValueError as error:  # a line break inside a header
+            raise ProviderRefused(f"the call to the model at {_place(call)} cannot be sent: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ProviderUnavailable(f"cannot reach the model at {_place(call)}: {_reason(error)}") from None
         if response.status == 200:

@@ -94,7 +94,11 @@ class Recording:
                 raise asyncio.CancelledError
             async with aclosing(events):
                 async for batch in events:
+                    if self._cancelled:
+                        break
                     await self._log.append(self._run, batch)
+            if self._cancelled:  # a node did not let itself be cancelled
+                raise asyncio.CancelledError
         except asyncio.CancelledError:
             ending.append(failure(self._stopped_by) if self._stopped_by else Abort())
         except HeadraceError as error:

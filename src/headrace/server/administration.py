@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from litestar import Request, delete, get, post, put
 
-from headrace.errors import InvalidRequest
+from headrace.errors import InvalidRequest, StorageError
 from headrace.schema import ApiKey, CredentialRow, Variable
 from headrace.server.auth import local, needs
 from headrace.store.store import ADMIN
@@ -84,8 +84,13 @@ async def change_credential(
     store = local(request).store
     await store.credential(credential_id)
     given = {name: value for name, value in data.plainDataObj.items() if value != HIDDEN}
-    fields = {**await store.secrets(credential_id), **given}
-    return await store.change_credential(credential_id, data.name, fields)
+    try:
+        kept = await store.secrets(credential_id)
+    except StorageError:  # sealed under a key that is lost: it can only be entered anew
+        if len(given) < len(data.plainDataObj):
+            raise
+        kept = {}
+    return await store.change_credential(credential_id, data.name, {**kept, **given})
 
 
 @delete(

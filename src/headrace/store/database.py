@@ -144,8 +144,9 @@ class _Thread:
         try:
             self._transaction(group)
         except Exception as error:
-            if len(group) == 1:
-                group[0].error = _storage_error(error)
+            if len(group) == 1 or _is_busy(error):  # each of them would wait for as long again
+                for task in group:
+                    task.error = _storage_error(error)
             else:  # one of them failed: nothing was committed, so each is done on its own
                 for task in group:
                     self._do([task])
@@ -158,6 +159,10 @@ class _Thread:
         with self._engine.begin() as connection:
             for task in group:
                 task.result = task.work(connection)
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
 
 
 def _storage_error(error: Exception) -> Exception:

@@ -30,7 +30,7 @@ class Seal:
         """The text. Raises StorageError when it was sealed under another key."""
         try:
             return self._aes.decrypt(sealed[:_NONCE], sealed[_NONCE:], owner.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise StorageError(
                 f"credential {owner!r} was sealed under another key: restore {self._place.name} or enter it again"
             ) from None
@@ -39,9 +39,12 @@ class Seal:
 def _key(path: Path) -> bytes:
     if not path.exists():
         _make(path)
-    key = bytes.fromhex(path.read_text().strip())
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except ValueError:
+        key = b""
     if len(key) != 32:
-        raise StorageError(f"{path.name} does not hold a key of 32 bytes in hex")
+        raise StorageError(f"{path.name} does not hold a key of 32 bytes in hex: restore it from a backup")
     return key
 
 
