@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from scripted import BOUND
 
-from headrace import AsyncHeadrace, AsyncStream, Chunk, Headrace, Prediction, PredictionData, Stream
+from headrace import AsyncHeadrace, AsyncStream, Chunk, Headrace, Prediction, PredictionData, RunInfo, Stream
 from headrace.events import Event
 
 T = TypeVar("T")
@@ -27,9 +27,37 @@ class SyncDriver:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.limits: dict[str, Any] = {
+            "timeout": BOUND,
+            "read_timeout": BOUND,
+            "answer_timeout": BOUND,
+            "backoff": 0.001,
+        }
 
     def open(self) -> Headrace:
-        return Headrace(self.url, KEY, timeout=BOUND, read_timeout=BOUND, answer_timeout=BOUND)
+        return Headrace(self.url, KEY, **self.limits)
+
+    def call(self, name: str, *args: Any, **options: Any) -> Any:
+        """One of the methods that give an answer at once."""
+        with self.open() as client:
+            return getattr(client, name)(*args, **options)
+
+    def resumed(self, run: str, after: int = 0) -> list[Event]:
+        with self.open() as client, client.resume(run, after) as stream:
+            return list(stream)
+
+    def cancelled(self, flow: str, count: int) -> tuple[RunInfo, list[Event], Prediction]:
+        """What cancelling after `count` events gives, the events that follow, and the answer."""
+
+        def read(stream: Stream) -> tuple[RunInfo, list[Event], Prediction]:
+            assert len(list(islice(stream, count))) == count
+            return stream.cancel(), list(stream), stream.final()
+
+        return self.streamed(flow, read)
+
+    def cancel_unbegun(self, flow: str) -> None:
+        with self.open() as client:
+            client.stream(flow, "Hi").cancel()
 
     def streamed(self, flow: str, read: Callable[[Stream], T], **options: Any) -> T:
         with self.open() as client, client.stream(flow, "Hi", **options) as stream:
@@ -101,7 +129,36 @@ class SyncDriver:
 
 class AsyncDriver(SyncDriver):
     def open_async(self) -> AsyncHeadrace:
-        return AsyncHeadrace(self.url, KEY, timeout=BOUND, read_timeout=BOUND, answer_timeout=BOUND)
+        return AsyncHeadrace(self.url, KEY, **self.limits)
+
+    def call(self, name: str, *args: Any, **options: Any) -> Any:
+        async def run() -> Any:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                return await getattr(client, name)(*args, **options)
+
+        return asyncio.run(run())
+
+    def resumed(self, run: str, after: int = 0) -> list[Event]:
+        async def read() -> list[Event]:
+            async with asyncio.timeout(BOUND), self.open_async() as client, client.resume(run, after) as stream:
+                return await collected(stream)
+
+        return asyncio.run(read())
+
+    def cancelled(self, flow: str, count: int) -> tuple[RunInfo, list[Event], Prediction]:
+        async def read(stream: AsyncStream) -> tuple[RunInfo, list[Event], Prediction]:
+            for _ in range(count):
+                await anext(stream)
+            return await stream.cancel(), await collected(stream), await stream.final()
+
+        return self.reading(flow, read)
+
+    def cancel_unbegun(self, flow: str) -> None:
+        async def run() -> None:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                await client.stream(flow, "Hi").cancel()
+
+        asyncio.run(run())
 
     def reading(self, flow: str, read: Callable[[AsyncStream], Any], **options: Any) -> Any:
         async def run() -> Any:

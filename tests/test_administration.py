@@ -14,7 +14,7 @@ from servers import Reply, Server, conversation, node, serving
 from upstream import Upstream
 
 import headrace
-from headrace.server import administration, flows, messages, predictions, widget
+from headrace.server import administration, flows, messages, predictions, runs, widget
 from headrace.server.administration import HIDDEN
 
 SECRET = "sk-very-secret-indeed-0123456789"
@@ -130,7 +130,7 @@ def test_a_credential_is_used_but_never_shown(server: Server, upstream: Upstream
     read = ok(call(server, "GET", f"credentials/{made['id']}"))
     assert read == {**made, "plainDataObj": {"openAIApiKey": HIDDEN}}
     assert made in ok(call(server, "GET", "credentials"))
-    every = [path.read_bytes() for path in server.folder.iterdir()] + [server.output.read_bytes()]
+    every = [path.read_bytes() for path in server.folder.rglob("*") if path.is_file()] + [server.output.read_bytes()]
     assert all(SECRET.encode() not in content for content in every)
 
 
@@ -224,7 +224,7 @@ def test_a_key_is_shown_once_and_only_its_hash_is_stored(server: Server) -> None
     assert made["apiKey"].startswith("hr_")
     listed = {row["id"]: row for row in ok(call(server, "GET", "apikey"))}
     assert listed[made["id"]] == {name: value for name, value in made.items() if name != "apiKey"}
-    files = [path.read_bytes() for path in server.folder.iterdir()]
+    files = [path.read_bytes() for path in server.folder.rglob("*") if path.is_file()]
     assert all(made["apiKey"].encode() not in content for content in files)
     assert len({token for (token,) in stored(server, "SELECT hash FROM api_key")}) == len(listed)
 
@@ -275,7 +275,8 @@ def test_messages_are_listed_in_order_in_flowises_shape(server: Server, spoken: 
     asked, answered = rows[:2]
     assert set(asked) == {
         *("id", "role", "chatflowid", "executionId", "execution", "content", "sourceDocuments", "usedTools"),
-        *("fileAnnotations", "agentReasoning", "reasonContent", "fileUploads", "artifacts", "action", "chatType"),
+        *("fileAnnotations", "agentReasoning", "reasonContent", "fileUploads", "artifacts", "action"),
+        *("aborted", "chatType"),
         *("chatId", "memoryType", "sessionId", "createdDate", "leadEmail", "followUpPrompts"),
     }
     assert (asked["role"], answered["role"]) == ("userMessage", "apiMessage")
@@ -348,7 +349,8 @@ def test_a_flow_without_a_configuration_has_one_for_the_widget(server: Server, c
 
 def test_every_route_is_described_with_its_body(server: Server) -> None:
     described = server.send("GET", "/docs/openapi.json").json
-    routes = (*predictions.ROUTES, *widget.ROUTES, *flows.ROUTES, *administration.ROUTES, *messages.ROUTES)
+    files = (predictions, runs, widget, flows, administration, messages)
+    routes = [route for file in files for route in file.ROUTES]
     expected = {
         (method.lower(), path.replace(":str}", "}"))
         for route in routes
@@ -360,7 +362,8 @@ def test_every_route_is_described_with_its_body(server: Server) -> None:
     assert set(found) == expected | {("get", "/api/v1/ping"), ("get", "/api/v1/version")}
     for (method, path), about in found.items():
         assert about["summary"], path
-        assert ("requestBody" in about) is (method in ("post", "put")), path
+        bodiless = method not in ("post", "put") or path.endswith("/cancel") or "/abort/" in path
+        assert ("requestBody" in about) is not bodiless, path
 
 
 @pytest.mark.parametrize("path", ["prediction", "predictions"])

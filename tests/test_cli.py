@@ -229,7 +229,7 @@ def test_a_key_is_shown_when_it_is_made_and_never_again(data: Path) -> None:
     assert "mine" in listed
     assert "chatflows:view" in listed
     assert key not in listed
-    assert key.encode() not in b"".join(path.read_bytes() for path in data.iterdir())
+    assert key.encode() not in b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
     (key_id,) = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", listed)
     done(headrace(data, "keys", "remove", key_id))
     assert key_id in refused(headrace(data, "keys", "remove", key_id))

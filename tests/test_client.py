@@ -199,6 +199,7 @@ def test_an_http_error_raises_its_class(
     message: str,
     retry_after: float | None,
 ):
+    client.limits["attempts"] = 1
     flow = server.answers(body, headers=headers, status=status)
     with pytest.raises(HeadraceError) as caught:
         client.chunks(PredictionData(flow, "Hi")) if way == "chunks" else getattr(client, way)(flow)
@@ -322,9 +323,9 @@ def test_predictions_share_a_connection(client: SyncDriver, server: ScriptedServ
     [
         (SSE, b"data:no event\n\n", "not an event"),
         (SSE, b'data:{"event":5}\n\n', "not an event"),
-        ({"Content-Type": "text/html"}, b"<html>welcome</html>", "neither a stream nor a JSON object"),
-        (JSON, b'["a"]', "neither a stream nor a JSON object"),
-        (JSON, b'{"text": {"a": 1}}', "not a prediction"),
+        ({"Content-Type": "text/html"}, b"<html>welcome</html>", "neither a stream nor the expected JSON"),
+        (JSON, b'["a"]', "neither a stream nor the expected JSON"),
+        (JSON, b'{"text": {"a": 1}}', "nor the expected JSON: .*`str | null`"),
     ],
 )
 def test_an_answer_that_cannot_be_read_is_refused(
@@ -337,7 +338,7 @@ def test_an_answer_that_cannot_be_read_is_refused(
 def test_a_silent_server_is_left_after_the_read_timeout(server: ScriptedServer):
     flow = server.answers(frames(TOKEN), ending="open")
     with (
-        Headrace(server.url, read_timeout=0.05) as client,
+        Headrace(server.url, read_timeout=0.05, attempts=1) as client,
         pytest.raises(errors.ConnectionFailed, match="read_timeout"),
     ):
         client.stream(flow, "Hi").final()

@@ -46,7 +46,7 @@ SAMPLES: list[Event] = [
     events.SpeechData({"audioChunk": "AA=="}),
     events.SpeechEnd({}),
     events.SpeechAbort({}),
-    events.Abort(),
+    events.Abort("[DONE]"),
     events.Error("it broke"),
     events.Error("it broke", "provider_cut", True),
     events.End(),
@@ -86,7 +86,7 @@ def test_every_event_is_one_line_that_begins_with_its_kind(event: Event):
 
 def test_payloads_that_readers_look_into_are_always_sent():
     assert encode(events.End()) == b'{"event":"end","data":"[DONE]"}'
-    assert encode(events.Abort()) == b'{"event":"abort","data":"[DONE]"}'
+    assert encode(events.Abort("[DONE]")) == b'{"event":"abort","data":"[DONE]"}'
     assert encode(events.SourceDocuments([events.Document("a")])) == (
         b'{"event":"sourceDocuments","data":[{"pageContent":"a","metadata":{}}]}'
     )
@@ -169,7 +169,7 @@ def test_the_wire_does_not_change_the_answer(stream: list[Event]):
             [events.Thinking("a"), events.Thinking("b"), events.Thinking("", 2)],
             Prediction(text="", reasonContent={"thinking": "ab", "thinkingDuration": 2}),
         ),
-        ([Token("a"), events.Abort(), events.End()], Prediction(text="a", aborted=True)),
+        ([Token("a"), events.Abort("[DONE]"), events.End()], Prediction(text="a", aborted=True)),
         ([Token("a"), events.Error("x"), events.End()], Prediction(text="a", error=events.Error("x"))),
         (
             [events.Metadata(events.RunMetadata(chatId="c", usage=USAGE)), events.Metadata(events.RunMetadata())],

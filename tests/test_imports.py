@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "headrace"
 
 CONTRACT = {"events", "sse", "errors", "schema"}
-CLIENT = {"client", "answer", "compat"}
+CLIENT = {"client", "call", "ask", "answer", "compat"}
 ANYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(CONTRACT, CONTRACT),

@@ -186,9 +186,8 @@ def test_sealed_texts_cannot_be_read_swapped_or_changed(tmp_path: Path) -> None:
 
 
 def message(flow: str, n: int, **more: Any) -> Message:
-    return Message(
-        f"m{n}", "userMessage", flow, f"text {n}", **{"chatId": "c", "sessionId": "s", "createdDate": "", **more}
-    )
+    fields: dict[str, Any] = {"chatId": "c", "sessionId": "s", "createdDate": "", **more}
+    return Message(f"m{n}", "userMessage", flow, f"text {n}", **fields)
 
 
 def test_messages_keep_the_order_in_which_they_were_stored(store: Store) -> None:

@@ -1,7 +1,7 @@
 """Running coroutines in tests, every wait bounded."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,3 +22,9 @@ async def turns(count: int = 5) -> None:
     """Lets every task that can go on go on."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Goes on once the condition holds; `within` bounds it."""
+    while not condition():
+        await asyncio.sleep(0.001)

@@ -7,6 +7,7 @@ from headrace.client import AsyncHeadrace, AsyncStream, Chunk, Headrace, Stream
 from headrace.compat import IFileUpload, IMessage, PredictionData
 from headrace.errors import HeadraceError
 from headrace.events import Event, Prediction
+from headrace.schema import ContinueFor, FileUpload, HistoryMessage, RunInfo
 
 __version__ = "0.1.0"
 
@@ -14,13 +15,17 @@ __all__ = [
     "AsyncHeadrace",
     "AsyncStream",
     "Chunk",
+    "ContinueFor",
     "Event",
+    "FileUpload",
     "Headrace",
     "HeadraceError",
+    "HistoryMessage",
     "IFileUpload",
     "IMessage",
     "Prediction",
     "PredictionData",
+    "RunInfo",
     "Stream",
     "__version__",
 ]

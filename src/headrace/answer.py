@@ -1,22 +1,27 @@
-"""What the client does without I/O: requests out, and answers in, from bytes to events and errors.
+"""How the client reads an answer, without I/O: from bytes to events, and on when a connection breaks.
 
 Written once for `Headrace` and `AsyncHeadrace`, which only move the bytes.
 """
 
 from __future__ import annotations
 
-import os
-import time
+import random
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
-from typing import Any, Final, Self
-from urllib.parse import quote
+from typing import Any, Final, Self, TypeVar
 
 import httpx2
 import msgspec
 
-from headrace.errors import ConnectionFailed, HeadraceError, InvalidRequest, by_code
+from headrace.ask import Ask, Server
+from headrace.errors import (
+    ConnectionFailed,
+    HeadraceError,
+    Interrupted,
+    NotFound,
+    RateLimited,
+    StorageError,
+)
 from headrace.events import (
     Action,
     AgentFlowExecutedData,
@@ -36,10 +41,12 @@ from headrace.events import (
     UsedTools,
     decode,
 )
-from headrace.schema import PredictionRequest
 from headrace.sse import Decoder
 
-DEFAULT_URL: Final = "http://localhost:3000"
+_LONGEST_PAUSE: Final = 60.0  # seconds; who is asked to wait longer gets the error instead
+_PASSING: Final = (ConnectionFailed, RateLimited, StorageError, Interrupted)  # the same request may well succeed later
+
+T = TypeVar("T")
 
 
 class Chunk(str):
@@ -63,154 +70,127 @@ class Chunk(str):
         return chunk
 
 
-class _Refusal(msgspec.Struct):
-    """Body of an HTTP error: Headrace's and Flowise's, or that of Flowise's key check, which has only `error`."""
-
-    message: str | None = None
-    error: str | None = None
-    code: str | None = None
-
-
-def _refusal(response: httpx2.Response) -> _Refusal:
-    try:
-        refusal = msgspec.json.decode(response.content, type=_Refusal)
-    except msgspec.DecodeError:
-        html = "html" in response.headers.get("content-type", "")  # a proxy's page says nothing worth quoting
-        refusal = _Refusal(None if html else response.text.strip()[:500])
-    return refusal
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """`Retry-After` is a number of seconds or a date."""
-    if not retry_after:
-        return None
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, httpx2.ReadTimeout):
         return "nothing came in time (see `read_timeout` and `answer_timeout`)"
     return str(error) or type(error).__name__
 
 
-class Server:
-    """Where the server is: requests to it and errors from it. No I/O."""
-
-    def __init__(
-        self, base_url: str | None, api_key: str | None, timeout: float, read: float | None, answer: float | None
-    ):
-        self._url = (base_url or os.environ.get("HEADRACE_URL") or DEFAULT_URL).strip().rstrip("/")
-        self._key = (os.environ.get("HEADRACE_API_KEY", "") if api_key is None else api_key).strip()
-        self._streaming = httpx2.Timeout(timeout, read=read).as_dict()
-        self._waiting = httpx2.Timeout(timeout, read=answer).as_dict()
-        self.name = self._url.rpartition("@")[2]
-        """The address without a user's name and password, for messages."""
-        if not self._url.startswith(("http://", "https://")):
-            raise InvalidRequest(f"base_url {self.name!r} must start with http:// or https://")
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise InvalidRequest("the API key has characters that no HTTP header can carry; was it pasted whole?")
-
-    def predict(self, flow: str, body: PredictionRequest) -> httpx2.Request:
-        """The request of a prediction; the body says whether it shall stream."""
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        try:
-            return httpx2.Request(
-                "POST",
-                f"{self._url}/api/v1/prediction/{quote(flow, safe='')}",
-                headers=headers,
-                content=msgspec.json.encode(body),
-                extensions={"timeout": self._streaming if body.wants_stream else self._waiting},
-            )
-        except httpx2.InvalidURL as error:
-            raise InvalidRequest(f"base_url {self.name!r} is no address: {error}") from error
-
-    def refused(self, response: httpx2.Response) -> HeadraceError:
-        """The error that an answer with an error status stands for."""
-        refusal, status = _refusal(response), response.status_code
-        message = refusal.message or refusal.error or f"{self.name} answered with HTTP status {status}"
-        error = self._error(by_code(refusal.code, status), message, refusal.code)
-        error.retry_after = _seconds(response.headers.get("retry-after"))
-        return error
-
-    def failed(self, event: Error) -> HeadraceError:
-        """The error that an `error` event stands for."""
-        error = self._error(by_code(event.code), event.data, event.code)
-        error.retryable = error.retryable if event.retryable is None else event.retryable
-        return error
-
-    def lost(self, reason: str) -> ConnectionFailed:
-        """The error for an answer that did not come, or not whole."""
-        return ConnectionFailed(self._safe(f"{self.name}: {reason}"))
-
-    def _error(self, kind: type[HeadraceError], message: str, code: str | None) -> HeadraceError:
-        error = kind(self._safe(message))
-        error.code = code or error.code
-        return error
-
-    def _safe(self, message: str) -> str:
-        return message.replace(self._key, "***") if self._key else message
-
-
 class Answer:
-    """One answer as it comes in: bytes to chunks, chunks to events, and what is known so far. No I/O."""
+    """One answer as it comes in, over as many connections as it takes. No I/O.
 
-    def __init__(self, server: Server) -> None:
+    Bytes to chunks, chunks to events, what is known so far, and what to send when a connection breaks.
+    """
+
+    def __init__(self, server: Server, ask: Ask) -> None:
         self.run_id: str | None = None
         self.last_event_id: str | None = None
-        self.whole: dict[str, Any] | None = None
-        """The answer's JSON, once it came, when it is no stream."""
-        self._server = server
+        self.arrived = False
+        """Whether the answer has come whole."""
+        self._server, self._ask = server, ask
+        self._seq = -1  # number of the last event
+        self._known = -1  # the same, of the last one that came over an earlier connection
+        self._failures = 0  # requests in a row that brought no event
+        self._taken = False  # the server has answered with a success
+        self._final = False  # another request would bring the same failure
+        self._retry = 0.0  # seconds, from the stream's `retry:`
         self._streams = False
         self._body: list[bytes] = []
         self._decoder = Decoder()
         self._fold = Fold()
         self._error: Error | None = None
-        self._arrived = False  # the end has come in
-        self._complete = False  # and has been read
+        self._complete = False  # the end has been read
+        self._advance(ask.start)
+
+    def request(self) -> httpx2.Request:
+        """What to send next: once the run is known, never the question itself but what is missing of its stream."""
+        if self.run_id is None or self._ask.kind != "stream":
+            return self._ask.request
+        return self._server.events(self.run_id, self.last_event_id or f"{self.run_id}:0").request
 
     def begin(self, response: httpx2.Response) -> None:
         """Takes status and headers. Raises the error that an error status stands for; its body must have been read."""
+        run = response.headers.get("x-run-id")
         if not response.is_success:
-            raise self._server.refused(response)
-        self.run_id = response.headers.get("x-run-id")
+            # The run itself failed, and its key leads back to it.
+            self._final = run is not None and "idempotency-key" in response.request.headers
+            raise self._refused(response)
+        self._taken = True
+        self.run_id = self.run_id or run
         self._streams = response.headers.get("content-type", "").startswith("text/event-stream")
+        self._body, self._decoder, self._known = [], Decoder(), self._seq
 
-    def feed(self, data: bytes) -> list[Chunk]:
-        """The chunks that `data` completes; none when the answer is no stream."""
+    def _refused(self, response: httpx2.Response) -> HeadraceError:
+        error = self._server.refused(response)
+        if not (self._ask.kind == "stream" and self._taken and isinstance(error, NotFound)):
+            return error
+        lost = f"the stream broke off, and run {self.run_id!r} cannot be resumed: {error}"
+        return self._server.lost(lost, retryable=False)
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """The chunks that `data` completes, without those that came before; none when the answer is no stream.
+
+        A chunk counts as received when it is taken, so what a failure leaves over comes with the next connection.
+        """
         if not self._streams:
             self._body.append(data)
-            return []
+            return
+        for event in self._decoder.feed(data):
+            if (text := event.data.strip()) and (chunk := self._chunk(text, event.id)):
+                yield chunk
+        self._advance(self._decoder.last_id)  # the first frame has an id and no data
+
+    def _chunk(self, text: str, event_id: str) -> Chunk | None:
         try:
-            chunks = [Chunk(text, event.id) for event in self._decoder.feed(data) if (text := event.data.strip())]
+            chunk = Chunk(text, event_id)
         except msgspec.DecodeError as error:
-            raise self._server.lost(f"a frame of the stream is not an event: {error}") from error
-        if not chunks:
-            self._reached(self._decoder.last_id)  # the first frame has an id and no data
-        self._arrived = self._arrived or any(chunk.event == "end" for chunk in chunks)
-        return chunks
+            raise self._server.lost(f"a frame of the stream is not an event: {error}", retryable=False) from error
+        if not self._advance(event_id):
+            return None
+        self._failures = 0
+        self.arrived = self.arrived or chunk.event == "end"
+        return chunk
+
+    def _advance(self, event_id: str) -> bool:
+        """Takes an event's id. Whether the event is a new one, which without numbers every event is."""
+        run, _, number = event_id.rpartition(":")
+        if run and number.isdecimal():
+            if int(number) <= self._known:
+                return False
+            self._seq = int(number)
+        if event_id:
+            self.last_event_id = event_id
+            self.run_id = self.run_id or run or None
+        return True
 
     def finish(self) -> None:
-        """Takes notice that no byte will follow. Raises ConnectionFailed when the answer is not whole."""
-        if self._streams:
-            if not self._arrived:
-                raise self._server.lost("the stream broke off before its `end` event")
-            return
-        try:
-            self.whole = msgspec.json.decode(b"".join(self._body), type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise self._server.lost(f"the answer is neither a stream nor a JSON object: {error}") from error
+        """Takes notice that no byte will follow. Raises ConnectionFailed when the stream is not whole."""
+        if self._streams and not self.arrived:
+            raise self._server.lost("the stream broke off before its `end` event")
+        self.arrived = True
+
+    def pause(self, error: HeadraceError) -> float:
+        """Seconds to wait before the next request. Raises the error when there shall be none."""
+        self._failures += 1
+        limits, least = self._server.limits, error.retry_after or 0.0
+        if not self._may_pass(error) or least > _LONGEST_PAUSE:
+            raise error
+        if self._failures >= limits.attempts:
+            error.add_note(f"attempts: {self._failures}; last event: {self.last_event_id}")
+            raise error
+        if self._decoder.retry is not None:
+            self._retry = min(self._decoder.retry / 1000, _LONGEST_PAUSE)
+        backoff = min(limits.backoff * 2.0 ** min(self._failures - 1, 16), _LONGEST_PAUSE)
+        return max(least, self._retry) + backoff * random.uniform(0.5, 1.0)  # noqa: S311 jitter
+
+    def _may_pass(self, error: HeadraceError) -> bool:
+        # A server that names no run, as Flowise, does not know the key either: asking it again would pay twice.
+        repeatable = not (self._ask.pays and self._taken and self.run_id is None)
+        return repeatable and not self._final and error.retryable and isinstance(error, _PASSING)
 
     def event(self, chunk: Chunk) -> Event:
         """The chunk's event, which now counts as read."""
         event = decode(str(chunk))  # msgspec takes no subclass of str
-        self._reached(chunk.id)
         self._fold.add((event,))
         self._complete = self._complete or chunk.event == "end"
         if isinstance(event, Error):
@@ -221,7 +201,7 @@ class Answer:
 
     def events(self) -> list[Event]:
         """The events that an answer which came as JSON amounts to; none when it was a stream."""
-        return [] if self.whole is None else list(_unfold(self.result()))
+        return list(_unfold(self.decoded(Prediction))) if self.is_json else []
 
     def result(self) -> Prediction:
         """The whole answer.
@@ -230,17 +210,24 @@ class Answer:
         """
         if self._error:
             raise self._server.failed(self._error)
-        if self.whole is not None:
-            return self._convert(self.whole)
+        if self.is_json:
+            return self.decoded(Prediction)
         if not self._complete:
             raise self._server.lost("the answer was left before its end")
         return self._fold.prediction
 
-    def _convert(self, whole: dict[str, Any]) -> Prediction:
+    @property
+    def is_json(self) -> bool:
+        """Whether the answer has come, and is no stream."""
+        return self.arrived and not self._streams
+
+    def decoded(self, kind: type[T]) -> T:
+        """The JSON answer. Raises ConnectionFailed when it is something else."""
         try:
-            return msgspec.convert(whole, Prediction)
-        except msgspec.ValidationError as error:
-            raise self._server.lost(f"the JSON answer is not a prediction: {error}") from error
+            return msgspec.json.decode(b"".join(self._body), type=kind)
+        except msgspec.DecodeError as error:
+            reason = f"the answer is neither a stream nor the expected JSON: {error}"
+            raise self._server.lost(reason, retryable=False) from error
 
     @contextmanager
     def failures(self) -> Generator[None]:
@@ -248,13 +235,10 @@ class Answer:
         try:
             yield
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            if not self._arrived:
-                raise self._server.lost(_reason(error)) from error
-
-    def _reached(self, event_id: str) -> None:
-        if event_id:
-            self.last_event_id = event_id
-            self.run_id = self.run_id or event_id.rpartition(":")[0] or None
+            if self.arrived:
+                return
+            self._final = self._ask.kind == "answer" and isinstance(error, httpx2.ReadTimeout)
+            raise self._server.lost(_reason(error)) from error
 
 
 _PARTS: Final = (SourceDocuments, UsedTools, Artifacts, FileAnnotations, AgentReasoning, AgentFlowExecutedData, Action)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from headrace.nodes import built_in
 from headrace.providers.http import Limits, ProviderHttp
+from headrace.runtime.durable import Retention
 from headrace.runtime.local import Local
 from headrace.settings import Settings
 from headrace.store.store import Store
@@ -25,7 +26,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         )
     )
     try:
-        yield Local(store, built_in(), http, keep_log_bytes=settings.keep_log_mb * 1024 * 1024)
+        yield Local(store, built_in(), http, Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024))
     finally:
         await http.close()
         await asyncio.to_thread(store.close)

@@ -76,17 +76,21 @@ def cli(ctx: click.Context, data_dir: str | None) -> None:
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.option("--workers", type=int, help="Processes that serve.")
+@click.option("--worker", is_flag=True, hidden=True)
 @click.option("--demo", is_flag=True, help="Import the example flows when there are none yet.")
-def serve(host: str | None, port: int | None, data_dir: str | None, demo: bool) -> None:
+def serve(
+    host: str | None, port: int | None, data_dir: str | None, workers: int | None, worker: bool, demo: bool
+) -> None:
     """Run the server."""
     parent: Settings = click.get_current_context().obj
-    settings = load(host=host, port=port, data_dir=data_dir or parent.data_dir)
+    settings = load(host=host, port=port, workers=workers, data_dir=data_dir or parent.data_dir)
     from headrace.server import serve as server  # here: only this command needs granian and Litestar
 
     async def prepare(store: Store) -> str:
-        return await _prepared(store, settings, demo=demo)
+        return "ready\n" if worker else await _prepared(store, settings, demo=demo)
 
-    server.run(settings, prepare)
+    server.run(settings, prepare, one_of_several=worker)
 
 
 async def _prepared(store: Store, settings: Settings, *, demo: bool) -> str:

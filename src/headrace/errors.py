@@ -9,6 +9,9 @@ HeadraceError
 │   ├── NotFound                 404  not_found
 │   │   ├── FlowNotFound         404  flow_not_found
 │   │   └── RunNotFound          404  run_not_found
+│   ├── Conflict                 409  conflict
+│   │   ├── IdempotencyConflict  409  idempotency_conflict
+│   │   └── SessionBusy          409  session_busy          retryable
 │   ├── BodyMissing              412  body_missing
 │   ├── BodyTooLarge             413  body_too_large
 │   └── RateLimited              429  rate_limited          retryable
@@ -90,6 +93,24 @@ class RunNotFound(NotFound):
     """There is no such run, or it has expired."""
 
     code = "run_not_found"
+
+
+class Conflict(RequestError):
+    """What is there already does not allow this."""
+
+    status, code = 409, "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The Idempotency-Key was used with another body."""
+
+    code = "idempotency_conflict"
+
+
+class SessionBusy(Conflict):
+    """The session has a run already, and the flow allows one at a time."""
+
+    code, retryable = "session_busy", True
 
 
 class BodyMissing(RequestError):

@@ -37,6 +37,8 @@ class Usage(msgspec.Struct, omit_defaults=True):
     total_tokens: int
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    estimated: bool | None = None
+    """True when the provider did not get to say: the run was cancelled first."""
 
 
 class Base(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):
@@ -176,10 +178,11 @@ class SpeechAbort(Base, frozen=True, tag="tts_abort"):
     data: dict[str, Any]
 
 
-class Abort(Base, frozen=True, tag="abort", omit_defaults=False):
-    """The run was cancelled; `end` follows."""
+class Abort(Base, frozen=True, tag="abort"):
+    """The run was cancelled; `end` follows. `usage` is what the run cost until then."""
 
-    data: str = "[DONE]"
+    data: str
+    usage: Usage | None = None
 
 
 class Error(Base, frozen=True, tag="error"):
@@ -361,6 +364,7 @@ class Fold:
                 answer.error = event
             case Abort():
                 answer.aborted = True
+                answer.usage = event.usage or answer.usage
             case _:
                 pass  # progress that leaves no trace in the answer
 

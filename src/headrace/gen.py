@@ -22,7 +22,7 @@ from headrace.engine.references import node_ids
 from headrace.errors import HeadraceError, RequestError
 from headrace.events import Known
 from headrace.nodes import built_in
-from headrace.server import administration, app, flows, messages, predictions, widget
+from headrace.server import administration, app, flows, messages, predictions, runs, widget
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
@@ -36,6 +36,7 @@ _ROUTES: Final = (
     app.ping,
     app.version,
     *predictions.ROUTES,
+    *runs.ROUTES,
     *widget.ROUTES,
     *flows.ROUTES,
     *administration.ROUTES,

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.events import Usage
+
 Role = Literal["userMessage", "apiMessage"]
 
 
@@ -27,6 +29,12 @@ class HistoryMessage(msgspec.Struct, omit_defaults=True):
     message: str | None = None
 
 
+class ContinueFor(msgspec.Struct, frozen=True):
+    """Go on for so many seconds after the last reader has left."""
+
+    continueFor: float
+
+
 class PredictionRequest(msgspec.Struct, omit_defaults=True):
     """Body of a prediction. Absent and null mean the same."""
 
@@ -41,6 +49,10 @@ class PredictionRequest(msgspec.Struct, omit_defaults=True):
     form: dict[str, Any] | None = None
     action: dict[str, Any] | None = None
     humanInput: dict[str, Any] | None = None
+    background: bool | None = None
+    """Answer at once with the run's links instead of waiting for it."""
+    onDisconnect: Literal["continue", "cancel"] | ContinueFor | None = None
+    """What becomes of the run when its last reader leaves; the flow's setting counts when it is not given."""
 
     @property
     def wants_stream(self) -> bool:
@@ -129,6 +141,8 @@ class Message(msgspec.Struct):
     memoryType: str | None = None
     leadEmail: str | None = None
     followUpPrompts: str | None = None
+    aborted: bool | None = None
+    """The run was cancelled; the content is what had been said until then."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -136,6 +150,32 @@ class Turn(msgspec.Struct, frozen=True):
 
     role: Role
     content: str
+
+
+RunState = Literal["running", "finished", "failed", "cancelled"]
+
+
+class RunInfo(msgspec.Struct, omit_defaults=True):
+    """What is known of a run. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event."""
+
+    id: str
+    chatflowid: str
+    chatId: str
+    sessionId: str
+    chatMessageId: str
+    state: RunState
+    createdDate: str
+    lastSeq: int
+    endedDate: str | None = None
+    usage: Usage | None = None
+    error: str | None = None
+    code: str | None = None
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Paths of the run itself, of its events, and to cancel it."""
+        here = f"/api/v1/runs/{self.id}"
+        return {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"}
 
 
 class Variable(msgspec.Struct):

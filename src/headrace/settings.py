@@ -26,7 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[str, _about("Web sites that may call every endpoint: a comma list, or *.")] = ""
     trusted_proxies: Annotated[str, _about("Addresses whose X-Forwarded-For is believed: a comma list.")] = ""
     max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
-    keep_log_mb: Annotated[int, _about("Memory for the logs of ended runs, in MiB.")] = 64
+    workers: Annotated[int, _about("Processes that serve; any of them serves any stream.")] = 1
+    keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0
+    keep_log_mb: Annotated[int, _about("Disk for single events of ended runs, in MiB.")] = 1024
+    slow_reader_timeout: Annotated[float, _about("Seconds without reading after which a reader is cut.")] = 30.0
     heartbeat: Annotated[float, _about("Seconds of silence after which a stream carries a comment.")] = 15.0
     shutdown_grace: Annotated[float, _about("Seconds that running predictions get to end when the server stops.")] = (
         10.0

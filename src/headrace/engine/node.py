@@ -50,10 +50,14 @@ class Context(msgspec.Struct, kw_only=True):
         if self.usage is None:
             self.usage = usage
             return
-        sums = {
-            name: (getattr(self.usage, name) or 0) + (getattr(usage, name) or 0) for name in Usage.__struct_fields__
-        }
-        self.usage = Usage(**{name: value for name, value in sums.items() if value or not name.endswith("d_tokens")})
+        one, two = self.usage, usage
+        self.usage = Usage(
+            one.input_tokens + two.input_tokens,
+            one.output_tokens + two.output_tokens,
+            one.total_tokens + two.total_tokens,
+            (one.cached_tokens or 0) + (two.cached_tokens or 0) or None,
+            (one.reasoning_tokens or 0) + (two.reasoning_tokens or 0) or None,
+        )
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -11,7 +11,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.graph import Graph, read_flow, streams
 from headrace.engine.overrides import OverrideRules
 from headrace.errors import FlowError
-from headrace.schema import FlowFile, FlowRow
+from headrace.schema import ContinueFor, FlowFile, FlowRow
 from headrace.store.store import Store
 
 _T = TypeVar("_T")
@@ -44,6 +44,10 @@ class ApiConfig(msgspec.Struct, frozen=True):
     """What the server reads of a flow's `apiConfig`."""
 
     overrideConfig: OverrideRules = OverrideRules()
+    onDisconnect: Literal["continue", "cancel"] | ContinueFor = "continue"
+    """What becomes of a run when its last reader leaves."""
+    sameSession: Literal["parallel", "queue", "reject", "interrupt"] = "parallel"
+    """What becomes of a prediction whose session has a run already."""
     rateLimit: RateLimit | None = None
 
 

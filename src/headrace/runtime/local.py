@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Http
+from headrace.errors import StorageError
+from headrace.runtime.durable import DurableLog, Retention
 from headrace.runtime.flows import Flows
-from headrace.runtime.log import MemoryLog
 from headrace.runtime.queue import LocalQueue
 from headrace.runtime.runs import Runs
 from headrace.runtime.worker import Worker
 from headrace.store.store import Store
 
+_logger = logging.getLogger("headrace")
+_TIDY_EVERY = 60.0  # seconds
+
 
 class Local:
     """A store, its flows, and a worker with log and queue in this process."""
 
-    def __init__(self, store: Store, catalog: Catalog, http: Http, *, keep_log_bytes: int) -> None:
+    def __init__(self, store: Store, catalog: Catalog, http: Http, retention: Retention) -> None:
         self.store = store
         self.flows = Flows(store, catalog)
-        self.log = MemoryLog(keep_log_bytes)
+        self.log = DurableLog(store.database, store.presence)
         self._queue = LocalQueue()
-        self.runs = Runs(self.log, self._queue)
+        self.runs = Runs(self.log, self._queue, store.database, store.presence.id)
         self._worker = Worker(self._queue, self.log, self.flows, store, http)
+        self._retention = retention
         self.stopping = False
         """No new runs are taken."""
 
     @asynccontextmanager
     async def working(self, *, heartbeat: float, grace: float) -> AsyncGenerator[None]:
         """Runs jobs inside the block; on leaving it runs get `grace` seconds to end, and every log gets its end."""
-        work, beat = asyncio.create_task(self._worker.work()), asyncio.create_task(self._beat(heartbeat))
+        await self.log.close_abandoned()
+        work = asyncio.create_task(self._worker.work())
+        commit = asyncio.create_task(self.log.keep_committing())
+        others = [
+            asyncio.create_task(self._beat(heartbeat)),
+            asyncio.create_task(self.log.watch(self.runs.obey)),
+            asyncio.create_task(self._tidy()),
+        ]
         try:
             yield
         finally:
@@ -41,9 +54,24 @@ class Local:
             if (await asyncio.wait([work], timeout=grace))[1]:
                 self._worker.interrupt()
             await work
-            beat.cancel()
+            for task in others:
+                task.cancel()
+            self.log.close()
+            try:
+                await commit
+            except StorageError as error:
+                _logger.error("the last events could not be stored: %s", error)
 
     async def _beat(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             self.log.beat()
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self.log.close_abandoned()
+                await self.log.tidy(self._retention)
+            except StorageError as error:
+                _logger.warning("old runs stay as they are for now: %s", error)
+            await asyncio.sleep(_TIDY_EVERY)

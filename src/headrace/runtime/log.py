@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
-from headrace.errors import RunNotFound
-from headrace.events import End, Event, decode, encode
+from headrace.errors import Conflict, RunNotFound
+from headrace.events import Abort, End, Error, Event, Metadata, Token, decode, encode
+from headrace.schema import RunInfo
+from headrace.store.store import timestamp
 
 
 class Entry(NamedTuple):
@@ -26,8 +27,12 @@ class Entry(NamedTuple):
 class EventLog(Protocol):
     """The ordered events of every run, written once, read from anywhere."""
 
+    async def open(self, info: RunInfo) -> None:
+        """Makes the run known: from here on it can be followed. Raises Conflict for a run that is open already."""
+        ...
+
     async def append(self, run: str, events: Sequence[Event]) -> int:
-        """Writes events and returns the last number. The first call opens the run, events or not; `End` closes it."""
+        """Writes events and returns the last number. `End` closes the run. Raises RunNotFound, Conflict when closed."""
         ...
 
     def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
@@ -39,75 +44,150 @@ class EventLog(Protocol):
         ...
 
 
-class _Run:
-    __slots__ = ("closed", "data", "size", "waiting")
+class Behind(Exception):
+    """A reader wants events that are not in memory any more."""
 
-    def __init__(self) -> None:
+
+class Tail:
+    """The newest events of a run, in memory. `base` is how many older ones are not."""
+
+    __slots__ = ("base", "data", "info", "size", "waiting")
+
+    def __init__(self, info: RunInfo) -> None:
+        self.info = info
+        self.base = 0
         self.data: list[bytes] = []
-        self.closed = False
         self.size = 0
         self.waiting: set[asyncio.Future[None]] = set()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the last event is there."""
+        return self.info.endedDate is not None
+
+    def add(self, events: Sequence[Event]) -> int:
+        """Encodes each event once and wakes every reader once."""
+        for event in events:
+            self.data.append(data := encode(event))
+            self.size += len(data)
+            if type(event) is not Token:
+                self._note(event)
+        self.info.lastSeq = self.base + len(self.data)
+        if self.waiting:
+            self.wake()
+        return self.info.lastSeq
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Metadata():
+                self.info.usage = event.data.usage
+            case Error():
+                self.info.state, self.info.error, self.info.code = "failed", event.data, event.code
+            case Abort():
+                self.info.state, self.info.usage = "cancelled", event.usage
+            case End():
+                self.info.endedDate = timestamp()
+                if self.info.state == "running":
+                    self.info.state = "finished"
+            case _:
+                pass
+
+    def since(self, after: int) -> list[bytes]:
+        """What comes after number `after`. Raises Behind when some of it is gone from memory."""
+        if after < self.base:
+            raise Behind
+        return self.data[after - self.base :]
+
+    def trim(self, upto: int) -> None:
+        """Forgets the events up to this number."""
+        if upto > self.base:
+            gone = self.data[: upto - self.base]
+            self.size -= sum(map(len, gone))
+            del self.data[: len(gone)]
+            self.base += len(gone)
+
     def wake(self) -> None:
+        """Lets every waiting reader look again."""
         for future in self.waiting:
             if not future.done():
                 future.set_result(None)
         self.waiting.clear()
 
-
-class MemoryLog:
-    """Logs in memory. Ended runs stay readable until all of them together hold more than `keep_bytes`."""
-
-    def __init__(self, keep_bytes: int = 64 * 1024 * 1024) -> None:
-        self._keep_bytes = keep_bytes
-        self._runs: dict[str, _Run] = {}
-        self._ended: OrderedDict[str, int] = OrderedDict()
-        self._ended_bytes = 0
-
-    async def append(self, run: str, events: Sequence[Event]) -> int:
-        """Encodes each event once and wakes the run's readers once."""
-        log = self._runs.get(run)
-        if log is None:
-            log = self._runs[run] = _Run()
-        for event in events:
-            log.data.append(data := encode(event))
-            log.size += len(data)
-            log.closed = type(event) is End
-        if log.waiting:
-            log.wake()
-        if log.closed:
-            self._forget_oldest(run, log)
-        return len(log.data)
-
-    async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
-        """Keeps a cursor, not a buffer: a slow reader costs no memory."""
-        log = self._runs.get(run)
-        if log is None:
-            raise RunNotFound(f"there is no run {run!r}, or it has expired")
+    async def follow(self, after: int) -> AsyncGenerator[Sequence[Entry]]:
+        """See `EventLog.follow`. Keeps a cursor, not a buffer. Raises Behind when memory has left the reader behind."""
         while True:
-            if new := log.data[after:]:
+            if new := self.since(after):
                 yield [Entry(seq, data) for seq, data in enumerate(new, after + 1)]
                 after += len(new)
-            elif log.closed:
+            elif self.closed:
                 return
             else:
                 future = asyncio.get_running_loop().create_future()
-                log.waiting.add(future)
+                self.waiting.add(future)
                 await future
-                if len(log.data) <= after and not log.closed:
+                if self.info.lastSeq <= after and not self.closed:
                     yield ()
+
+
+class MemoryLog:
+    """Logs in memory only. Ended runs stay readable until all of them together hold more than `keep_bytes`."""
+
+    def __init__(self, keep_bytes: float = 64 * 1024 * 1024) -> None:
+        self.tails: dict[str, Tail] = {}
+        self._keep_bytes = keep_bytes
+        self._ended: dict[str, int] = {}
+        self._ended_bytes = 0
+
+    async def open(self, info: RunInfo) -> None:
+        """Makes the run known."""
+        if info.id in self.tails:
+            raise Conflict(f"run {info.id!r} is open already")
+        self.tails[info.id] = Tail(info)
+
+    async def append(self, run: str, events: Sequence[Event]) -> int:
+        """Writes events and returns the last number."""
+        tail = self.tails.get(run)
+        if tail is None:
+            raise _unknown(run)
+        if tail.closed:
+            raise Conflict(f"run {run!r} has ended")
+        last = tail.add(events)
+        if tail.closed:
+            self._forget_oldest(run, tail)
+        return last
+
+    async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
+        """What comes after number `after`."""
+        tail = self.tails.get(run)
+        if tail is None:
+            raise _unknown(run)
+        async for entries in tail.follow(after):
+            yield entries
+
+    async def info(self, run: str) -> RunInfo:
+        """What is known of the run. Raises RunNotFound."""
+        if tail := self.tails.get(run):
+            return tail.info
+        raise _unknown(run)
 
     def beat(self) -> None:
         """Gives every waiting reader a sign of life."""
-        for log in self._runs.values():
-            if not log.closed:
-                log.wake()
+        for tail in self.tails.values():
+            if not tail.closed:
+                tail.wake()
 
-    def _forget_oldest(self, run: str, log: _Run) -> None:
+    def drop(self, run: str) -> None:
+        """Forgets an ended run."""
+        self.tails.pop(run, None)
+        self._ended_bytes -= self._ended.pop(run, 0)
+
+    def _forget_oldest(self, run: str, tail: Tail) -> None:
         # A reader that is still behind keeps its own reference; the run only cannot be found any more.
-        self._ended[run] = log.size
-        self._ended_bytes += log.size
+        self._ended[run] = tail.size
+        self._ended_bytes += tail.size
         while self._ended_bytes > self._keep_bytes and len(self._ended) > 1:
-            oldest, size = self._ended.popitem(last=False)
-            self._ended_bytes -= size
-            del self._runs[oldest]
+            self.drop(next(iter(self._ended)))
+
+
+def _unknown(run: str) -> RunNotFound:
+    return RunNotFound(f"there is no run {run!r}, or it has expired")

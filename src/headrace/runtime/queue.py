@@ -23,6 +23,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request: PredictionRequest
     received: float
     """When the request came, in seconds since 1970."""
+    after: tuple[str, ...] = ()
+    """Runs of the same session whose end this one waits for."""
     new_chat: bool = False
     """The server made the chat's id itself, so nothing can be stored for it."""
 

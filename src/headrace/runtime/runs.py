@@ -6,16 +6,26 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
+from hashlib import sha256
 from time import time
+from typing import Literal, NamedTuple
 from uuid import uuid4
 
-from headrace.errors import HeadraceError, Internal, by_code
-from headrace.events import Abort, End, Error, Event, Fold, Prediction
+import msgspec
+from sqlalchemy import Connection
+
+from headrace.errors import HeadraceError, IdempotencyConflict, Internal, SessionBusy, by_code
+from headrace.events import Abort, End, Error, Event, Fold, Prediction, Usage
+from headrace.runtime.durable import DurableLog
 from headrace.runtime.flows import Flow
 from headrace.runtime.log import Entry, EventLog
 from headrace.runtime.queue import Job, Queue
-from headrace.schema import PredictionRequest
+from headrace.runtime.readers import Readers
+from headrace.schema import ContinueFor, PredictionRequest, RunInfo
+from headrace.store import journal
+from headrace.store.database import Database
+from headrace.store.store import timestamp
 
 _logger = logging.getLogger("headrace.runs")
 
@@ -23,23 +33,60 @@ _logger = logging.getLogger("headrace.runs")
 class Runs:
     """What the server does with runs. Everything else happens in a worker."""
 
-    def __init__(self, log: EventLog, queue: Queue) -> None:
-        self._log, self._queue = log, queue
+    def __init__(self, log: DurableLog, queue: Queue, database: Database, owner: str) -> None:
+        self._log, self._queue, self._database, self._owner = log, queue, database, owner
+        self._readers = Readers(self._abandon, lambda run: log.tail(run) is not None)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, flow: Flow, request: PredictionRequest, *, streaming: bool) -> str:
+    async def start(
+        self, flow: Flow, request: PredictionRequest, *, streaming: bool = False, key: str | None = None
+    ) -> str:
         """Opens a run's log, then queues its job; returns its id, which can be followed and cancelled from then on.
 
-        Raises FlowError and UnknownNodes for a flow that cannot run.
+        With an Idempotency-Key that began a run already, that run's id. Raises FlowError and UnknownNodes for a flow
+        that cannot run, IdempotencyConflict, SessionBusy.
         """
         job = _job(flow, request, streaming=streaming)
-        await self._log.append(job.run, ())
+        patience = _patience(request.onDisconnect or flow.api.onDisconnect)
+        if key or patience is not None or flow.api.sameSession != "parallel":
+            asked = job
+            found = await self._database.write(lambda c: self._register(c, asked, flow, key, patience is not None))
+            if found.existing:
+                return found.existing
+            job = msgspec.structs.replace(job, after=tuple(found.others))
+        await self._log.open(_info(job))
+        if flow.api.sameSession == "interrupt":
+            for other in job.after:
+                await self.cancel(other)
+        if patience is not None:
+            self._readers.watch(job.run, patience)
         await self._queue.put(job)
         return job.run
+
+    def _register(self, c: Connection, job: Job, flow: Flow, key: str | None, watched: bool) -> _Registered:
+        """Stores the run, unless its key or its session does not allow that."""
+        digest = _digest(job.request)
+        if key and (known := journal.keyed_run(c, job.flow, key)):
+            if known.request != digest:
+                raise IdempotencyConflict("this Idempotency-Key was used with another body: use a new one")
+            code = here.info.code if (here := self._log.memory.tails.get(known.id)) else known.code
+            if code is None or not by_code(code).retryable:
+                return _Registered(known.id, [])
+            journal.free_key(c, known.id)  # what failed for the moment is tried again, not answered again
+        policy = flow.api.sameSession
+        others = [] if policy == "parallel" else journal.session_runs(c, job.flow, job.session, job.run)
+        # The database learns of an end with the next commit; a caller that has read it may ask at once.
+        others = [run for run in others if not ((tail := self._log.memory.tails.get(run)) and tail.closed)]
+        if others and policy == "reject":
+            raise SessionBusy("this session has a run that goes on: wait for its end, or cancel it")
+        more = {"watched": watched, "idempotencyKey": key, "requestHash": digest}
+        journal.add_run(c, _info(job), self._owner, **more)
+        return _Registered(None, others)
 
     async def answer(self, run: str) -> Prediction:
         """Waits for the run and folds its log. Raises what its `error` event says."""
         result = Fold()
-        async with aclosing(self._log.follow(run)) as batches:
+        async with self.reading(run), aclosing(self._log.follow(run)) as batches:
             async for entries in batches:
                 result.add([entry.event for entry in entries])
         prediction = result.prediction
@@ -53,9 +100,95 @@ class Runs:
         """The run's events after number `after`; see `EventLog.follow`."""
         return self._log.follow(run, after)
 
+    async def info(self, run: str) -> RunInfo:
+        """What is known of the run. Raises RunNotFound."""
+        return await self._log.info(run)
+
+    async def of_chat(self, flow: str, chat: str) -> list[RunInfo]:
+        """The runs of a chat, newest first."""
+        stored = await self._database.read(lambda c: journal.chat_runs(c, flow, chat))
+        here = {
+            i.id: i for t in self._log.memory.tails.values() if ((i := t.info).chatflowid, i.chatId) == (flow, chat)
+        }
+        every = {info.id: info for info in stored} | here
+        return sorted(every.values(), key=lambda info: info.createdDate, reverse=True)
+
     async def cancel(self, run: str) -> None:
-        """Stops the run: its stream ends with `abort`, `end`."""
-        await self._queue.cancel(run)
+        """Stops the run, in whichever process it is: its stream ends `abort`, `end`. An ended run stays as it is."""
+        if self._log.tail(run):
+            await self._queue.cancel(run)
+        else:
+            await self._tell(run, "cancel")
+
+    async def settled(self, run: str, seconds: float) -> RunInfo:
+        """What is known of the run once it has ended, or after so many seconds. Raises RunNotFound."""
+        before = await self.info(run)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), aclosing(self._log.follow(run, before.lastSeq)) as batches:
+                async for _ in batches:
+                    pass
+        return await self.info(run)
+
+    @asynccontextmanager
+    async def reading(self, run: str) -> AsyncGenerator[None]:
+        """Counts a reader for the time of the block."""
+        await self._reader(run, "come")
+        try:
+            yield
+        finally:
+            await self._reader(run, "go")
+
+    async def _reader(self, run: str, kind: Literal["come", "go"]) -> None:
+        if self._log.tail(run):
+            await self.obey(run, kind)
+            return
+        self._readers.forget(run)
+        if run not in self._log.memory.tails:
+            await self._tell(run, kind, only_watched=True)
+
+    async def obey(self, run: str, kind: str) -> None:
+        """Does what another process asks for."""
+        match kind:
+            case "come":
+                self._readers.come(run)
+            case "go":
+                self._readers.go(run)
+            case _:
+                await self._queue.cancel(run)
+
+    async def _tell(self, run: str, kind: str, *, only_watched: bool = False) -> None:
+        owner = await self._database.read(lambda c: journal.owner_of(c, run))
+        if owner and (owner[1] or not only_watched):
+            await self._database.write(lambda c: journal.add_order(c, owner[0], run, kind))
+
+    def _abandon(self, run: str) -> None:
+        """The last reader of a watched run has left."""
+        self._readers.forget(run)
+        task = asyncio.get_running_loop().create_task(self._queue.cancel(run))
+        self._tasks.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Registered(NamedTuple):
+    existing: str | None
+    others: list[str]
+
+
+def _patience(policy: Literal["continue", "cancel"] | ContinueFor | None) -> float | None:
+    """Seconds that a run goes on without readers; None when it does not care."""
+    if isinstance(policy, ContinueFor):
+        return policy.continueFor
+    return 0.0 if policy == "cancel" else None
+
+
+def _digest(request: PredictionRequest) -> str:
+    """Says whether two requests ask the same; how the answer is delivered does not count."""
+    asked = msgspec.structs.replace(request, streaming=None, background=None, onDisconnect=None)
+    return sha256(msgspec.json.encode(asked)).hexdigest()
+
+
+def _info(job: Job) -> RunInfo:
+    return RunInfo(job.run, job.flow, job.chat, job.session, job.message, "running", timestamp(job.received), 0)
 
 
 def _job(flow: Flow, request: PredictionRequest, *, streaming: bool) -> Job:
@@ -81,6 +214,8 @@ class Recording:
 
     def __init__(self, log: EventLog, run: str) -> None:
         self._log, self._run = log, run
+        self.usage: Usage | None = None
+        """What the run has cost; an `abort` carries it."""
         self._task: asyncio.Task[None] | None = None
         self._stopped_by: HeadraceError | None = None
         self._cancelled = False
@@ -100,7 +235,7 @@ class Recording:
             if self._cancelled:  # a node did not let itself be cancelled
                 raise asyncio.CancelledError
         except asyncio.CancelledError:
-            ending.append(failure(self._stopped_by) if self._stopped_by else Abort())
+            ending.append(failure(self._stopped_by) if self._stopped_by else Abort("[DONE]", self.usage))
         except HeadraceError as error:
             ending.append(failure(error))
         except Exception:
@@ -108,6 +243,11 @@ class Recording:
             ending.append(failure(Internal("the server made a mistake; its log says more")))
         self._task = None  # the ending itself cannot be cancelled
         await self._log.append(self._run, [*ending, End()])
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody stopped the run on purpose."""
+        return self._cancelled and self._stopped_by is None
 
     def cancel(self, error: HeadraceError | None = None) -> None:
         """Ends the run with `abort`, or with the error that stops it. A second call changes nothing."""

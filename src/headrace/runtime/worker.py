@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from uuid import uuid4
 
 import msgspec
@@ -15,8 +15,8 @@ from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Http, ModelMessage
 from headrace.engine.references import text_of
-from headrace.errors import Interrupted
-from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata
+from headrace.errors import Interrupted, RunNotFound
+from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.log import EventLog
 from headrace.runtime.queue import Cancel, Job, Queue
@@ -48,7 +48,7 @@ class Worker:
 
     def _begin(self, job: Job, group: asyncio.TaskGroup) -> None:
         recording = Recording(self._log, job.run)
-        task = group.create_task(recording.record(self._events(job)), name=f"run {job.run}")
+        task = group.create_task(recording.record(self._events(job, recording)), name=f"run {job.run}")
         self._runs[job.run] = recording
         task.add_done_callback(lambda _: self._runs.pop(job.run, None))
 
@@ -57,16 +57,31 @@ class Worker:
         for recording in self._runs.values():
             recording.cancel(Interrupted("the server is stopping; ask again in a moment"))
 
-    async def _events(self, job: Job) -> AsyncGenerator[Sequence[Event]]:
+    async def _events(self, job: Job, recording: Recording) -> AsyncGenerator[Sequence[Event]]:
+        for other in job.after:
+            await self._ended(other)
         flow = await self._flows.get(job.flow)
         overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
         ctx = await self._context(job, overrides)
         answer = Fold()
-        async with aclosing(await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)) as batches:
-            async for events in batches:
-                answer.add(events)
-                yield events
+        try:
+            async with aclosing(await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)) as batches:
+                async for events in batches:
+                    answer.add(events)
+                    yield events
+        except asyncio.CancelledError:
+            if recording.cancelled:
+                recording.usage = ctx.usage or _estimate(answer.prediction)
+                await self._keep(job, flow, ctx, answer.prediction, aborted=True)
+            raise
         yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
+
+    async def _ended(self, run: str) -> None:
+        """Waits for the end of another run."""
+        with suppress(RunNotFound):
+            async with aclosing(self._log.follow(run)) as batches:
+                async for _ in batches:
+                    pass
 
     async def _context(self, job: Job, overrides: Overrides) -> Context:
         variables = {v.name: _value(v) for v in await self._store.variables()}
@@ -89,7 +104,9 @@ class Worker:
             http=self._http,
         )
 
-    async def _keep(self, job: Job, flow: Flow, ctx: Context, answer: Prediction) -> RunMetadata:
+    async def _keep(
+        self, job: Job, flow: Flow, ctx: Context, answer: Prediction, *, aborted: bool = False
+    ) -> RunMetadata:
         """Stores the question and the answer, and returns what `metadata` says about them."""
         memory = flow.graph.memory
         metadata = RunMetadata(
@@ -100,8 +117,14 @@ class Worker:
             memoryType=(memory.label or memory.name) if memory else None,
             usage=ctx.usage,
         )
-        await self._store.add_messages(_turn_rows(job, metadata, answer))
+        await self._store.add_messages(_turn_rows(job, metadata, answer, aborted=aborted))
         return metadata
+
+
+def _estimate(answer: Prediction) -> Usage:
+    """What a cancelled answer cost, as far as it can be told: the provider names its count only at the end."""
+    said = len((answer.text or "").split())
+    return Usage(0, said, said, estimated=True)
 
 
 def _value(variable: Variable) -> str:
@@ -125,7 +148,7 @@ def _turn(item: HistoryMessage) -> ModelMessage | None:
             return None
 
 
-def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction) -> list[Message]:
+def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: bool) -> list[Message]:
     question = job.request.question
     asked = Message(
         id=str(uuid4()),
@@ -149,5 +172,6 @@ def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction) -> list[Mess
         fileAnnotations=answer.fileAnnotations,
         artifacts=answer.artifacts,
         leadEmail=None,
+        aborted=aborted or None,
     )
     return [asked, answered]

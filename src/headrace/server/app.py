@@ -10,11 +10,11 @@ from litestar.types import ASGIApp
 
 from headrace import __version__
 from headrace.runtime.local import Local
-from headrace.server import administration, flows, messages, predictions, widget
+from headrace.server import administration, flows, messages, predictions, runs, widget
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
-from headrace.server.frames import keeping_send
+from headrace.server.frames import EventStream, keeping_send
 from headrace.server.limits import RateLimiter
 from headrace.server.replies import HANDLERS
 from headrace.settings import Settings
@@ -32,13 +32,15 @@ async def version() -> dict[str, str]:
     return {"version": __version__}
 
 
-def create_app(settings: Settings, here: Local) -> ASGIApp:
-    """The ASGI application over a store and its runs. `here` must be working while the application serves."""
+def create_app(settings: Settings, here: Local, streams: set[EventStream]) -> ASGIApp:
+    """The ASGI application over a store and its runs. `here` must be working while the application
+    serves; `streams` are the open ones."""
     app = Litestar(
         route_handlers=[
             ping,
             version,
             *predictions.ROUTES,
+            *runs.ROUTES,
             *widget.ROUTES,
             *flows.ROUTES,
             *administration.ROUTES,
@@ -56,6 +58,7 @@ def create_app(settings: Settings, here: Local) -> ASGIApp:
         state=State(
             {
                 "local": here,
+                "streams": streams,
                 "limiter": RateLimiter(),
                 "trusted": frozenset(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
             }

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from math import inf
+from time import monotonic
 from typing import Any, Literal
 
-from litestar import Response
+import msgspec
+from litestar import Request, Response
 from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
 
 from headrace import sse
 from headrace.engine.references import text_of
-from headrace.events import Unknown
+from headrace.errors import InvalidRequest
+from headrace.events import Prediction, Unknown
 from headrace.runtime.log import Entry
+from headrace.runtime.runs import Runs
 
 Dialect = Literal["flowise", "named"]
 _HEADERS = (
@@ -39,39 +44,119 @@ def named_frame(run: str, entry: Entry) -> bytes:
 FRAMES: dict[Dialect, Callable[[str, Entry], bytes]] = {"flowise": flowise_frame, "named": named_frame}
 
 
-class EventStream(Response[None]):
-    """Sends what a reader of a run's log receives. The run does not notice when the reader leaves."""
+def dialect_of(request: Request[Any, Any, Any], asked: str) -> Dialect:
+    """The dialect that a request asks for, by `?format=` or its Accept header."""
+    return "named" if asked == "named" or "format=named" in request.headers.get("accept", "") else "flowise"
 
-    def __init__(self, run: str, entries: AsyncGenerator[Sequence[Entry]], dialect: Dialect) -> None:
+
+def position(request: Request[Any, Any, Any], run_id: str, after: int) -> int:
+    """The number of the last event that the reader has, from `Last-Event-ID` or `after`."""
+    run, _, seq = request.headers.get("last-event-id", "").rpartition(":")
+    if not seq:
+        return max(after, 0)
+    if run != run_id or not seq.isascii() or not seq.isdigit():
+        raise InvalidRequest(f"the Last-Event-ID must be {run_id}:<number>, as the stream gave it")
+    return int(seq)
+
+
+class EventStream(Response[None]):
+    """Sends what a reader of a run's log receives, from after the event that the reader has already."""
+
+    def __init__(self, runs: Runs, run: str, after: int, dialect: Dialect) -> None:
         super().__init__(None)
-        self._run, self._entries, self._frame = run, entries, FRAMES[dialect]
+        self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
+        self.sending_since = inf
+        """When the piece was handed over that the reader has not taken yet."""
+        self._task: asyncio.Task[Any] | None = None
+        self._cut = False
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:
         """The response itself is the ASGI application: a batch costs one send, and no framework in between."""
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends frames until the log ends or the reader leaves."""
+        """Sends frames until the log ends, the reader leaves, or it has not read for too long."""
         headers = [*_HEADERS, (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        send = scope.get(_SERVERS_SEND, send)
-        # An id without data: a client that drops before the first event already knows what to resume.
-        await send(_piece(f"id:{self._run}:0\n\n".encode()))
+        streams: set[EventStream] = scope["app"].state.streams  # type: ignore[typeddict-item]  # Litestar's own key
+        self._task = asyncio.current_task()
+        streams.add(self)
         gone = asyncio.create_task(_disconnected(receive))
         try:
-            async with aclosing(self._entries) as batches:
-                async for entries in batches:
-                    if gone.done():  # granian drops what is sent to a closed connection without a word
-                        return
-                    await send(_piece(self._bytes(entries)))
+            async with self._runs.reading(self._run):
+                await self._send_all(scope.get(_SERVERS_SEND, send), gone)
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise
         finally:
-            gone.cancel()
-            with suppress(asyncio.CancelledError):
-                await gone
+            streams.discard(self)
+            await _cancelled(gone)
+
+    async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> None:
+        # An id without data: a client that drops before the first event already knows what to resume.
+        await send(_piece(f"id:{self._run}:{self._after}\n\n".encode()))
+        async with aclosing(self._runs.follow(self._run, self._after)) as batches:
+            async for entries in batches:
+                if gone.done():  # granian drops what is sent to a closed connection without a word
+                    return
+                self.sending_since = monotonic()
+                await send(_piece(self._bytes(entries)))
+                self.sending_since = inf
         await send({**_piece(b""), "more_body": False})
 
     def _bytes(self, entries: Sequence[Entry]) -> bytes:
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
+
+    def cut(self) -> None:
+        """Ends the response unfinished; its reader may resume."""
+        self._cut = True
+        if self._task:
+            self._task.cancel()
+
+
+class Answer(Response[None]):
+    """Sends a run's answer as JSON when the run has ended, unless its caller has left by then."""
+
+    def __init__(self, runs: Runs, run: str) -> None:
+        super().__init__(None)
+        self._runs, self._run = runs, run
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> Any:
+        """The response itself is the ASGI application, so that it notices when its caller leaves."""
+        return self
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Raises what the run's `error` event says, before anything is sent."""
+        gone = asyncio.create_task(_disconnected(receive))
+        answer = asyncio.create_task(self._runs.answer(self._run))
+        try:
+            await asyncio.wait([gone, answer], return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                await self._send(answer.result(), send)
+        finally:
+            await _cancelled(gone, answer)
+
+    async def _send(self, prediction: Prediction, send: Send) -> None:
+        prediction.isStreamValid = False  # Flowise says so in every JSON answer
+        headers = [(b"content-type", b"application/json"), (b"x-run-id", self._run.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({**_piece(msgspec.json.encode(prediction)), "more_body": False})
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Ends tasks whose results nobody wants any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def cut_slow_readers(streams: set[EventStream], seconds: float) -> None:
+    """Cuts readers that have not taken anything for so long. Ends when cancelled."""
+    while True:
+        await asyncio.sleep(min(1.0, seconds / 4))
+        patience = monotonic() - seconds
+        for stream in [stream for stream in streams if stream.sending_since < patience]:
+            stream.cut()
 
 
 _SERVERS_SEND: Any = "headrace.send"

@@ -9,16 +9,17 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 
-from headrace.errors import Interrupted, InvalidRequest, OriginRefused, RateLimited
+from headrace.errors import Interrupted, InvalidRequest, OriginRefused, RateLimited, RunNotFound
 from headrace.events import Prediction
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
+from headrace.schema import PredictionRequest
 from headrace.server.auth import check_flow_key, check_origin, local
 from headrace.server.bodies import prediction_request
 from headrace.server.docs import PredictionOperation
-from headrace.server.frames import Dialect, EventStream
+from headrace.server.frames import Answer, EventStream, dialect_of, position
 from headrace.server.limits import caller_of
-from headrace.server.replies import error_reply
+from headrace.server.replies import accepted, error_reply
 
 FlowId = Annotated[str, Parameter(description="The flow's id.")]
 
@@ -68,24 +69,38 @@ async def predict(
         return _plain(error) if body.wants_stream else error_reply(error)
     await check_flow_key(request, flow)
     streaming = body.wants_stream and flow.streams
+    run, after = await _run(request, here, flow, body, streaming=streaming)
+    if body.background or "respond-async" in request.headers.get("prefer", ""):
+        return accepted(await here.runs.info(run))
+    if streaming:
+        return EventStream(here.runs, run, after, dialect_of(request, dialect))
+    return Answer(here.runs, run)
+
+
+async def _run(
+    request: Request[Any, Any, Any], here: Local, flow: Flow, body: PredictionRequest, *, streaming: bool
+) -> tuple[str, int]:
+    """The run that answers, and the number of its last event that the caller has.
+
+    A POST that carries `Last-Event-ID` comes from a browser that reconnects: it joins its run. One with a known
+    `Idempotency-Key` joins as well. Raises RunNotFound for a run that has expired: it must not begin anew.
+    """
+    if last := request.headers.get("last-event-id"):
+        run = last.rpartition(":")[0]
+        info = await here.runs.info(run)
+        if info.chatflowid != flow.row.id:
+            raise RunNotFound(f"this flow has no run {run!r}")
+        return run, position(request, run, 0)
     if here.stopping:
         raise Interrupted("the server is stopping; ask again in a moment")
-    run = await here.runs.start(flow, body, streaming=streaming)
-    if streaming:
-        return EventStream(run, here.runs.follow(run), _dialect(request, dialect))
-    prediction = await here.runs.answer(run)
-    prediction.isStreamValid = False  # Flowise says so in every JSON answer
-    return Response(prediction, headers={"X-Run-Id": run})
+    key = request.headers.get("idempotency-key")
+    return await here.runs.start(flow, body, streaming=streaming, key=key), 0
 
 
 def _plain(error: RateLimited | OriginRefused) -> Response[Any]:
     """The message alone, as today's clients show it to people."""
     reply = error_reply(error)
     return Response(str(error), status_code=error.status, headers=reply.headers, media_type=MediaType.TEXT)
-
-
-def _dialect(request: Request[Any, Any, Any], asked: str) -> Dialect:
-    return "named" if asked == "named" or "format=named" in request.headers.get("accept", "") else "flowise"
 
 
 @get("/api/v1/chatflows-streaming/{flow_id:str}", summary="Does this flow stream?", tags=["predictions"])

@@ -6,10 +6,12 @@ import logging
 import math
 from typing import Any
 
+import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from headrace.errors import HeadraceError, InvalidRequest
+from headrace.schema import RunInfo
 
 _logger = logging.getLogger("headrace.server")
 
@@ -64,6 +66,16 @@ def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[
     """For our own mistakes: the log gets the traceback, the caller does not."""
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _reply(500, "the server made a mistake; its log says more", "internal")
+
+
+def shown(info: RunInfo) -> dict[str, Any]:
+    """A run as the API shows it."""
+    return {**msgspec.to_builtins(info), "links": info.links}
+
+
+def accepted(info: RunInfo) -> Response[dict[str, Any]]:
+    """The answer to a prediction in the background."""
+    return Response(shown(info), status_code=202, headers={"X-Run-Id": info.id, "Location": info.links["self"]})
 
 
 HANDLERS = {HeadraceError: on_headrace_error, HTTPException: on_http_exception, Exception: on_exception}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,17 +16,20 @@ from granian.server.embed import Server
 from headrace.assembly import opened
 from headrace.errors import InvalidRequest
 from headrace.server.app import create_app
+from headrace.server.frames import EventStream, cut_slow_readers
+from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
 from headrace.store.store import Store
 
 _CLOSING = 5.0  # seconds that ended streams get to reach their readers
 
 
-def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]]) -> None:
+def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, one_of_several: bool = False) -> None:
     """Serves until SIGINT or SIGTERM. `prepare` works on the store before the first request is taken; what it returns
     is printed once requests are.
 
-    Raises InvalidRequest when the address is taken, StorageError when the data folder cannot be used.
+    With several workers, each is a process of its own on the same port; `one_of_several` is such a process. Raises
+    InvalidRequest when the address is taken, StorageError when the data folder cannot be used.
     """
     loop_factory = None
     if sys.platform != "win32":
@@ -35,20 +37,24 @@ def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]]) -> None:
 
         loop_factory = uvloop.new_event_loop
         _allow_many_sockets()
+    if not one_of_several:
+        _check_address(settings.host, settings.port)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve(settings, prepare))
+        if settings.workers > 1 and not one_of_several:
+            runner.run(supervise(settings, prepare))
+        else:
+            runner.run(_serve(settings, prepare, stops_with_parent=one_of_several))
 
 
-async def _serve(settings: Settings, prepare: Callable[[Store], Awaitable[str]]) -> None:
-    _check_address(settings.host, settings.port)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+async def _serve(
+    settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, stops_with_parent: bool = False
+) -> None:
+    stop = stopped(with_parent=stops_with_parent)
     async with opened(settings) as here:
         welcome = await prepare(here.store)
+        streams: set[EventStream] = set()
         server = Server(
-            create_app(settings, here),
+            create_app(settings, here, streams),
             address=settings.host,
             port=settings.port,
             interface=Interfaces.ASGINL,
@@ -58,6 +64,7 @@ async def _serve(settings: Settings, prepare: Callable[[Store], Awaitable[str]])
             log_level=LogLevels.error,
         )
         serving = asyncio.create_task(server.serve())
+        cutting = asyncio.create_task(cut_slow_readers(streams, settings.slow_reader_timeout))
         async with here.working(heartbeat=settings.heartbeat, grace=settings.shutdown_grace):
             await _listening(settings, serving)
             sys.stdout.write(welcome)
@@ -67,6 +74,7 @@ async def _serve(settings: Settings, prepare: Callable[[Store], Awaitable[str]])
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)  # tokens leave no cycles behind; looking for some at every 700th costs 5 %
             await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        cutting.cancel()
         server.stop()
         with suppress(TimeoutError):  # a reader that does not read must not keep the server
             await asyncio.wait_for(serving, _CLOSING)

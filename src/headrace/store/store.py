@@ -18,6 +18,7 @@ from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound, S
 from headrace.schema import ApiKey, CredentialRow, FlowRow, Message, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
+from headrace.store.presence import Presence
 from headrace.store.sealing import Seal
 
 _T = TypeVar("_T")
@@ -66,6 +67,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._seal = Seal(folder / "secret.key")
             self._database = Database(folder / "headrace.sqlite")
+            self.presence = Presence(folder)
         except OSError as error:
             raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
         self._revision = 0
@@ -76,7 +78,13 @@ class Store:
 
     def close(self) -> None:
         """Writes what is waiting, then closes the file."""
+        self.presence.close()
         self._database.close()
+
+    @property
+    def database(self) -> Database:
+        """The database itself, for what is not a row of flows or messages."""
+        return self._database
 
     def refresh(self) -> None:
         """Forgets what is kept in memory if anyone, in any process, has changed it. Call it once a request."""

@@ -85,9 +85,60 @@ message = Table(
     Column("memoryType", Text),
     Column("leadEmail", Text),
     Column("followUpPrompts", Text),
+    Column("aborted", Boolean),
     Index("message_session", "chatflowid", "sessionId", "position"),
     Index("message_chat", "chatflowid", "chatId", "position"),
 )
 
 revision = Table("revision", metadata, Column("number", Integer, primary_key=True))
 """One row, counted up by triggers on flow, credential, variable and api_key: says when to read them anew."""
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("chatflowid", Text, nullable=False),
+    Column("chatId", Text, nullable=False),
+    Column("sessionId", Text, nullable=False),
+    Column("chatMessageId", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("createdDate", Text, nullable=False),
+    Column("endedDate", Text),
+    Column("lastSeq", Integer, nullable=False),
+    Column("usage", Text),
+    Column("error", Text),
+    Column("code", Text),
+    Column("owner", Text, nullable=False),
+    Column("watched", Boolean, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("idempotencyKey", Text),
+    Column("requestHash", Text),
+    Index("run_chat", "chatflowid", "chatId"),
+    Index("run_session", "chatflowid", "sessionId", "state"),
+    Index("run_state", "state", "endedDate"),
+    Index("run_idempotency", "chatflowid", "idempotencyKey", unique=True),
+)
+"""`owner` is the process that runs it, `watched` whether that process wants to know of readers, `size` the bytes of its
+events that retention counts (0 once they are compacted)."""
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("first", Integer, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("compact", Boolean, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""Events `first` to `first + count - 1` of a run: JSON, one event a line; or, compact, one piece of text for all."""
+
+run_order = Table(
+    "run_order",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("owner", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Index("run_order_owner", "owner"),
+)
+"""What another process asks the owner of a run to do."""

@@ -1,0 +1,260 @@
+"""The log that survives: memory for what is going on, the database for what has been, one writer, group commits.
+
+Nothing on the hot path waits for the database. Every `commit_interval` seconds all new events of all runs go into it in
+one transaction; a process that is killed loses at most what came since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from math import inf
+from time import monotonic, time
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from headrace.errors import HeadraceError, Interrupted, RunNotFound, StorageError
+from headrace.events import Error, Event
+from headrace.runtime.log import Behind, Entry, MemoryLog, Tail
+from headrace.schema import RunInfo
+from headrace.store import journal
+from headrace.store.database import Database
+from headrace.store.presence import Presence
+from headrace.store.store import timestamp
+
+_logger = logging.getLogger("headrace.log")
+_HOT_BYTES = 256 * 1024  # of a run in progress stay in memory; a reader that is further behind reads the database
+_LOOK = 0.02  # seconds between looks at what other processes have written
+_FORGET_AFTER = timedelta(days=30).total_seconds()
+_SHORT_PAUSE, _LONG_PAUSE = 0.5, 5.0  # seconds between attempts while the database takes nothing
+
+Order = tuple[str, str]
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long events are kept one by one: `hours`, and all together at most `bytes`. Then only their text is."""
+
+    hours: float = 24.0
+    bytes: int = 1024 * 1024 * 1024
+
+
+class _Group(NamedTuple):
+    new: list[RunInfo]
+    pieces: list[journal.Piece]
+    ended: list[tuple[RunInfo, int]]
+
+
+class DurableLog:
+    """Implements `headrace.runtime.log.EventLog` for all processes on a data folder."""
+
+    def __init__(self, database: Database, presence: Presence, *, commit_interval: float = 0.05) -> None:
+        self.memory = MemoryLog(keep_bytes=inf)  # an ended run leaves it once it is stored, not before
+        self._database, self._presence, self._interval = database, presence, commit_interval
+        self._new: dict[str, RunInfo] = {}
+        self._changed: set[str] = set()
+        self._stored: dict[str, int] = {}  # number of the last stored event, of runs in memory
+        self._bytes: dict[str, int] = {}
+        self._bell = asyncio.Event()
+        self._looking: set[asyncio.Future[bool]] = set()
+        self._sights = 0
+        self._closing = False
+
+    # Writing
+
+    async def open(self, info: RunInfo) -> None:
+        """Makes the run known here at once, and to other processes with the next commit."""
+        await self.memory.open(info)
+        self._stored[info.id], self._bytes[info.id] = 0, 0
+        self._new[info.id] = info
+        self._changed.add(info.id)
+        self._bell.set()
+
+    async def append(self, run: str, events: Sequence[Event]) -> int:
+        """Writes events to memory; the next commit takes them from there."""
+        last = await self.memory.append(run, events)
+        self._changed.add(run)
+        self._bell.set()
+        return last
+
+    async def keep_committing(self) -> None:
+        """Commits whenever there is something, at most once an interval, until `close`; then once more."""
+        pause = _SHORT_PAUSE
+        while not self._closing:
+            await self._bell.wait()
+            self._bell.clear()
+            try:
+                await self.commit()
+            except StorageError as error:
+                _logger.error("events wait in memory, trying again in %.1f s: %s", pause, error)
+                if self._closing:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONG_PAUSE)
+                self._bell.set()
+            else:
+                pause = _SHORT_PAUSE
+            await asyncio.sleep(self._interval)
+        await self.commit()
+
+    def close(self) -> None:
+        """Lets `keep_committing` end. Nothing may be written after that."""
+        self._closing = True
+        self._bell.set()
+
+    async def commit(self) -> None:
+        """Stores everything that has come. Raises StorageError; then everything waits for the next time."""
+        changed, self._changed = self._changed, set()
+        group = self._group(changed)
+        if not any(group):
+            return
+        try:
+            await self._database.write(lambda c: self._write(c, group))
+        except BaseException:
+            self._changed |= changed
+            raise
+        self._settle(group)
+
+    def _group(self, changed: set[str]) -> _Group:
+        # Copies: the writer may get to them when the run has gone on to events that this group does not hold.
+        new = [msgspec.structs.replace(info) for run, info in self._new.items() if run in changed]
+        group = _Group(new, [], [])
+        for run in changed:
+            tail = self.memory.tails[run]
+            if data := tail.since(self._stored[run]):
+                group.pieces.append(journal.pieces_of(run, self._stored[run] + 1, data))
+            if tail.closed:
+                group.ended.append((tail.info, self._bytes[run] + sum(map(len, data))))
+        return group
+
+    def _write(self, c: Connection, group: _Group) -> None:
+        for info in group.new:
+            journal.add_run(c, info, self._presence.id)
+        if group.pieces:
+            journal.add_pieces(c, group.pieces)
+        for info, size in group.ended:
+            journal.end_run(c, info, size)
+
+    def _settle(self, group: _Group) -> None:
+        for info in group.new:
+            self._new.pop(info.id, None)
+        for piece in group.pieces:
+            self._stored[piece.run] = piece.first + piece.events - 1
+            self._bytes[piece.run] += len(piece.data)
+            tail = self.memory.tails[piece.run]
+            if tail.size > _HOT_BYTES:
+                tail.trim(self._stored[piece.run])
+        for info, _ in group.ended:
+            self.memory.drop(info.id)
+            for kept in (self._stored, self._bytes):
+                kept.pop(info.id, None)
+
+    # Reading
+
+    async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
+        """From memory what is there, from the database what is not, in whichever process the run is."""
+        while True:
+            tail = self.memory.tails.get(run)
+            if tail is not None and after >= tail.base:
+                try:
+                    async with aclosing(tail.follow(after)) as batches:
+                        async for entries in batches:
+                            yield entries
+                            after = entries[-1].seq if entries else after
+                except Behind:
+                    continue
+                return
+            sights = self._sights
+            stored = await self._database.read(lambda c: journal.events_after(c, run, after))  # noqa: B023 read at once
+            if stored:
+                yield [Entry(seq, data) for seq, data in stored]
+                after = stored[-1][0]
+            elif tail is None:
+                info = await self.info(run)
+                if info.endedDate is not None and info.lastSeq <= after:
+                    return
+                if info.endedDate is None and not await self._look(sights):
+                    yield ()
+
+    async def info(self, run: str) -> RunInfo:
+        """What is known of the run. Raises RunNotFound."""
+        if tail := self.memory.tails.get(run):
+            return tail.info
+        # Another process may have handed the id out before its next commit.
+        deadline = monotonic() + 4 * self._interval
+        while (info := await self._database.read(lambda c: journal.info_of(c, run))) is None:
+            if monotonic() > deadline:
+                raise RunNotFound(f"there is no run {run!r}, or it has expired")
+            await asyncio.sleep(_LOOK)
+        return info
+
+    def tail(self, run: str) -> Tail | None:
+        """The run's newest events, if it goes on in this process."""
+        tail = self.memory.tails.get(run)
+        return None if tail is None or tail.closed else tail
+
+    def beat(self) -> None:
+        """Gives every waiting reader a sign of life."""
+        self.memory.beat()
+        self._wake(changed=False)
+
+    async def _look(self, sights: int) -> bool:
+        """Waits until some process has written something since that sight (True), or for a sign of life (False)."""
+        if self._sights != sights:
+            return True
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._looking.add(future)
+        return await future
+
+    def _wake(self, *, changed: bool) -> None:
+        self._sights += changed
+        looking, self._looking = self._looking, set()
+        for future in looking:
+            if not future.done():
+                future.set_result(changed)
+
+    # Other processes
+
+    async def watch(self, obey: Callable[[str, str], Awaitable[None]]) -> None:
+        """Wakes readers when another process has written, and hands its orders (run, kind) on. Ends when cancelled."""
+        seen, mine = -1, f"SELECT EXISTS (SELECT 1 FROM run_order WHERE owner = '{self._presence.id}')"  # noqa: S608 our own id
+        while True:
+            try:
+                version = self._database.peek("PRAGMA data_version")
+                if version != seen:
+                    seen = version
+                    self._wake(changed=True)
+                    if self._database.peek(mine):
+                        await self._obey(obey)
+            except HeadraceError as error:
+                _logger.warning("cannot see what other processes ask for: %s", error)
+            await asyncio.sleep(_LOOK)
+
+    async def _obey(self, obey: Callable[[str, str], Awaitable[None]]) -> None:
+        for run, kind in await self._database.write(lambda c: journal.take_orders(c, self._presence.id)):
+            await obey(run, kind)
+
+    async def close_abandoned(self) -> int:
+        """Ends the runs of processes that are gone with `error` (interrupted) and `end`; says how many."""
+        owners = await self._database.read(journal.owners)
+        lost = Interrupted("the server stopped during the run; ask again")
+        error = Error(str(lost), lost.code, lost.retryable)
+        count = 0
+        for owner in filter(self._presence.gone, owners):
+            count += await self._database.write(
+                lambda c, owner=owner: journal.interrupt_runs(c, owner, error, timestamp())
+            )
+        return count
+
+    async def tidy(self, retention: Retention) -> None:
+        """Makes one text of old runs' tokens, and forgets runs of a month ago."""
+        now = time()
+        kept = retention.hours * 3600
+        before, last = timestamp(now - kept), timestamp(now - max(kept, _FORGET_AFTER))
+        for run in await self._database.read(lambda c: journal.compactable(c, before, retention.bytes)):
+            await self._database.write(lambda c, run=run: journal.compact(c, run))
+        await self._database.write(lambda c: journal.remove_old(c, last))

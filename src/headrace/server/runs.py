@@ -1,0 +1,85 @@
+"""Runs: look at them, follow them, stop them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, get, post, put
+from litestar.params import Parameter, QueryParameter
+
+from headrace.runtime.flows import Flow
+from headrace.runtime.local import Local
+from headrace.schema import RunInfo
+from headrace.server.auth import check_flow_key, check_origin, local
+from headrace.server.frames import EventStream, dialect_of, position
+from headrace.server.predictions import FlowId, flow_at
+from headrace.server.replies import shown
+
+_PATIENCE = 1.0  # seconds that a run gets to end before its state is told
+RunId = Annotated[str, Parameter(description="The run's id.")]
+
+
+async def _readable(request: Request[Any, Any, Any], run_id: str) -> RunInfo:
+    """The run, for a caller who may read its flow. Raises RunNotFound, Unauthorized, OriginRefused."""
+    here = local(request)
+    info = await here.runs.info(run_id)
+    await _check(request, await flow_at(info.chatflowid, here))
+    return info
+
+
+async def _check(request: Request[Any, Any, Any], flow: Flow) -> None:
+    check_origin(request.headers.get("origin"), flow.chatbot)
+    await check_flow_key(request, flow)
+
+
+@get("/api/v1/runs/{run_id:str}/events", summary="Follow a run", tags=["runs"])
+async def events(
+    request: Request[Any, Any, Any],
+    run_id: RunId,
+    after: int = 0,
+    dialect: Annotated[str, QueryParameter(name="format", description="`named` gives `event:` lines.")] = "",
+) -> EventStream:
+    """The run's events after `Last-Event-ID` (or `after`), byte for byte as they were sent first, then what comes."""
+    await _readable(request, run_id)
+    return EventStream(local(request).runs, run_id, position(request, run_id, after), dialect_of(request, dialect))
+
+
+@get("/api/v1/runs/{run_id:str}", summary="What is known of a run", tags=["runs"])
+async def read_run(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, Any]:
+    """State, chat, times, usage and the number of the newest event."""
+    return shown(await _readable(request, run_id))
+
+
+@get("/api/v1/runs", summary="The runs of a chat", tags=["runs"])
+async def list_runs(
+    request: Request[Any, Any, Any],
+    chat_id: Annotated[str, QueryParameter(name="chatId", description="The chat's id.")],
+    flow_id: Annotated[str, QueryParameter(name="flowId", description="The flow's id.")],
+) -> list[dict[str, Any]]:
+    """Newest first, so that an app can come back to an answer after a reload."""
+    here = local(request)
+    await _check(request, await flow_at(flow_id, here))
+    return [shown(info) for info in await here.runs.of_chat(flow_id, chat_id)]
+
+
+@post("/api/v1/runs/{run_id:str}/cancel", status_code=200, summary="Stop a run", tags=["runs"])
+async def cancel(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, Any]:
+    """Closes the connection to the model; the stream ends `abort`, `end`. Again, or after the end, changes nothing."""
+    await _readable(request, run_id)
+    runs = local(request).runs
+    await runs.cancel(run_id)
+    return shown(await runs.settled(run_id, _PATIENCE))
+
+
+@put("/api/v1/chatmessage/abort/{flow_id:str}/{chat_id:str}", summary="Stop a chat's runs", tags=["runs"])
+async def abort(request: Request[Any, Any, Any], flow_id: FlowId, chat_id: str) -> dict[str, Any]:
+    """Stops every run of the chat; the answer is the same whether or not there was one."""
+    here: Local = local(request)
+    await _check(request, await flow_at(flow_id, here))
+    for info in await here.runs.of_chat(flow_id, chat_id):
+        if info.state == "running":
+            await here.runs.cancel(info.id)
+    return {"status": 200, "message": "Chat message aborted"}
+
+
+ROUTES = (events, read_run, list_runs, cancel, abort)

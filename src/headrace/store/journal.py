@@ -1,0 +1,229 @@
+"""Runs and their events in the database: the statements, each a function over a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from headrace.events import End, Error, Token, decode, encode
+from headrace.schema import RunInfo
+from headrace.store.tables import run, run_events, run_order
+
+_ADD_EVENTS = 'INSERT INTO run_events (run, "first", "count", compact, data) VALUES (?, ?, ?, 0, ?)'
+_LOST = 1_000_000
+"""Numbers left free where a crash cut a run off: a reader may have had events that went with the last group, and must
+still find the ending after them."""
+_INFO = [column for column in run.c if column.name in RunInfo.__struct_fields__]
+
+
+class Piece(NamedTuple):
+    """Events that follow each other, on their way into the database: one event a line."""
+
+    run: str
+    first: int
+    events: int
+    data: bytes
+
+
+class Snapshot(msgspec.Struct):
+    """Tokens that follow each other, made one: their text, and how many characters each of them had."""
+
+    text: str
+    lengths: list[int]
+
+
+def add_run(c: Connection, info: RunInfo, owner: str, **more: Any) -> None:
+    """Stores a run that begins; does nothing when it is stored already. Raises IntegrityError for a used key."""
+    values = {**_row(info), "owner": owner, "size": 0, "watched": False, **more}
+    if c.execute(select(run.c.id).where(run.c.id == info.id)).first() is None:
+        c.execute(insert(run), values)
+
+
+def end_run(c: Connection, info: RunInfo, size: int) -> None:
+    """Stores how a run ended."""
+    c.execute(update(run).where(run.c.id == info.id).values(**_row(info), size=size))
+
+
+def add_pieces(c: Connection, pieces: Sequence[Piece]) -> None:
+    """Stores events of any runs."""
+    c.exec_driver_sql(_ADD_EVENTS, [tuple(piece) for piece in pieces])
+
+
+def events_after(c: Connection, run_id: str, after: int, most: int = 200) -> list[tuple[int, bytes]]:
+    """Numbers and JSON of events after number `after`: those of at most `most` rows."""
+    rows = c.execute(
+        select(run_events)
+        .where(run_events.c.run == run_id, run_events.c.first + run_events.c.count > after + 1)
+        .order_by(run_events.c.first)
+        .limit(most)
+    )
+    found: list[tuple[int, bytes]] = []
+    for row in rows:
+        lines = [_rest(row.data, row.first, after)] if row.compact else row.data.split(b"\n")
+        first = row.first + row.count - 1 if row.compact else row.first
+        found += [(seq, line) for seq, line in enumerate(lines, first) if seq > after]
+    return found
+
+
+def _rest(data: bytes, first: int, after: int) -> bytes:
+    """One token with what a reader has not had of a snapshot."""
+    snapshot = msgspec.json.decode(data, type=Snapshot)
+    had = sum(snapshot.lengths[: max(0, after - first + 1)])
+    return encode(Token(snapshot.text[had:]))
+
+
+def info_of(c: Connection, run_id: str) -> RunInfo | None:
+    """What is known of a run; `lastSeq` counts what is stored."""
+    row = c.execute(select(*_INFO).where(run.c.id == run_id)).mappings().first()
+    if row is None:
+        return None
+    info = _info(row)
+    if info.state == "running":
+        info.lastSeq = _last_seq(c, run_id)
+    return info
+
+
+def _last_seq(c: Connection, run_id: str) -> int:
+    last = select(func.max(run_events.c.first + run_events.c.count - 1)).where(run_events.c.run == run_id)
+    return c.execute(last).scalar_one() or 0
+
+
+def chat_runs(c: Connection, flow: str, chat: str) -> list[RunInfo]:
+    """The runs of a chat, newest first."""
+    statement = select(*_INFO).where(run.c.chatflowid == flow, run.c.chatId == chat)
+    return [_info(row) for row in c.execute(statement.order_by(run.c.createdDate.desc()).limit(100)).mappings()]
+
+
+def session_runs(c: Connection, flow: str, session: str, but: str) -> list[str]:
+    """Ids of the runs of a session that go on, oldest first, without the one given."""
+    statement = select(run.c.id).where(
+        run.c.chatflowid == flow, run.c.sessionId == session, run.c.state == "running", run.c.id != but
+    )
+    return list(c.execute(statement.order_by(run.c.createdDate)).scalars())
+
+
+class KeyedRun(NamedTuple):
+    """The run that an Idempotency-Key began; `code` is that of its error, if it failed."""
+
+    id: str
+    request: str
+    code: str | None
+
+
+def keyed_run(c: Connection, flow: str, key: str) -> KeyedRun | None:
+    """The run that an Idempotency-Key of a flow stands for."""
+    statement = select(run.c.id, run.c.requestHash, run.c.code).where(
+        run.c.chatflowid == flow, run.c.idempotencyKey == key
+    )
+    row = c.execute(statement).first()
+    return None if row is None else KeyedRun(*row)
+
+
+def free_key(c: Connection, run_id: str) -> None:
+    """Takes the Idempotency-Key off a run."""
+    c.execute(update(run).where(run.c.id == run_id).values(idempotencyKey=None))
+
+
+def owner_of(c: Connection, run_id: str) -> tuple[str, bool] | None:
+    """The process that runs a run which goes on, and whether it wants to know of readers."""
+    row = c.execute(select(run.c.owner, run.c.watched).where(run.c.id == run_id, run.c.state == "running")).first()
+    return None if row is None else (row[0], bool(row[1]))
+
+
+def add_order(c: Connection, owner: str, run_id: str, kind: str) -> None:
+    """Asks the owner of a run for something."""
+    c.execute(insert(run_order), {"owner": owner, "run": run_id, "kind": kind})
+
+
+def take_orders(c: Connection, owner: str) -> list[tuple[str, str]]:
+    """Run and kind of every order for this process, once."""
+    rows = c.execute(select(run_order).where(run_order.c.owner == owner).order_by(run_order.c.number)).all()
+    if rows:
+        c.execute(delete(run_order).where(run_order.c.number.in_([row.number for row in rows])))
+    return [(row.run, row.kind) for row in rows]
+
+
+def owners(c: Connection) -> list[str]:
+    """Processes that have runs which go on."""
+    return list(c.execute(select(run.c.owner).where(run.c.state == "running").distinct()).scalars())
+
+
+def interrupt_runs(c: Connection, owner: str, error: Error, now: str) -> int:
+    """Closes the runs of a process that is gone with `error` and `end`; says how many."""
+    ending = encode(error) + b"\n" + encode(End())
+    ids = list(c.execute(select(run.c.id).where(run.c.owner == owner, run.c.state == "running")).scalars())
+    for run_id in ids:
+        first = _last_seq(c, run_id) + _LOST + 1
+        add_pieces(c, [Piece(run_id, first, 2, ending)])
+        size = c.execute(
+            select(func.sum(func.length(run_events.c.data))).where(run_events.c.run == run_id)
+        ).scalar_one()
+        values = {"state": "failed", "error": error.data, "code": error.code, "endedDate": now}
+        c.execute(update(run).where(run.c.id == run_id).values(**values, lastSeq=first + 1, size=size))
+    c.execute(delete(run_order).where(run_order.c.owner == owner))
+    return len(ids)
+
+
+def compactable(c: Connection, ended_before: str, keep_bytes: int) -> list[str]:
+    """Ended runs whose events are older than wanted, or over the bytes that may be kept, oldest first."""
+    ended = select(run.c.id, run.c.endedDate, run.c.size).where(run.c.endedDate.is_not(None), run.c.size > 0)
+    rows = c.execute(ended.order_by(run.c.endedDate.desc())).all()
+    found: list[str] = []
+    kept = 0
+    for row in rows:
+        kept += row.size
+        if row.endedDate < ended_before or kept > keep_bytes:
+            found.append(row.id)
+    return found[::-1]
+
+
+def compact(c: Connection, run_id: str) -> None:
+    """Makes one text of all tokens that follow each other; every number stays valid."""
+    if not c.execute(select(run.c.size).where(run.c.id == run_id)).scalar():
+        return  # another process was faster; the lengths of tokens that are one already would be lost
+    entries = events_after(c, run_id, 0, most=1_000_000_000)
+    events = [(seq - place, seq, data, decode(data)) for place, (seq, data) in enumerate(entries)]
+    c.execute(delete(run_events).where(run_events.c.run == run_id))
+    for (_, is_token), group in groupby(events, key=lambda item: (item[0], type(item[3]) is Token)):
+        c.execute(insert(run_events), _compacted(run_id, [item[1:] for item in group], is_token=is_token))
+    c.execute(update(run).where(run.c.id == run_id).values(size=0))
+
+
+def _compacted(run_id: str, group: list[tuple[int, bytes, Any]], *, is_token: bool) -> dict[str, Any]:
+    texts = [event.data for _, _, event in group] if is_token else []
+    data = (
+        msgspec.json.encode(Snapshot("".join(texts), [len(text) for text in texts]))
+        if is_token
+        else b"\n".join(data for _, data, _ in group)
+    )
+    return {"run": run_id, "first": group[0][0], "count": len(group), "compact": is_token, "data": data}
+
+
+def remove_old(c: Connection, ended_before: str) -> int:
+    """Forgets runs that ended before; says how many."""
+    old = select(run.c.id).where(run.c.endedDate < ended_before)
+    c.execute(delete(run_events).where(run_events.c.run.in_(old)))
+    return c.execute(delete(run).where(run.c.endedDate < ended_before)).rowcount
+
+
+def pieces_of(run_id: str, first: int, data: Iterable[bytes]) -> Piece:
+    """Events as one row."""
+    lines = list(data)
+    return Piece(run_id, first, len(lines), b"\n".join(lines))
+
+
+def _row(info: RunInfo) -> dict[str, Any]:
+    values = msgspec.structs.asdict(info)
+    values["usage"] = None if info.usage is None else msgspec.json.encode(info.usage).decode()
+    return values
+
+
+def _info(row: Any) -> RunInfo:
+    values = {str(name): value for name, value in row.items() if value is not None}
+    if "usage" in values:
+        values["usage"] = msgspec.json.decode(values["usage"])
+    return msgspec.convert(values, RunInfo)

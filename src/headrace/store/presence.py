@@ -1,0 +1,51 @@
+"""Says which processes on a data folder are alive: each holds a lock on a file of its own until it ends."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import IO
+
+
+class Presence:
+    """This process. Its lock goes with it, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.id = secrets.token_hex(8)
+        self._folder = folder / "processes"
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        self._file = (self._folder / self.id).open("w")
+        _lock(self._file)
+
+    def gone(self, owner: str) -> bool:
+        """Whether another process has ended. Removes what it left."""
+        if owner == self.id:
+            return False
+        path = self._folder / owner
+        try:
+            with path.open("r+") as file:
+                if not _lock(file):
+                    return False
+        except FileNotFoundError:
+            return True
+        path.unlink(missing_ok=True)
+        return True
+
+    def close(self) -> None:
+        """Leaves the folder."""
+        (self._folder / self.id).unlink(missing_ok=True)
+        self._file.close()
+
+
+def _lock(file: IO[str]) -> bool:
+    """Takes the lock if nobody holds it. Without such locks (Windows) every other process counts as gone."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
