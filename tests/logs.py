@@ -129,7 +129,8 @@ class Elsewhere:
 
 @asynccontextmanager
 async def elsewhere(folder: Path) -> AsyncGenerator[Log]:
-    async with at_work(folder) as writer, at_work(folder) as reader:
+    # The reader's patience with a run that it does not know yet follows from its interval; it commits nothing itself.
+    async with at_work(folder) as writer, at_work(folder, interval=0.5) as reader:
         yield Elsewhere(writer.log, reader.log)
 
 

@@ -29,6 +29,7 @@ from headrace.store.store import timestamp
 
 _logger = logging.getLogger("headrace.log")
 _HOT_BYTES = 256 * 1024  # of a run in progress stay in memory; a reader that is further behind reads the database
+_PATIENCE = 1.0  # seconds that another process gets to make known a run that it has begun
 _LOOK = 0.02  # seconds between looks at what other processes have written
 _FORGET_AFTER = timedelta(days=30).total_seconds()
 _SHORT_PAUSE, _LONG_PAUSE = 0.5, 5.0  # seconds between attempts while the database takes nothing
@@ -185,7 +186,7 @@ class DurableLog:
         if tail := self.memory.tails.get(run):
             return tail.info
         # Another process may have handed the id out before its next commit.
-        deadline = monotonic() + 4 * self._interval
+        deadline = monotonic() + (0 if self._presence.alone else _PATIENCE)
         while (info := await self._database.read(lambda c: journal.info_of(c, run))) is None:
             if monotonic() > deadline:
                 raise RunNotFound(f"there is no run {run!r}, or it has expired")

@@ -106,10 +106,10 @@ class Runs:
 
     async def of_chat(self, flow: str, chat: str) -> list[RunInfo]:
         """The runs of a chat, newest first."""
+        # Memory first: a commit during the read moves runs from there into what is read.
+        tails = [tail.info for tail in self._log.memory.tails.values()]
+        here = {info.id: info for info in tails if (info.chatflowid, info.chatId) == (flow, chat)}
         stored = await self._database.read(lambda c: journal.chat_runs(c, flow, chat))
-        here = {
-            i.id: i for t in self._log.memory.tails.values() if ((i := t.info).chatflowid, i.chatId) == (flow, chat)
-        }
         every = {info.id: info for info in stored} | here
         return sorted(every.values(), key=lambda info: info.createdDate, reverse=True)
 

@@ -15,8 +15,16 @@ class Presence:
         self.id = secrets.token_hex(8)
         self._folder = folder / "processes"
         self._folder.mkdir(exist_ok=True, mode=0o700)
-        self._file = (self._folder / self.id).open("w")
+        draft = self._folder / f".{self.id}"  # locked before others look at it
+        self._file = draft.open("w")
         _lock(self._file)
+        draft.rename(self._folder / self.id)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process is on the data folder."""
+        names = [path.name for path in self._folder.iterdir() if not path.name.startswith(".")]
+        return all(self.gone(name) for name in names if name != self.id)
 
     def gone(self, owner: str) -> bool:
         """Whether another process has ended. Removes what it left."""
