@@ -233,7 +233,7 @@ def test_messages_are_stored_together_or_not_at_all(store: Store) -> None:
         await store.add_messages([message(flow, 1)])
         with pytest.raises(IntegrityError):
             await store.add_messages([message(flow, 2), message(flow, 1)])
-        with pytest.raises(IntegrityError):
+        with pytest.raises(FlowNotFound):
             await store.add_messages([message("no such flow", 3)])
         assert [row.id for row in await store.messages(flow, MessageFilter())] == ["m1"]
 

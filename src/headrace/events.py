@@ -315,8 +315,21 @@ def encode(event: Event) -> bytes:
     `data:` inside a text is written `data\\u003a`, which any JSON parser reads back: the published Python SDK of
     Flowise deletes every literal `data:` of a line. Outside of texts the sequence cannot occur.
     """
-    data = _encode({"event": event.event, **event.fields} if type(event) is Unknown else event)
+    value = {"event": event.event, **event.fields} if type(event) is Unknown else event
+    try:
+        data = _encode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 has no form for
+        data = _encode(_whole(msgspec.to_builtins(value)))
     return data.replace(b"data:", b"data\\u003a") if b"data:" in data else data
+
+
+def _whole(value: Any) -> Any:
+    """The value with `?` for what is no character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
 class Fold:

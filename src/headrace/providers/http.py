@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from email.utils import parsedate_to_datetime
 from math import inf
 from time import monotonic, time
@@ -24,7 +25,9 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 
+_USER = re.compile(r"//[^/@]*@")
 _ERROR_BODY = 64 * 1024  # bytes read of an error's body
+_ERROR_PATIENCE = 5.0  # seconds for it to arrive
 _LONGEST_WAIT = 30.0  # seconds: what a Retry-After may ask for; longer, and the error is the better answer
 
 
@@ -139,7 +142,7 @@ class ProviderHttp:
         except TimeoutError:
             raise
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise ProviderNotFound(f"{call.url!r} is not an address: check the base path of the model") from None
+            raise ProviderNotFound(f"{_place(call)!r} is not an address: check the base path of the model") from None
         except ValueError as error:  # a line break inside a header
             raise ProviderRefused(f"the call to the model at {_place(call)} cannot be sent: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -162,7 +165,8 @@ class ProviderHttp:
 
 
 def _place(call: HttpCall) -> str:
-    return call.url.split("?")[0]
+    """The call's address without what may be secret in it."""
+    return _USER.sub("//", call.url.split("?")[0])
 
 
 def _reason(error: BaseException) -> str:
@@ -174,13 +178,12 @@ def _reason(error: BaseException) -> str:
 async def _refusal(response: aiohttp.ClientResponse, call: HttpCall) -> ProviderError:
     """The error that a status other than 200 stands for, with the provider's own message, its key masked."""
     try:
-        body = await response.content.read(_ERROR_BODY)
-    except (aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(_ERROR_PATIENCE):
+            body = await response.content.read(_ERROR_BODY)
+    except (aiohttp.ClientError, TimeoutError, OSError):
         body = b""
-    text, code = message_of(body)
+    text, code = message_of(body, call.secret)
     status = response.status
-    if call.secret:
-        text = text.replace(call.secret, "***")
     error = refusal_class(status, code)(f"the model at {_place(call)} answered {status}: {text or response.reason}")
     error.retry_after = _retry_after(response.headers.get("Retry-After"))
     return error
@@ -199,11 +202,16 @@ def refusal_class(status: int, code: str) -> type[ProviderError]:
     return ProviderUnavailable if status >= 500 else ProviderRefused
 
 
-def message_of(body: bytes) -> tuple[str, str]:
-    """Message and code of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text."""
+def message_of(body: bytes, secret: str = "") -> tuple[str, str]:
+    """Message and code of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text.
+
+    `secret` is masked, wherever the provider repeats it.
+    """
+    if secret:
+        body = body.replace(secret.encode(), b"***")
     try:
         parsed: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return body.decode("utf-8", "replace").strip()[:500], ""
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if isinstance(error, dict):

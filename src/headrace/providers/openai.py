@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from headrace.engine.ports import (
+    Body,
     Delta,
     Http,
     HttpCall,
@@ -51,6 +54,7 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+_END_PATIENCE = 0.05  # seconds
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -80,12 +84,15 @@ class OpenAIChat:
 
     async def stream(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Delta]]:
         """The answer's text and usage, one batch a read. Raises ProviderError."""
-        parser = ChunkParser()
+        parser = ChunkParser(self._key)
         body = await self._http.post(self._call(messages))
         try:
             while data := await body.read():
                 if deltas := parser.feed(data):
                     yield deltas
+                if parser.done:
+                    await _rest(body)
+                    break
         finally:
             body.close()
         parser.close()
@@ -118,7 +125,10 @@ class ChunkParser:
     them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str = "") -> None:
+        self.done = False
+        """The last word of the stream has come."""
+        self._secret = secret
         self._rest = b""
         self._finished = False
 
@@ -134,7 +144,7 @@ class ChunkParser:
     def _take(self, payload: bytes, deltas: list[Delta]) -> None:
         try:
             chunk = _decode(payload)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._take_other(payload.strip(), error)
             return
         for choice in chunk.choices:
@@ -145,11 +155,11 @@ class ChunkParser:
         if chunk.usage is not None:
             deltas.append(UsageDelta(_usage(chunk.usage)))
         if chunk.error is not None:
-            raise _error(msgspec.json.encode(chunk.error))
+            raise _error(msgspec.json.encode(chunk.error), self._secret)
 
-    def _take_other(self, payload: bytes, error: msgspec.MsgspecError) -> None:
+    def _take_other(self, payload: bytes, error: Exception) -> None:
         if payload == b"[DONE]":
-            self._finished = True
+            self._finished = self.done = True
         elif payload:
             raise ProviderMalformed(f"the model sent a chunk that cannot be read: {error}") from None
 
@@ -159,8 +169,16 @@ class ChunkParser:
             raise ProviderCut("the model's answer broke off before its end")
 
 
-def _error(raw: bytes) -> ProviderError:
-    text, code = message_of(raw)
+async def _rest(body: Body) -> None:
+    """Reads to the end of a body whose answer is complete, so that its connection can be used again; not for long."""
+    with suppress(TimeoutError, ProviderError):
+        async with asyncio.timeout(_END_PATIENCE):
+            while await body.read():
+                pass
+
+
+def _error(raw: bytes, secret: str) -> ProviderError:
+    text, code = message_of(raw, secret)
     status = int(code) if code.isdigit() else 500
     return refusal_class(status, code)(f"the model failed inside its answer: {text}")
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.errors import HeadraceError, Interrupted, RunNotFound, StorageError
+from headrace.errors import Interrupted, RunNotFound
 from headrace.events import Error, Event
 from headrace.runtime.log import Behind, Entry, MemoryLog, Tail
 from headrace.schema import RunInfo
@@ -90,7 +90,7 @@ class DurableLog:
             self._bell.clear()
             try:
                 await self.commit()
-            except StorageError as error:
+            except Exception as error:  # events must go on into the database once it takes them again
                 _logger.error("events wait in memory, trying again in %.1f s: %s", pause, error)
                 if self._closing:
                     raise
@@ -231,7 +231,7 @@ class DurableLog:
                     self._wake(changed=True)
                     if self._database.peek(mine):
                         await self._obey(obey)
-            except HeadraceError as error:
+            except Exception as error:  # this must go on, whatever a look or an order came to
                 _logger.warning("cannot see what other processes ask for: %s", error)
             await asyncio.sleep(_LOOK)
 
@@ -255,7 +255,7 @@ class DurableLog:
         """Makes one text of old runs' tokens, and forgets runs of a month ago."""
         now = time()
         kept = retention.hours * 3600
-        before, last = timestamp(now - kept), timestamp(now - max(kept, _FORGET_AFTER))
-        for run in await self._database.read(lambda c: journal.compactable(c, before, retention.bytes)):
+        before, last = timestamp(max(0.0, now - kept)), timestamp(max(0.0, now - max(kept, _FORGET_AFTER)))
+        for run in await self._database.scan(lambda c: journal.compactable(c, before, retention.bytes)):
             await self._database.write(lambda c, run=run: journal.compact(c, run))
         await self._database.write(lambda c: journal.remove_old(c, last))

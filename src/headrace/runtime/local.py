@@ -50,10 +50,11 @@ class Local:
             yield
         finally:
             self.stopping = True
-            self._queue.close()
-            if (await asyncio.wait([work], timeout=grace))[1]:
+            await self._queue.close()
+            if not await self._worker.finished(grace):
                 self._worker.interrupt()
-            await work
+                await self._worker.finished()
+            work.cancel()
             for task in others:
                 task.cancel()
             self.log.close()
@@ -72,6 +73,6 @@ class Local:
             try:
                 await self.log.close_abandoned()
                 await self.log.tidy(self._retention)
-            except StorageError as error:
-                _logger.warning("old runs stay as they are for now: %s", error)
+            except Exception:  # whatever it was, old runs must not pile up for ever after
+                _logger.exception("old runs stay as they are for now")
             await asyncio.sleep(_TIDY_EVERY)

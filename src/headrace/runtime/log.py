@@ -67,9 +67,10 @@ class Tail:
 
     def add(self, events: Sequence[Event]) -> int:
         """Encodes each event once and wakes every reader once."""
+        new = [encode(event) for event in events]  # all or none
+        self.data += new
+        self.size += sum(map(len, new))
         for event in events:
-            self.data.append(data := encode(event))
-            self.size += len(data)
             if type(event) is not Token:
                 self._note(event)
         self.info.lastSeq = self.base + len(self.data)

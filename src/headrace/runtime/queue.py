@@ -8,7 +8,10 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from headrace.errors import Interrupted
 from headrace.schema import PredictionRequest
+
+STOPPING = "the server is stopping; ask again in a moment"
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,21 +61,26 @@ class LocalQueue:
     """Orders for the worker in this process."""
 
     def __init__(self) -> None:
-        self._orders: asyncio.Queue[Order | None] = asyncio.Queue()
+        self._orders: asyncio.Queue[Order] = asyncio.Queue()
+        self._closed = False
 
     async def put(self, job: Job) -> None:
-        """Hands the job over at once."""
+        """Hands the job over at once. Raises Interrupted after `close`."""
+        if self._closed:
+            raise Interrupted(STOPPING)
         self._orders.put_nowait(job)
 
     async def orders(self) -> AsyncGenerator[Order]:
-        """Orders in the sequence they came; ends once the queue is closed and empty."""
-        while (order := await self._orders.get()) is not None:
-            yield order
+        """Orders in the sequence they came, without end."""
+        while True:
+            yield await self._orders.get()
+            self._orders.task_done()
 
     async def cancel(self, run: str) -> None:
-        """Queued like a job, so it cannot overtake the job it means."""
+        """Queued like a job, so it cannot overtake the job it means. Taken after `close` too."""
         self._orders.put_nowait(Cancel(run))
 
-    def close(self) -> None:
-        """No more orders: what is queued is still carried out."""
-        self._orders.put_nowait(None)
+    async def close(self) -> None:
+        """No more jobs; returns when every order that came before has been taken up."""
+        self._closed = True
+        await self._orders.join()

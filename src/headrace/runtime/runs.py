@@ -15,7 +15,7 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.errors import HeadraceError, IdempotencyConflict, Internal, SessionBusy, by_code
+from headrace.errors import HeadraceError, IdempotencyConflict, Internal, Interrupted, SessionBusy, by_code
 from headrace.events import Abort, End, Error, Event, Fold, Prediction, Usage
 from headrace.runtime.durable import DurableLog
 from headrace.runtime.flows import Flow
@@ -60,7 +60,11 @@ class Runs:
                 await self.cancel(other)
         if patience is not None:
             self._readers.watch(job.run, patience)
-        await self._queue.put(job)
+        try:
+            await self._queue.put(job)
+        except Interrupted as error:
+            await self._log.append(job.run, [failure(error), End()])
+            raise
         return job.run
 
     def _register(self, c: Connection, job: Job, flow: Flow, key: str | None, watched: bool) -> _Registered:
@@ -218,7 +222,7 @@ class Recording:
         """What the run has cost; an `abort` carries it."""
         self._task: asyncio.Task[None] | None = None
         self._stopped_by: HeadraceError | None = None
-        self._cancelled = False
+        self._cancelled = self._complete = False
 
     async def record(self, events: AsyncGenerator[Sequence[Event]]) -> None:
         """Writes the run's events as they come, then its ending. Never raises, but for its own fault."""
@@ -241,17 +245,24 @@ class Recording:
         except Exception:
             _logger.exception("run %s failed", self._run)
             ending.append(failure(Internal("the server made a mistake; its log says more")))
-        self._task = None  # the ending itself cannot be cancelled
-        await self._log.append(self._run, [*ending, End()])
+        self.complete()
+        try:
+            await self._log.append(self._run, [*ending, End()])
+        except Exception:
+            _logger.exception("the ending of run %s could not be written", self._run)
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody stopped the run on purpose."""
         return self._cancelled and self._stopped_by is None
 
+    def complete(self) -> None:
+        """From here on the run cannot be cancelled."""
+        self._task, self._complete = None, True
+
     def cancel(self, error: HeadraceError | None = None) -> None:
         """Ends the run with `abort`, or with the error that stops it. A second call changes nothing."""
-        if self._cancelled:
+        if self._cancelled or self._complete:
             return
         self._cancelled, self._stopped_by = True, error
         if self._task:

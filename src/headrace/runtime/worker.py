@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -15,15 +16,16 @@ from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Http, ModelMessage
 from headrace.engine.references import text_of
-from headrace.errors import Interrupted, RunNotFound
+from headrace.errors import HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.log import EventLog
-from headrace.runtime.queue import Cancel, Job, Queue
+from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
 from headrace.schema import HistoryMessage, Message, Turn, Variable
 from headrace.store.store import Store, timestamp
 
+_logger = logging.getLogger("headrace.runs")
 NO_QUESTION = "undefined"
 """What the model reads when a request has no question. Flowise says this word, and recordings of it are compared."""
 
@@ -33,29 +35,34 @@ class Worker:
 
     def __init__(self, queue: Queue, log: EventLog, flows: Flows, store: Store, http: Http) -> None:
         self._queue, self._log, self._flows, self._store, self._http = queue, log, flows, store, http
-        self._runs: dict[str, Recording] = {}
+        self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
 
     async def work(self) -> None:
-        """Carries out orders, each job in a task of its own, until the queue and all runs have ended."""
-        async with asyncio.TaskGroup() as group, aclosing(self._queue.orders()) as orders:
+        """Carries out orders, each job in a task of its own. Ends when cancelled; the runs go on."""
+        async with aclosing(self._queue.orders()) as orders:
             async for order in orders:
                 match order:
                     case Job():
-                        self._begin(order, group)
+                        self._begin(order)
                     case Cancel():
                         if found := self._runs.get(order.run):
-                            found.cancel()
+                            found[0].cancel()
 
-    def _begin(self, job: Job, group: asyncio.TaskGroup) -> None:
+    def _begin(self, job: Job) -> None:
         recording = Recording(self._log, job.run)
-        task = group.create_task(recording.record(self._events(job, recording)), name=f"run {job.run}")
-        self._runs[job.run] = recording
+        task = asyncio.create_task(recording.record(self._events(job, recording)), name=f"run {job.run}")
+        self._runs[job.run] = recording, task
         task.add_done_callback(lambda _: self._runs.pop(job.run, None))
+
+    async def finished(self, seconds: float | None = None) -> bool:
+        """Waits until no run goes on, for so many seconds at most; says whether none does."""
+        tasks = [task for _, task in self._runs.values()]
+        return not tasks or not (await asyncio.wait(tasks, timeout=seconds))[1]
 
     def interrupt(self) -> None:
         """Ends every run with `error` (interrupted) and `end`: the server is stopping."""
-        for recording in self._runs.values():
-            recording.cancel(Interrupted("the server is stopping; ask again in a moment"))
+        for recording, _ in self._runs.values():
+            recording.cancel(Interrupted(STOPPING))
 
     async def _events(self, job: Job, recording: Recording) -> AsyncGenerator[Sequence[Event]]:
         for other in job.after:
@@ -72,9 +79,16 @@ class Worker:
         except asyncio.CancelledError:
             if recording.cancelled:
                 recording.usage = ctx.usage or _estimate(answer.prediction)
-                await self._keep(job, flow, ctx, answer.prediction, aborted=True)
+                await self._keep_aborted(job, flow, ctx, answer.prediction)
             raise
+        recording.complete()  # what is said is said: a cancel comes too late
         yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
+
+    async def _keep_aborted(self, job: Job, flow: Flow, ctx: Context, answer: Prediction) -> None:
+        try:
+            await self._keep(job, flow, ctx, answer, aborted=True)
+        except HeadraceError as error:
+            _logger.warning("what run %s had said could not be stored: %s", job.run, error)
 
     async def _ended(self, run: str) -> None:
         """Waits for the end of another run."""

@@ -56,11 +56,15 @@ def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
     allowed = config.allowedOrigins
     if not allowed or not allowed[0]:
         return True
-    return _host(origin) in {_host(site) for site in allowed}
+    host = _host(origin)
+    return bool(host) and host in {_host(site) for site in allowed}
 
 
-def _host(url: str) -> str:
-    return urlsplit(url if "//" in url else f"//{url}").netloc.lower()
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url if "//" in url else f"//{url}").netloc.lower()
+    except ValueError:
+        return None
 
 
 async def _key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from math import inf
 from time import monotonic
 from typing import Any, Literal
@@ -26,6 +26,7 @@ _HEADERS = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+_LAST = 10**15  # no run has an event of this number
 _SIGN_OF_LIFE = sse.comment("still here")
 
 
@@ -53,8 +54,8 @@ def position(request: Request[Any, Any, Any], run_id: str, after: int) -> int:
     """The number of the last event that the reader has, from `Last-Event-ID` or `after`."""
     run, _, seq = request.headers.get("last-event-id", "").rpartition(":")
     if not seq:
-        return max(after, 0)
-    if run != run_id or not seq.isascii() or not seq.isdigit():
+        return min(max(after, 0), _LAST)
+    if run != run_id or not seq.isascii() or not seq.isdigit() or len(seq) > len(str(_LAST)):
         raise InvalidRequest(f"the Last-Event-ID must be {run_id}:<number>, as the stream gave it")
     return int(seq)
 
@@ -68,7 +69,7 @@ class EventStream(Response[None]):
         self.sending_since = inf
         """When the piece was handed over that the reader has not taken yet."""
         self._task: asyncio.Task[Any] | None = None
-        self._cut = False
+        self._over = False
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:
         """The response itself is the ASGI application: a batch costs one send, and no framework in between."""
@@ -82,23 +83,24 @@ class EventStream(Response[None]):
         self._task = asyncio.current_task()
         streams.add(self)
         gone = asyncio.create_task(_disconnected(receive))
+        gone.add_done_callback(self._leave)  # granian drops what is sent to a closed connection without a word
         try:
             async with self._runs.reading(self._run):
-                await self._send_all(scope.get(_SERVERS_SEND, send), gone)
+                await self._send_all(scope.get(_SERVERS_SEND, send))
         except asyncio.CancelledError:
-            if not self._cut:
+            if not self._over:
                 raise
         finally:
             streams.discard(self)
-            await _cancelled(gone)
+            gone.remove_done_callback(self._leave)
+            with suppress(asyncio.CancelledError):  # the reader may leave in this very moment
+                await _cancelled(gone)
 
-    async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> None:
+    async def _send_all(self, send: Send) -> None:
         # An id without data: a client that drops before the first event already knows what to resume.
         await send(_piece(f"id:{self._run}:{self._after}\n\n".encode()))
         async with aclosing(self._runs.follow(self._run, self._after)) as batches:
             async for entries in batches:
-                if gone.done():  # granian drops what is sent to a closed connection without a word
-                    return
                 self.sending_since = monotonic()
                 await send(_piece(self._bytes(entries)))
                 self.sending_since = inf
@@ -109,9 +111,13 @@ class EventStream(Response[None]):
 
     def cut(self) -> None:
         """Ends the response unfinished; its reader may resume."""
-        self._cut = True
+        self._over = True
         if self._task:
             self._task.cancel()
+
+    def _leave(self, _: asyncio.Task[None]) -> None:
+        """The reader has left: a run that wants one must know now, not with its next event."""
+        self.cut()
 
 
 class Answer(Response[None]):

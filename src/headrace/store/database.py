@@ -60,6 +60,7 @@ class Database:
             raise _storage_error(error) from None
         self._peeking = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reads = _Thread("headrace-db-read", self._engine, writes=False)
+        self._scans = _Thread("headrace-db-scan", self._engine, writes=False)
         self._writes = _Thread("headrace-db-write", self._engine, writes=True)
 
     def peek(self, statement: str) -> Any:
@@ -76,6 +77,10 @@ class Database:
         """What `work` reads. Raises StorageError."""
         return await self._reads.do(work)
 
+    async def scan(self, work: Callable[[Connection], _T]) -> _T:
+        """The same for reads that may be long: nothing that a prediction needs waits for them. Raises StorageError."""
+        return await self._scans.do(work)
+
     async def write(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` returns, once it is committed. Works that wait together share a transaction.
 
@@ -86,7 +91,7 @@ class Database:
 
     def close(self) -> None:
         """Finishes what was handed in, then ends the threads."""
-        for thread in (self._writes, self._reads):
+        for thread in (self._writes, self._reads, self._scans):
             thread.close()
         self._peeking.close()
         self._engine.dispose()

@@ -37,6 +37,8 @@ class Presence:
                     return False
         except FileNotFoundError:
             return True
+        except OSError:  # it cannot be told
+            return False
         path.unlink(missing_ok=True)
         return True
 

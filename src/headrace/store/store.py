@@ -98,12 +98,13 @@ class Store:
 
     async def flow(self, flow_id: str) -> FlowRow:
         """The flow; the same object until something changes. Raises FlowNotFound."""
-        if found := self._flows.get(flow_id):
+        kept = self._flows  # a change during the read puts another one in its place
+        if found := kept.get(flow_id):
             return found
         row = await self._one(tables.flow, flow_id, FlowRow)
         if row is None:
             raise FlowNotFound(f"there is no flow {flow_id!r} on this server")
-        self._flows[flow_id] = row
+        kept[flow_id] = row
         return row
 
     async def flows(self, kind: str | None = None) -> list[FlowRow]:
@@ -111,7 +112,7 @@ class Store:
         statement = select(tables.flow).order_by(tables.flow.c.updatedDate.desc(), tables.flow.c.name)
         if kind:
             statement = statement.where(tables.flow.c.type == kind)
-        return await self._database.read(lambda c: [_read(row, FlowRow) for row in c.execute(statement).mappings()])
+        return await self._database.scan(lambda c: [_read(row, FlowRow) for row in c.execute(statement).mappings()])
 
     async def add_flow(self, row: FlowRow) -> FlowRow:
         """Stores a new flow; an empty id gets one. Raises InvalidRequest when the id is taken."""
@@ -134,8 +135,9 @@ class Store:
 
     async def secrets(self, credential_id: str) -> Mapping[str, str]:
         """The fields of a credential. Raises FlowError when it does not exist."""
-        if (kept := self._secrets.get(credential_id)) is not None:
-            return kept
+        kept = self._secrets
+        if (found := kept.get(credential_id)) is not None:
+            return found
         statement = select(tables.credential.c.sealed).where(tables.credential.c.id == credential_id)
         sealed = await self._database.read(lambda c: c.execute(statement).scalar_one_or_none())
         if sealed is None:
@@ -143,7 +145,7 @@ class Store:
                 f"the flow uses credential {credential_id!r}, which does not exist here: choose another one"
             )
         opened = msgspec.json.decode(self._seal.open(sealed, credential_id), type=dict[str, str])
-        self._secrets[credential_id] = opened
+        kept[credential_id] = opened
         return opened
 
     async def credentials(self) -> list[CredentialRow]:
@@ -188,12 +190,13 @@ class Store:
 
     async def variables(self) -> list[Variable]:
         """All variables by name."""
-        if self._variables is None:
-            statement = select(tables.variable).order_by(tables.variable.c.name)
-            self._variables = await self._database.read(
-                lambda c: [_read(row, Variable) for row in c.execute(statement).mappings()]
-            )
-        return self._variables
+        if self._variables is not None:
+            return self._variables
+        seen, statement = self._revision, select(tables.variable).order_by(tables.variable.c.name)
+        found = await self._database.read(lambda c: [_read(row, Variable) for row in c.execute(statement).mappings()])
+        if seen == self._revision:
+            self._variables = found
+        return found
 
     async def add_variable(self, name: str, value: str | None, kind: str) -> Variable:
         """Stores a variable. Raises InvalidRequest when the name is taken."""
@@ -225,10 +228,14 @@ class Store:
 
     async def key(self, token: str) -> ApiKey | None:
         """The key that a caller holds, if there is one."""
-        if self._keys is None:
-            rows = await self._database.read(lambda c: c.execute(select(tables.api_key)).mappings().all())
-            self._keys = {row["hash"]: _read(row, ApiKey) for row in rows}
-        return self._keys.get(hash_of(token))
+        found = self._keys
+        if found is None:
+            seen, statement = self._revision, select(tables.api_key)
+            rows = await self._database.read(lambda c: c.execute(statement).mappings().all())
+            found = {row["hash"]: _read(row, ApiKey) for row in rows}
+            if seen == self._revision:
+                self._keys = found
+        return found.get(hash_of(token))
 
     async def keys(self) -> list[ApiKey]:
         """All keys, without the keys themselves."""
@@ -270,12 +277,17 @@ class Store:
         position = tables.message.c.position
         statement = select(tables.message).where(*_conditions(flow_id, wanted))
         statement = statement.order_by(position.desc() if newest_first else position)
-        return await self._database.read(lambda c: [_read(row, Message) for row in c.execute(statement).mappings()])
+        return await self._database.scan(lambda c: [_read(row, Message) for row in c.execute(statement).mappings()])
 
     async def add_messages(self, rows: Sequence[Message]) -> None:
-        """Stores messages, all or none."""
+        """Stores messages, all or none. Raises FlowNotFound when their flow has been deleted."""
         values = [{key: _column(key, item) for key, item in msgspec.structs.asdict(row).items()} for row in rows]
-        await self._database.write(lambda c: c.execute(_ADD_MESSAGE, values))
+        try:
+            await self._database.write(lambda c: c.execute(_ADD_MESSAGE, values))
+        except IntegrityError as error:
+            if "FOREIGN KEY" not in str(error.orig):
+                raise
+            raise FlowNotFound("the flow was deleted during the run: its messages are gone") from None
 
     async def delete_messages(self, flow_id: str, wanted: MessageFilter) -> int:
         """Deletes messages of a flow and says how many."""

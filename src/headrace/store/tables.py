@@ -116,6 +116,7 @@ run = Table(
     Index("run_chat", "chatflowid", "chatId"),
     Index("run_session", "chatflowid", "sessionId", "state"),
     Index("run_state", "state", "endedDate"),
+    Index("run_ended", "endedDate", "size"),
     Index("run_idempotency", "chatflowid", "idempotencyKey", unique=True),
 )
 """`owner` is the process that runs it, `watched` whether that process wants to know of readers, `size` the bytes of its

@@ -29,6 +29,7 @@ def upgrade() -> None:
     op.create_index("run_chat", "run", ["chatflowid", "chatId"])
     op.create_index("run_session", "run", ["chatflowid", "sessionId", "state"])
     op.create_index("run_state", "run", ["state", "endedDate"])
+    op.create_index("run_ended", "run", ["endedDate", "size"])
     op.create_index("run_idempotency", "run", ["chatflowid", "idempotencyKey"], unique=True)
     op.create_table(
         "run_events",
