@@ -10,7 +10,7 @@ from servers import KEY, Server, free_port, until_connected
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "flowise"
 SCENARIOS = (
-    "bad_bodies conversation_history_in_body conversation_one_turn conversation_python_sdk_body "
+    "abort_chatflow bad_bodies conversation_history_in_body conversation_one_turn conversation_python_sdk_body "
     "conversation_session_ids conversation_template empty_answer_and_question error_cut_mid_stream error_upstream_401 "
     "heartbeat llm_chain_prompt_values llm_chain_single_variable long_stream override_config_off override_config_on "
     "unicode_content unknown_flow"
