@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from headrace.errors import Conflict, RunNotFound
@@ -42,6 +43,13 @@ class EventLog(Protocol):
         first step for a run that is unknown or has expired.
         """
         ...
+
+
+async def ended(log: EventLog, run: str, after: int = 0) -> None:
+    """Waits for the end of a run. Raises RunNotFound."""
+    async with aclosing(log.follow(run, after)) as batches:
+        async for _ in batches:
+            pass
 
 
 class Behind(Exception):

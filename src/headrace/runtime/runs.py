@@ -19,7 +19,7 @@ from headrace.errors import HeadraceError, IdempotencyConflict, Internal, Interr
 from headrace.events import Abort, End, Error, Event, Fold, Prediction, Usage
 from headrace.runtime.durable import DurableLog
 from headrace.runtime.flows import Flow
-from headrace.runtime.log import Entry, EventLog
+from headrace.runtime.log import Entry, EventLog, ended
 from headrace.runtime.queue import Job, Queue
 from headrace.runtime.readers import Readers
 from headrace.schema import ContinueFor, PredictionRequest, RunInfo
@@ -128,9 +128,8 @@ class Runs:
         """What is known of the run once it has ended, or after so many seconds. Raises RunNotFound."""
         before = await self.info(run)
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), aclosing(self._log.follow(run, before.lastSeq)) as batches:
-                async for _ in batches:
-                    pass
+            async with asyncio.timeout(seconds):
+                await ended(self._log, run, before.lastSeq)
         return await self.info(run)
 
     @asynccontextmanager

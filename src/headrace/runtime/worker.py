@@ -19,7 +19,7 @@ from headrace.engine.references import text_of
 from headrace.errors import HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.flows import Flow, Flows
-from headrace.runtime.log import EventLog
+from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
 from headrace.schema import HistoryMessage, Message, Turn, Variable
@@ -66,7 +66,8 @@ class Worker:
 
     async def _events(self, job: Job, recording: Recording) -> AsyncGenerator[Sequence[Event]]:
         for other in job.after:
-            await self._ended(other)
+            with suppress(RunNotFound):
+                await ended(self._log, other)
         flow = await self._flows.get(job.flow)
         overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
         ctx = await self._context(job, overrides)
@@ -89,13 +90,6 @@ class Worker:
             await self._keep(job, flow, ctx, answer, aborted=True)
         except HeadraceError as error:
             _logger.warning("what run %s had said could not be stored: %s", job.run, error)
-
-    async def _ended(self, run: str) -> None:
-        """Waits for the end of another run."""
-        with suppress(RunNotFound):
-            async with aclosing(self._log.follow(run)) as batches:
-                async for _ in batches:
-                    pass
 
     async def _context(self, job: Job, overrides: Overrides) -> Context:
         variables = {v.name: _value(v) for v in await self._store.variables()}
