@@ -19,13 +19,14 @@ from headrace.engine.overrides import OverrideRules, Overrides, Parameter
 from headrace.engine.references import Scope, node_ids, text_of
 from headrace.errors import FlowError, InvalidRequest, UnknownNodes
 from headrace.nodes import built_in
-from headrace.nodes.chat_models import ChatOpenAI
 from headrace.nodes.memory import BufferWindowMemory
 from headrace.nodes.prompts import PromptTemplate, filled, variables
 from headrace.schema import FlowFile
 
 BASE = "http://127.0.0.1:9/v1"
 CATALOG = built_in()
+
+ChatOpenAI = built_in()["chatOpenAI"]
 
 
 def scope(**built: Any) -> Scope:
@@ -141,7 +142,7 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "JSON as text": ({"baseOptions": '{"X": "1"}'}, {"baseOptions": {"X": "1"}}),
     "JSON as object": ({"baseOptions": {"X": 1}}, {"baseOptions": {"X": 1}}),
     "empty JSON": ({"baseOptions": ""}, {"baseOptions": {}}),
-    "inputs that the record does not know": ({"cache": "{{x}}", "imageResolution": "low"}, {}),
+    "inputs that the record does not know": ({"fallback": "{{x}}", "colour": "red"}, {}),
 }
 
 

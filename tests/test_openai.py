@@ -1,6 +1,5 @@
 """The OpenAI protocol: a stream's bytes to deltas, a conversation to a request, and whose key goes where."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from itertools import pairwise
@@ -8,11 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from calls import Recorder, body_of, call_of, called
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.engine.node import Context
-from headrace.engine.ports import Delta, ImagePart, ModelMessage, TextDelta, TextPart, UsageDelta
+from headrace.engine.chat import (
+    ChatRequest,
+    Delta,
+    FinishDelta,
+    ImagePart,
+    ModelMessage,
+    TextDelta,
+    TextPart,
+    UsageDelta,
+)
 from headrace.errors import (
     FlowError,
     ProviderCut,
@@ -24,10 +32,11 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.events import Usage
-from headrace.nodes.chat_models import ChatOpenAI
-from headrace.providers.http import ProviderHttp, message_of
-from headrace.providers.openai import ChunkParser, OpenAIChat
+from headrace.nodes import built_in
+from headrace.providers.endpoint import Endpoint
+from headrace.providers.openai import ChunkParser, OpenAIChat, Quirks
 
+ChatOpenAI = built_in()["chatOpenAI"]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 DONE = "data: [DONE]"
 
@@ -65,7 +74,13 @@ def test_any_split_of_a_streams_bytes_gives_the_same_deltas(end: str, cuts: list
     data = stream(*WHOLE, end=end)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[start:stop] for start, stop in pairwise(places)]
-    expected = [TextDelta(""), TextDelta("Hej ✨"), TextDelta(' "data: x"\n\n\u2028'), UsageDelta(Usage(3, 2, 5))]
+    expected = [
+        TextDelta(""),
+        TextDelta("Hej ✨"),
+        TextDelta(' "data: x"\n\n\u2028'),
+        FinishDelta("stop"),
+        UsageDelta(Usage(3, 2, 5)),
+    ]
     assert parsed(*pieces) == expected
 
 
@@ -83,11 +98,11 @@ IGNORED = {
     "null content": chunk(None),
     "no content": chunk(),
     "no choices": 'data: {"choices": []}',
-    "reasoning": 'data: {"choices": [{"delta": {"reasoning_content": "hm", "role": "assistant"}}]}',
     "no delta": 'data: {"choices": [{"index": 0, "finish_reason": null}]}',
     "null error": 'data: {"error": null, "choices": []}',
     "null usage": 'data: {"usage": null, "choices": []}',
-    "tool calls": 'data: {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}}]}',
+    "null choices": 'data: {"choices": null}',
+    "Azure's first chunk": 'data: {"choices": [], "prompt_filter_results": [{"content_filter_results": {}}]}',
 }
 
 
@@ -103,8 +118,8 @@ def test_data_may_follow_the_colon_at_once() -> None:
 def test_usage_may_come_alone_with_the_last_chunk_or_in_detail() -> None:
     detailed = {**USAGE, "total_tokens": 0, "prompt_tokens_details": {"cached_tokens": 1, "audio_tokens": 0}}
     reasoned = {"completion_tokens_details": {"reasoning_tokens": 2}, **USAGE}
-    assert parsed(stream(chunk(finish="stop", usage=detailed))) == [UsageDelta(Usage(3, 2, 5, cached_tokens=1))]
-    assert parsed(stream(chunk(finish="stop", usage=reasoned))) == [UsageDelta(Usage(3, 2, 5, reasoning_tokens=2))]
+    for usage, counted in ((detailed, Usage(3, 2, 5, cached_tokens=1)), (reasoned, Usage(3, 2, 5, reasoning_tokens=2))):
+        assert parsed(stream(chunk(finish="stop", usage=usage))) == [FinishDelta("stop"), UsageDelta(counted)]
 
 
 def test_an_answer_has_ended_with_a_finish_reason_or_done() -> None:
@@ -146,29 +161,13 @@ def test_an_error_inside_the_answer_is_raised_after_what_came_before(
         parser.feed(stream("data: " + json.dumps({"error": error})))
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"error": {"message": "m", "code": "c"}}', ("m", "c")),
-        (b'{"error": {"message": "m", "type": "t", "code": null}}', ("m", "t")),
-        (b'{"error": "m"}', ("m", "")),
-        (b'{"message": "m"}', ("m", "")),
-        (b'{"detail": "m"}', ("{'detail': 'm'}", "")),
-        (b'"m"', ("m", "")),
-        (b"<html>\xff", ("<html>\ufffd", "")),
-        (b"", ("", "")),
-    ],
-)
-def test_an_errors_message_is_found_in_any_of_the_usual_shapes(body: bytes, expected: tuple[str, str]) -> None:
-    assert message_of(body) == expected
-
-
 # A conversation to a request
 
 
-def request(messages: list[ModelMessage], **how: Any) -> dict[str, Any]:
-    model = OpenAIChat(ProviderHttp(), "http://host/v1/", options={"model": "m"}, **how)
-    return json.loads(model._call(messages).body)
+def request(messages: list[ModelMessage], **quirks: Any) -> dict[str, Any]:
+    http = Recorder()
+    endpoint = Endpoint(http, "http://host/v1/chat/completions")
+    return body_of(called(OpenAIChat(endpoint, {"model": "m"}, Quirks(**quirks)), http, ChatRequest(messages)))
 
 
 def test_messages_are_sent_with_their_roles_and_parts() -> None:
@@ -196,19 +195,6 @@ def test_messages_are_sent_with_their_roles_and_parts() -> None:
 # The node
 
 
-def context(environ: Mapping[str, str], credentials: Mapping[str, Mapping[str, str]] | None = None) -> Context:
-    async def history() -> list[Any]:
-        return []
-
-    async def secrets(key: str) -> Mapping[str, str]:
-        return (credentials or {})[key]
-
-    return Context(
-        run="r", flow="f", chat="c", session="s", message="m", question="q",
-        history=history, secrets=secrets, http=ProviderHttp(), environ=environ,
-    )  # fmt: skip
-
-
 class Place(msgspec.Struct, frozen=True):
     """Where a node's calls go and with which key."""
 
@@ -217,8 +203,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def place(inputs: Mapping[str, Any], environ: Mapping[str, str] | None = None, credentials: Any = None) -> Place:
-    node = msgspec.convert({**inputs}, ChatOpenAI)
-    call = asyncio.run(node.build(context(environ or {}, credentials)))._call([ModelMessage("user", "Hi")])
+    call = call_of(ChatOpenAI, inputs, environ, credentials)
     authorization = call.headers.get("Authorization")
     return Place(call.url.removesuffix("/chat/completions"), authorization and authorization.removeprefix("Bearer "))
 
@@ -283,7 +268,8 @@ def test_openai_without_a_key_says_what_to_do(credentials: Any) -> None:
 
 
 def options(**inputs: Any) -> dict[str, Any]:
-    return msgspec.convert(inputs, ChatOpenAI)._options()
+    body = body_of(call_of(ChatOpenAI, inputs, SERVERS))
+    return {key: value for key, value in body.items() if key not in ("messages", "stream", "stream_options")}
 
 
 def test_only_what_is_set_is_sent() -> None:

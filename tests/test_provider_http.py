@@ -11,7 +11,7 @@ from email.utils import formatdate
 import pytest
 from upstream import Upstream, serve_in_thread
 
-from headrace.engine.ports import ModelMessage, TextDelta
+from headrace.engine.chat import ChatRequest, ModelMessage, TextDelta
 from headrace.errors import (
     ProviderCut,
     ProviderError,
@@ -22,19 +22,21 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
-from headrace.providers.http import Limits, ProviderHttp, refusal_class
-from headrace.providers.openai import OpenAIChat
+from headrace.providers.endpoint import Endpoint
+from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.openai import OpenAIChat, Quirks
 
 QUICK = Limits(first_pause=0.01)
 BOUND = 10.0  # seconds that anything here may take
 
 
 def model(http: ProviderHttp, base: str, *, timeout: float | None = None, key: str = "sk-secret") -> OpenAIChat:
-    return OpenAIChat(http, base, key=key, options={"model": "m"}, timeout=timeout)
+    endpoint = Endpoint(http, f"{base}/chat/completions", {"Authorization": f"Bearer {key}"}, key, timeout)
+    return OpenAIChat(endpoint, {"model": "m"}, Quirks())
 
 
 async def told(chat: OpenAIChat, question: str) -> str:
-    async with aclosing(chat.stream([ModelMessage("user", question)])) as batches:
+    async with aclosing(chat.stream(ChatRequest([ModelMessage("user", question)]))) as batches:
         return "".join([d.text async for deltas in batches for d in deltas if isinstance(d, TextDelta)])
 
 
@@ -80,12 +82,6 @@ def test_a_status_becomes_its_error_and_only_some_are_tried_again(
     assert len(upstream.requests) == attempts
     assert upstream.url in str(caught.value)
     assert status == "0" or f"The script asks for status {status}." in str(caught.value)
-
-
-def test_an_exhausted_quota_is_not_asked_for_again() -> None:
-    assert refusal_class(429, "insufficient_quota") is ProviderRefused
-    assert refusal_class(429, "rate_limit_exceeded") is ProviderRateLimited
-    assert not ProviderRefused.retryable
 
 
 def test_an_address_that_is_none_is_named() -> None:
@@ -300,7 +296,7 @@ def test_an_answer_that_is_left_closes_its_socket(upstream: Upstream) -> None:
         http = ProviderHttp(QUICK)
         chat = model(http, upstream.url)
         async with asyncio.timeout(BOUND):
-            async with aclosing(chat.stream([ModelMessage("user", "/count 500 | /pace 10")])) as batches:
+            async with aclosing(chat.stream(ChatRequest([ModelMessage("user", "/count 500 | /pace 10")]))) as batches:
                 assert await anext(batches)
             await asyncio.to_thread(
                 upstream.wait_until, lambda requests: requests[-1].closed_by_peer_at_token is not None

@@ -21,6 +21,8 @@ HeadraceError
 │   ├── ProviderUnauthorized     502  provider_unauthorized
 │   ├── ProviderNotFound         502  provider_not_found
 │   ├── ProviderRefused          502  provider_refused      it does not accept this request
+│   │   ├── ProviderContextTooLong 502  provider_context_too_long
+│   │   └── ProviderFiltered     502  provider_filtered     its content filter stopped question or answer
 │   ├── ProviderRateLimited      503  provider_rate_limited retryable
 │   ├── ProviderUnavailable      503  provider_unavailable  retryable
 │   ├── ProviderTimeout          504  provider_timeout      retryable
@@ -169,6 +171,18 @@ class ProviderRefused(ProviderError):
     """The provider does not accept the request (other 4xx)."""
 
     code = "provider_refused"
+
+
+class ProviderContextTooLong(ProviderRefused):
+    """The conversation is longer than the model can read: shorten the prompt, the memory or the sources."""
+
+    code = "provider_context_too_long"
+
+
+class ProviderFiltered(ProviderRefused):
+    """The provider's content filter stopped the question or the answer."""
+
+    code = "provider_filtered"
 
 
 class ProviderRateLimited(ProviderError):

@@ -226,6 +226,8 @@ class RunMetadata(msgspec.Struct, omit_defaults=True):
     action: dict[str, Any] | None = None
     executionId: str | None = None
     usage: Usage | None = None
+    json: Any = None
+    """The answer of a flow that answers with a value in place of text."""
 
 
 Known: TypeAlias = (
@@ -266,7 +268,7 @@ class Prediction(msgspec.Struct, omit_defaults=True):
 
     text: str | None = None
     json: Any = None
-    """What a flow with a structured output answers in place of `text`; no event carries it."""
+    """What a flow with a structured output answers in place of `text`."""
     sourceDocuments: list[Document] | None = None
     usedTools: list[UsedTool] | None = None
     artifacts: list[dict[str, Any]] | None = None
@@ -383,8 +385,8 @@ class Fold:
 
     @property
     def prediction(self) -> Prediction:
-        """The answer so far; its text is "" before the first token."""
-        self._prediction.text = "".join(self._text)
+        """The answer so far; its text is "" before the first token, and None beside a value in place of text."""
+        self._prediction.text = None if self._prediction.json is not None else "".join(self._text)
         return self._prediction
 
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from headrace.engine.catalog import Catalog
+from headrace.engine.chat import ModelMessage
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import fields_of, fits, parsed, read
 from headrace.engine.node import Context, Node, Step
 from headrace.engine.overrides import Overrides
-from headrace.engine.ports import ModelMessage
 from headrace.engine.references import Scope, node_ids
 from headrace.errors import FlowError
 from headrace.events import Event

@@ -23,6 +23,7 @@ class Field(msgspec.Struct, frozen=True):
     """How one input is read. `port` is the capability that must be connected, None for a parameter."""
 
     name: str
+    """The record's field; the flow file may call it something else."""
     type: Any
     required: bool
     is_json: bool
@@ -33,23 +34,24 @@ class Field(msgspec.Struct, frozen=True):
 
 @cache
 def fields_of(kind: type[Node]) -> Mapping[str, Field]:
-    """The inputs that a node type declares."""
+    """The inputs that a node type declares, by their names in the flow file."""
     hints = get_type_hints(kind, include_extras=True)
-    return {field.name: _field(field, hints[field.name]) for field in msgspec.structs.fields(kind)}
+    return {field.encode_name: _field(field, hints[field.name]) for field in msgspec.structs.fields(kind)}
 
 
 def _field(field: msgspec.structs.FieldInfo, hint: Any) -> Field:
     options = list(_options(hint))
     metas = [meta for option in options for meta in getattr(option, "__metadata__", ())]
     plain = [getattr(option, "__origin__", option) for option in options]
+    port = next((option for option in plain if _is_port(option)), None)
     return Field(
         field.name,
         hint,
         required=field.required,
-        is_json=any(option is dict or get_origin(option) is dict for option in plain),
+        is_json=port is None and any((get_origin(option) or option) in (dict, list) for option in plain),
         accepts_variables=_marked(metas, "acceptVariable"),
         is_template=_marked(metas, "template"),
-        port=next((option for option in plain if _is_port(option)), None),
+        port=port,
     )
 
 
@@ -96,7 +98,7 @@ def read(kind: type[Node], values: Mapping[str, Any], where: str) -> Node:
                 raise FlowError(f"{where}: input {name!r} is not set or not connected")
             continue
         try:
-            record[name] = _value(value, field)
+            record[field.name] = _value(value, field)
         except ValueError as error:
             raise FlowError(f"{where}: input {name!r} cannot be used: {_PLACE.sub('', str(error))}") from None
     return kind(**record)

@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from headrace.engine.ports import Http, ModelMessage
+from headrace.engine.chat import ModelMessage
+from headrace.engine.ports import Http
 from headrace.errors import FlowError
 from headrace.events import Event, Usage
 from headrace.schema import FileUpload, Turn
@@ -43,7 +44,11 @@ class Context(msgspec.Struct, kw_only=True):
     """The fields of a credential; raises FlowError when it does not exist."""
     http: Http
     environ: Mapping[str, str] = os.environ
+    kept: dict[str, Any] = {}
+    """What the flow's nodes keep from run to run in this process, until the flow changes."""
     usage: Usage | None = None
+    json: Any = None
+    """The answer of a flow that answers with a value in place of text."""
 
     def count(self, usage: Usage) -> None:
         """Adds the tokens of one model call to the run's total."""

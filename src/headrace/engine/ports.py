@@ -3,71 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-from headrace.events import Usage
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema
 
-Role = Literal["system", "user", "assistant"]
 Images = Literal["refused", "with the question", "after the question"]
 """Whether a chat model takes pictures, and in which message of a conversation it likes them best."""
-
-
-class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """Text inside a message of several parts."""
-
-    text: str
-
-
-class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image"):
-    """A picture: a data URI or an address."""
-
-    url: str
-
-
-Part: TypeAlias = TextPart | ImagePart
-
-
-class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message of a conversation with a model."""
-
-    role: Role
-    content: str | Sequence[Part]
-
-    @property
-    def text(self) -> str:
-        """The message's text; pictures leave no trace in it."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content if isinstance(part, TextPart))
-
-
-class TextDelta(msgspec.Struct, frozen=True):
-    """Text of the answer; "" where the provider opens the answer without text."""
-
-    text: str
-
-
-class UsageDelta(msgspec.Struct, frozen=True):
-    """Tokens of the whole call, once."""
-
-    usage: Usage
-
-
-Delta: TypeAlias = TextDelta | UsageDelta
 
 
 class ChatModel(Protocol):
     """A model that answers a conversation."""
 
     images: Images
+    schemas: bool
+    """Whether the provider itself holds answers to a JSON Schema, for this model."""
 
-    def stream(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Delta]]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """The answer in batches: everything that one read from the provider brought, at once.
 
         Raises ProviderError. Closing the iterator closes the provider's connection.
         """
+        ...
+
+
+class Cache(Protocol):
+    """Answers of models, kept to be given again to the very same request."""
+
+    async def get(self, key: str) -> str | None:
+        """The kept answer."""
+        ...
+
+    async def put(self, key: str, answer: str) -> None:
+        """Keeps an answer."""
+        ...
+
+
+class Moderation(Protocol):
+    """Looks at a question before a model does."""
+
+    async def refusal(self, text: str) -> str | None:
+        """What to answer instead, or None when the question may be asked."""
+        ...
+
+
+class OutputParser(Protocol):
+    """Asks a model for an answer in a form, and reads it."""
+
+    instructions: str
+    """What the model is told about the form."""
+    schema: OutputSchema | None
+    """The form, where it is one of JSON."""
+    mends: bool
+    """Whether a model may mend an answer that cannot be read."""
+
+    def parse(self, text: str) -> Any:
+        """The answer as a JSON value. Raises ValueError that says what is wrong with it."""
         ...
 
 
@@ -112,7 +104,7 @@ class Body(Protocol):
 class Http(Protocol):
     """The way out to providers: one pool of connections for the process."""
 
-    async def post(self, call: HttpCall) -> Body:
+    async def send(self, call: HttpCall) -> Body:
         """Sends the call and returns its answer, whose body may still be on its way.
 
         Retries only here, while nothing of an answer has come. Raises ProviderError.
@@ -121,10 +113,11 @@ class Http(Protocol):
 
 
 class HttpCall(msgspec.Struct, frozen=True):
-    """A POST to a provider. `secret` is cut out of any error text; `timeout` is for the whole answer, in seconds."""
+    """A call to a provider. `secret` is cut out of any error text; `timeout` is for the whole answer, in seconds."""
 
     url: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = b""
     secret: str = ""
     timeout: float | None = None
+    method: Literal["POST", "GET"] = "POST"

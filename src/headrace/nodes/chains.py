@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
+from headrace.engine.answering import recited, spoken, told
+from headrace.engine.chat import ChatRequest, ImagePart, ModelMessage, Part, TextPart
 from headrace.engine.node import Context, Step, Template
-from headrace.engine.ports import ChatModel, ImagePart, Memory, ModelMessage, Part, Prompt, TextPart, UsageDelta
-from headrace.errors import FlowError
-from headrace.events import Event, Start, Token, fold
+from headrace.engine.ports import ChatModel, Memory, Moderation, OutputParser, Prompt
+from headrace.errors import FlowError, ProviderMalformed
+from headrace.events import Event, fold
 from headrace.nodes.prompts import ChatPromptTemplate, filled
 
 _FRIENDLY = (
     "You are talking with a person. Be friendly and concrete, use what the conversation has told you, "
     "and say so plainly when you do not know something."
 )
-
-
-async def answer(model: ChatModel, messages: Sequence[ModelMessage], ctx: Context) -> AsyncGenerator[Sequence[Event]]:
-    """The model's answer: `start` with its first chunk, then `token` for every text that is not empty."""
-    started = False
-    async with aclosing(model.stream(messages)) as batches:
-        async for deltas in batches:
-            events: list[Event] = []
-            for delta in deltas:
-                if isinstance(delta, UsageDelta):
-                    ctx.count(delta.usage)
-                    continue
-                if not started:
-                    started = True
-                    events.append(Start(delta.text))
-                if delta.text:
-                    events.append(Token(delta.text))
-            if events:
-                yield events
+_MEND = (
+    "This answer does not have the form that was asked for.\n\nThe form: {form}\n\nThe answer: {answer}\n\n"
+    "What is wrong with it: {error}\n\nGive the answer again in the right form."
+)
 
 
 def images(model: ChatModel, ctx: Context) -> list[Part]:
@@ -44,26 +32,42 @@ def images(model: ChatModel, ctx: Context) -> list[Part]:
     return [ImagePart(upload.data) for upload in uploads if upload.type in ("file", "url") and upload.data]
 
 
+async def refusal(moderation: Sequence[Moderation], ctx: Context) -> str | None:
+    """What to answer when a moderation does not let the question through."""
+    for each in moderation:
+        if message := await each.refusal(ctx.question):
+            return message
+    return None
+
+
 class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
     """A prompt and a model. One open variable of the prompt receives the question."""
 
     model: ChatModel
     prompt: Prompt
+    outputParser: OutputParser | None = None
+    inputModeration: list[Moderation] = []
 
     async def build(self, ctx: Context) -> object:
-        """For the output `outputPrediction` the answer's text, for any other the chain."""
+        """For the output `outputPrediction` the answer itself, for any other the chain."""
         if self.output != "outputPrediction":
             return self
         async with aclosing(await self.run(ctx)) as batches:
-            return fold([event async for events in batches for event in events]).text
+            text = fold([event async for events in batches for event in events]).text
+        answer, ctx.json = ctx.json, None
+        return text if answer is None else answer
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer to the filled prompt. Raises FlowError when more than one variable is open."""
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
         messages = self._messages(ctx)
         if pictures := images(self.model, ctx):
             last = messages[-1]
             messages[-1] = ModelMessage(last.role, [*pictures, TextPart(last.text)])
-        return answer(self.model, messages, ctx)
+        if self.outputParser:
+            return self._read(self.outputParser, messages, ctx)
+        return told(self.model, ChatRequest(messages), ctx)
 
     def _messages(self, ctx: Context) -> list[ModelMessage]:
         values = {name: value for name, value in self.prompt.values.items() if value is not None}
@@ -75,6 +79,38 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
             )
         return self.prompt.format(values | dict.fromkeys(unset, ctx.question))
 
+    async def _read(
+        self, parser: OutputParser, messages: list[ModelMessage], ctx: Context
+    ) -> AsyncGenerator[Sequence[Event]]:
+        """The answer in the parser's form, as the run's `json`."""
+        first = messages[0]
+        asked = [ModelMessage(first.role, f"{first.text}\n{parser.instructions}"), *messages[1:]]
+        schema = parser.schema if self.model.schemas else None
+        if schema and schema.schema.get("type") != "object":
+            raise FlowError(
+                "this model is held to its form by the provider, which takes only objects: put the schema into "
+                "z.object({…}), or choose a model without structured outputs"
+            )
+        text = await spoken(self.model, ChatRequest(asked, schema=schema), ctx)
+        ctx.json = await self._parsed(parser, text, ctx)
+        yield []
+
+    async def _parsed(self, parser: OutputParser, text: str, ctx: Context) -> Any:
+        try:
+            return parser.parse(text)
+        except ValueError as error:
+            if not parser.mends:
+                raise ProviderMalformed(
+                    f"the model's answer has not the form that the flow asks for: {error}"
+                ) from None
+            mend = _MEND.format(form=parser.instructions, answer=text, error=error)
+        try:
+            return parser.parse(await spoken(self.model, ChatRequest([ModelMessage("user", mend)]), ctx))
+        except ValueError as error:
+            raise ProviderMalformed(
+                f"the model's answer has not the form, and neither has its mended one: {error}"
+            ) from None
+
 
 class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"):
     """A conversation: system message, what was said before, the question."""
@@ -82,10 +118,13 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
     model: ChatModel
     memory: Memory | None = None
     chatPromptTemplate: ChatPromptTemplate | None = None
+    inputModeration: list[Moderation] = []
     systemMessagePrompt: Template = _FRIENDLY
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer to the question in its conversation."""
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
         history = await self.memory.messages() if self.memory else list(ctx.prior)
         first, *_, last = self._prompt(ctx)
         messages = [first, *history, last]
@@ -94,7 +133,7 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
                 messages.append(ModelMessage("user", pictures))
             else:
                 messages[-1] = ModelMessage("user", [TextPart(last.text), *pictures])
-        return answer(self.model, messages, ctx)
+        return told(self.model, ChatRequest(messages), ctx)
 
     def _prompt(self, ctx: Context) -> list[ModelMessage]:
         values = {"input": ctx.question}
@@ -103,4 +142,8 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
         return [ModelMessage("system", filled(self.systemMessagePrompt, values)), ModelMessage("user", ctx.question)]
 
 
-NODES = (LLMChain, ConversationChain)
+class SimpleChatEngine(ConversationChain, frozen=True, kw_only=True, tag="simpleChatEngine"):
+    """A conversation, as the node for engines."""
+
+
+NODES = (LLMChain, ConversationChain, SimpleChatEngine)

@@ -1,102 +1,280 @@
-"""Chat models. Each record builds the provider's adapter; the adapters are in `headrace.providers`."""
+"""Chat models with protocols of their own. Those that speak OpenAI's are in `openai_models`."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Final
+from urllib.parse import quote
 
 from headrace.engine.node import Context, Node
+from headrace.engine.ports import Cache, ChatModel, Images
 from headrace.errors import FlowError
+from headrace.nodes.accounts import account, is_loopback, secrets, words
+from headrace.nodes.caches import cached
+from headrace.nodes.providers import ANTHROPIC, BEDROCK, COHERE, GOOGLE, OLLAMA, VERTEX
+from headrace.providers.anthropic import AnthropicChat
+from headrace.providers.bedrock import AwsKey, BedrockChat
+from headrace.providers.cohere import CohereChat
+from headrace.providers.endpoint import Endpoint, set_values
 from headrace.providers.extractive import ExtractiveChat
-from headrace.providers.openai import OpenAIChat
+from headrace.providers.fallback import FallbackChat
+from headrace.providers.google import GoogleChat
+from headrace.providers.ollama import OllamaChat
+from headrace.providers.vertex import service_account
 
-_OPENAI = "https://api.openai.com/v1"
-# These models take no temperature and stop words, count reasoning into max_completion_tokens, and call the system
-# role "developer": https://platform.openai.com/docs/guides/reasoning
-_REASONING = re.compile(r"o\d|gpt-5(?!-chat)")
+_ANSWER: Final = 4096  # tokens: Anthropic wants a limit in every request
 
 
-class ChatOpenAI(Node, frozen=True, kw_only=True, tag="chatOpenAI"):
-    """OpenAI's chat models, and any server that speaks their protocol (`basepath`)."""
+def _images(allowed: bool) -> Images:
+    return "with the question" if allowed else "refused"
+
+
+class ChatAnthropic(Node, frozen=True, kw_only=True, tag="chatAnthropic"):
+    """Anthropic's Claude."""
 
     credential: str = ""
-    openAIApiKey: str = ""
-    modelName: str = "gpt-4o-mini"
+    cache: Cache | None = None
+    modelName: str = "claude-haiku-4-5"
     temperature: float | None = 0.9
     streaming: bool = True
     allowImageUploads: bool = False
-    reasoningEffort: str = ""
-    maxTokens: int | None = None
+    extendedThinking: bool = False
+    budgetTokens: int = 1024
+    adaptiveThinking: bool = False
+    thinkingEffort: str = ""
+    maxTokensToSample: int | None = None
     topP: float | None = None
-    frequencyPenalty: float | None = None
-    presencePenalty: float | None = None
-    timeout: float | None = None
-    """Milliseconds for the whole answer."""
-    stopSequence: str = ""
-    basepath: str = ""
-    baseOptions: dict[str, Any] = {}
-    """Headers to send with every request."""
+    topK: int | None = None
 
-    async def build(self, ctx: Context) -> OpenAIChat:
-        """The model's adapter. Raises FlowError when OpenAI itself is asked for without a key."""
-        default = ctx.environ.get("OPENAI_BASE_URL") or _OPENAI
-        base = self.basepath or default
-        key = await self._key(ctx, base == default)
-        if not key and base == _OPENAI:
-            raise FlowError(
-                f"{self.modelName!r} needs a key: connect a credential to the OpenAI node, set OPENAI_API_KEY, or put "
-                "the address of a server of your own into its base path"
-            )
-        return OpenAIChat(
-            ctx.http,
-            base,
-            key=key,
-            headers={name: str(value) for name, value in self.baseOptions.items()},
-            options=self._options(),
-            images="after the question" if self.allowImageUploads else "refused",
-            system_role="developer" if self._reasons else "system",
-            timeout=self.timeout / 1000 if self.timeout else None,
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError without a key."""
+        where = await account(ctx, ANTHROPIC, credential=self.credential)
+        headers = {"x-api-key": where.key, "anthropic-version": "2023-06-01"}
+        endpoint = Endpoint(ctx.http, f"{where.base}/v1/messages", headers, where.key)
+        options = set_values(self._options())
+        return cached(
+            self.cache, AnthropicChat(endpoint, options, _images(self.allowImageUploads)), endpoint.url, options
         )
 
-    async def _key(self, ctx: Context, is_default: bool) -> str:
-        if self.openAIApiKey:
-            return self.openAIApiKey
-        if self.credential:
-            return (await ctx.secrets(self.credential)).get("openAIApiKey", "").strip()  # pasted with its line break
-        # The server's own key goes where its operator said, or stays on the machine: an imported flow must not be
-        # able to send it to an address of its own choice.
-        return ctx.environ.get("OPENAI_API_KEY", "") if is_default or _is_loopback(self.basepath) else ""
-
-    @property
-    def _reasons(self) -> bool:
-        return bool(_REASONING.match(self.modelName))
-
     def _options(self) -> dict[str, Any]:
-        stop = [word.strip() for word in self.stopSequence.split(",") if word.strip()]
-        options = {
-            "model": self.modelName,
-            "temperature": None if self._reasons else self.temperature,
-            "max_completion_tokens" if self._reasons else "max_tokens": self.maxTokens,
-            "top_p": self.topP,
-            "frequency_penalty": self.frequencyPenalty,
-            "presence_penalty": self.presencePenalty,
-            "stop": None if self._reasons else stop or None,
-            "reasoning_effort": (self._reasons and self.reasoningEffort) or None,
+        most = self.maxTokensToSample or _ANSWER
+        options: dict[str, Any] = {"model": self.modelName}
+        if self.extendedThinking or self.adaptiveThinking:  # which takes no temperature and counts into the limit
+            if self.adaptiveThinking:
+                effort = {"output_config": {"effort": self.thinkingEffort}} if self.thinkingEffort else {}
+                return {**options, "max_tokens": most, "thinking": {"type": "adaptive"}, **effort}
+            budget = {"type": "enabled", "budget_tokens": self.budgetTokens}
+            return {**options, "max_tokens": max(most, self.budgetTokens + 1024), "thinking": budget}
+        # Its newer models refuse a temperature beside top_p; the latter is set only on purpose.
+        temperature = self.temperature if self.topP is None else None
+        return {**options, "max_tokens": most, "temperature": temperature, "top_p": self.topP, "top_k": self.topK}
+
+
+class ChatAnthropicLlamaIndex(ChatAnthropic, frozen=True, kw_only=True, tag="chatAnthropic_LlamaIndex"):
+    """Anthropic's Claude, as the node for engines."""
+
+    modelName: str = "claude-3-haiku"
+
+
+class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGenerativeAI"):
+    """Google's Gemini, by its developers' API."""
+
+    credential: str = ""
+    cache: Cache | None = None
+    modelName: str = "gemini-1.5-flash-latest"
+    customModelName: str = ""
+    temperature: float | None = 0.9
+    streaming: bool = True
+    allowImageUploads: bool = False
+    thinkingBudget: int | None = None
+    thinkingLevel: str = ""
+    maxOutputTokens: int | None = None
+    topP: float | None = None
+    topK: int | None = None
+    safetySettings: list[dict[str, str]] = []
+    """Each `{harmCategory, harmBlockThreshold}`."""
+    baseUrl: str = ""
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError without a key."""
+        where = await account(ctx, GOOGLE, base=self.baseUrl, credential=self.credential)
+        base = where.base if where.base.endswith(("/v1", "/v1beta")) else f"{where.base}/v1beta"
+        model = quote((self.customModelName or self.modelName).removeprefix("models/"), safe="")
+        url = f"{base}/models/{model}:streamGenerateContent?alt=sse"
+        endpoint = Endpoint(ctx.http, url, {"x-goog-api-key": where.key}, where.key)
+        options = self._body()
+        return cached(self.cache, GoogleChat(endpoint, options, _images(self.allowImageUploads)), endpoint.url, options)
+
+    def _body(self) -> dict[str, Any]:
+        generation = {
+            "temperature": self.temperature,
+            "maxOutputTokens": self.maxOutputTokens,
+            "topP": self.topP,
+            "topK": self.topK,
         }
-        return {name: value for name, value in options.items() if value is not None}
+        thinking = set_values({"thinkingBudget": self.thinkingBudget, "thinkingLevel": self.thinkingLevel or None})
+        body: dict[str, Any] = {"generationConfig": set_values(generation)}
+        if thinking:
+            body["generationConfig"]["thinkingConfig"] = {**thinking, "includeThoughts": True}
+        if self.safetySettings:
+            body["safetySettings"] = [
+                {"category": setting.get("harmCategory", ""), "threshold": setting.get("harmBlockThreshold", "")}
+                for setting in self.safetySettings
+            ]
+        return body
 
 
-def _is_loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+class ChatGoogleVertexAI(ChatGoogleGenerativeAI, frozen=True, kw_only=True, tag="chatGoogleVertexAI"):
+    """Google's Gemini on Vertex AI, with a service account's key."""
+
+    modelName: str = "gemini-2.5-flash"
+    region: str = ""
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError without a service account."""
+        signer = service_account(ctx.http, await secrets(ctx, self.credential), ctx.environ)
+        region = self.region or "us-central1"
+        own = (
+            "https://aiplatform.googleapis.com" if region == "global" else f"https://{region}-aiplatform.googleapis.com"
+        )
+        base = ctx.environ.get(VERTEX.base_environ) or own
+        model = quote(self.customModelName or self.modelName, safe="")
+        place = f"v1/projects/{signer.project}/locations/{region}/publishers/google/models/{model}"
+        endpoint = Endpoint(ctx.http, f"{base}/{place}:streamGenerateContent?alt=sse")
+        options = self._body()
+        chat = GoogleChat(endpoint, options, _images(self.allowImageUploads), signer.token)
+        return cached(self.cache, chat, endpoint.url, options)
+
+
+class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
+    """Models that Ollama serves."""
+
+    credential: str = ""
+    cache: Cache | None = None
+    baseUrl: str = ""
+    modelName: str = ""
+    temperature: float | None = 0.9
+    streaming: bool = True
+    allowImageUploads: bool = False
+    think: bool = False
+    jsonMode: bool = False
+    keepAlive: str = "5m"
+    topP: float | None = None
+    topK: int | None = None
+    mirostat: int | None = None
+    mirostatEta: float | None = None
+    mirostatTau: float | None = None
+    numCtx: int | None = None
+    numGpu: int | None = None
+    numThread: int | None = None
+    repeatLastN: int | None = None
+    repeatPenalty: float | None = None
+    stop: str = ""
+    tfsZ: float | None = None
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError when no model is named."""
+        if not self.modelName:
+            raise FlowError("the Ollama node has no model: name one that `ollama list` shows")
+        where = await account(ctx, OLLAMA, base=self.baseUrl, credential=self.credential)
+        headers = {"Authorization": f"Bearer {where.key}"} if where.key else {}
+        endpoint = Endpoint(ctx.http, f"{where.base}/api/chat", headers, where.key)
+        options = self._body()
+        return cached(self.cache, OllamaChat(endpoint, options, _images(self.allowImageUploads)), endpoint.url, options)
+
+    def _body(self) -> dict[str, Any]:
+        sampling = {
+            "temperature": self.temperature,
+            "top_p": self.topP,
+            "top_k": self.topK,
+            "mirostat": self.mirostat,
+            "mirostat_eta": self.mirostatEta,
+            "mirostat_tau": self.mirostatTau,
+            "num_ctx": self.numCtx,
+            "num_gpu": self.numGpu,
+            "num_thread": self.numThread,
+            "repeat_last_n": self.repeatLastN,
+            "repeat_penalty": self.repeatPenalty,
+            "stop": words(self.stop),
+            "tfs_z": self.tfsZ,
+        }
+        body = {
+            "model": self.modelName,
+            "options": set_values(sampling),
+            "keep_alive": self.keepAlive or None,
+            "think": self.think or None,  # models that cannot think refuse the very word
+            "format": "json" if self.jsonMode else None,
+        }
+        return set_values(body)
+
+
+class ChatOllamaLlamaIndex(ChatOllama, frozen=True, kw_only=True, tag="chatOllama_LlamaIndex"):
+    """Models that Ollama serves, as the node for engines."""
+
+
+class ChatCohere(Node, frozen=True, kw_only=True, tag="chatCohere"):
+    """Cohere's Command models."""
+
+    credential: str = ""
+    cache: Cache | None = None
+    modelName: str = "command-r7b-12-2024"
+    temperature: float | None = 0.7
+    streaming: bool = True
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError without a key."""
+        where = await account(ctx, COHERE, credential=self.credential)
+        endpoint = Endpoint(ctx.http, f"{where.base}/v2/chat", {"Authorization": f"Bearer {where.key}"}, where.key)
+        options = set_values({"model": self.modelName, "temperature": self.temperature})
+        return cached(self.cache, CohereChat(endpoint, options), endpoint.url, options)
+
+
+class AwsChatBedrock(Node, frozen=True, kw_only=True, tag="awsChatBedrock"):
+    """Models on AWS Bedrock, by its Converse API. Needs the extra `bedrock`."""
+
+    credential: str = ""
+    cache: Cache | None = None
+    region: str = "us-east-1"
+    model: str = "anthropic.claude-haiku-4-5-20251001-v1:0"
+    customModel: str = ""
+    endpointHost: str = ""
+    streaming: bool = True
+    allowImageUploads: bool = False
+    temperature: float | None = 0.7
+    max_tokens_to_sample: int | None = 200
+    latencyOptimized: bool = False
+    useGlobalEndpoint: bool = False
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError without a key or without botocore."""
+        host = self.endpointHost and (
+            self.endpointHost if "://" in self.endpointHost else f"https://{self.endpointHost}"
+        )
+        own = ctx.environ.get(BEDROCK.base_environ) or f"https://bedrock-runtime.{self.region}.amazonaws.com"
+        model = self.customModel or (f"global.{self.model}" if self.useGlobalEndpoint else self.model)
+        endpoint = Endpoint(ctx.http, f"{(host or own).rstrip('/')}/model/{quote(model, safe='')}/converse-stream")
+        options: dict[str, Any] = {
+            "inferenceConfig": set_values({"maxTokens": self.max_tokens_to_sample, "temperature": self.temperature})
+        }
+        if self.latencyOptimized:
+            options["performanceConfig"] = {"latency": "optimized"}
+        key = await self._key(ctx, not host or is_loopback(host))
+        chat = BedrockChat(endpoint, self.region, key, options, _images(self.allowImageUploads))
+        return cached(self.cache, chat, endpoint.url, options)
+
+    async def _key(self, ctx: Context, may_use_own: bool) -> AwsKey:
+        fields = await secrets(ctx, self.credential)
+        if fields.get("roleArn"):
+            raise FlowError("the AWS Bedrock node cannot assume a role yet: give its credential an access key")
+        key = AwsKey(fields.get("awsKey", ""), fields.get("awsSecret", ""), fields.get("awsSession", ""))
+        if not self.credential and may_use_own:
+            names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+            key = AwsKey(*(ctx.environ.get(name, "") for name in names))
+        if not key.key or not key.secret:
+            raise FlowError(
+                "AWS Bedrock needs a key: connect a credential to the AWS Bedrock node, or set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY"
+            )
+        return key
 
 
 class ChatExtractive(Node, frozen=True, kw_only=True, tag="chatExtractive"):
@@ -109,4 +287,25 @@ class ChatExtractive(Node, frozen=True, kw_only=True, tag="chatExtractive"):
         return ExtractiveChat(self.sentences)
 
 
-NODES = (ChatOpenAI, ChatExtractive)
+class ChatFallback(Node, frozen=True, kw_only=True, tag="chatFallback"):
+    """Asks the first of its models, and the next one when that fails before its first word."""
+
+    models: list[ChatModel]
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The models as one."""
+        return FallbackChat(self.models)
+
+
+NODES = (
+    ChatAnthropic,
+    ChatAnthropicLlamaIndex,
+    ChatGoogleGenerativeAI,
+    ChatGoogleVertexAI,
+    ChatOllama,
+    ChatOllamaLlamaIndex,
+    ChatCohere,
+    AwsChatBedrock,
+    ChatExtractive,
+    ChatFallback,
+)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from headrace.engine.chat import ModelMessage
 from headrace.engine.chatflow import remembered
 from headrace.engine.node import Context, Node
-from headrace.engine.ports import ModelMessage
 
 
 class StoredTurns:

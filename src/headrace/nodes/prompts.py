@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Node, Template, Templated
-from headrace.engine.ports import ModelMessage
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
 

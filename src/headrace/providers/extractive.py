@@ -14,7 +14,8 @@ from functools import lru_cache
 
 import msgspec
 
-from headrace.engine.ports import Delta, Images, ModelMessage, TextDelta, UsageDelta
+from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, TextDelta, UsageDelta
+from headrace.engine.ports import Images
 from headrace.events import Usage
 
 _WORD = re.compile(r"[^\W_]+")
@@ -57,19 +58,20 @@ class ExtractiveChat:
     """Implements `headrace.engine.ports.ChatModel` by quoting. `sentences` is how many it quotes at most."""
 
     images: Images = "refused"
+    schemas = False
 
     def __init__(self, sentences: int = 3) -> None:
         self._sentences = sentences
 
-    async def stream(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Delta]]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """The quoted sentences, a delta a word. Never fails; without a fitting sentence it says what it is."""
-        context, question = split(messages)
+        context, question = split(request.messages)
         answer = quote(context, question, self._sentences) or _NOTHING
         yield [TextDelta("")]
         for piece in _PIECE.findall(answer):
             yield [TextDelta(piece)]
         read, said = len(_WORD.findall(context)) + len(_WORD.findall(question)), len(_WORD.findall(answer))
-        yield [UsageDelta(Usage(read, said, read + said))]
+        yield [FinishDelta("stop"), UsageDelta(Usage(read, said, read + said))]
 
 
 def split(messages: Sequence[ModelMessage]) -> tuple[str, str]:

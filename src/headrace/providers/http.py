@@ -8,7 +8,6 @@ import re
 from email.utils import parsedate_to_datetime
 from math import inf
 from time import monotonic, time
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -18,12 +17,11 @@ from headrace.errors import (
     ProviderCut,
     ProviderError,
     ProviderNotFound,
-    ProviderRateLimited,
     ProviderRefused,
     ProviderTimeout,
-    ProviderUnauthorized,
     ProviderUnavailable,
 )
+from headrace.providers.refusals import complaint, refusal_class
 
 _USER = re.compile(r"//[^/@]*@")
 _ERROR_BODY = 64 * 1024  # bytes read of an error's body
@@ -108,7 +106,7 @@ class ProviderHttp:
             for body in [body for body in self._open_bodies if body.waiting_since < silent]:
                 body.cut()
 
-    async def post(self, call: HttpCall) -> ProviderBody:
+    async def send(self, call: HttpCall) -> ProviderBody:
         """The answer, once it has begun.
 
         Retries connection errors, 408, 429 and 5xx with growing pauses, honouring Retry-After. Raises ProviderError.
@@ -136,7 +134,8 @@ class ProviderHttp:
         patience = asyncio.get_running_loop().time() + self.limits.connect + self.limits.read
         try:
             async with asyncio.timeout_at(min(deadline or patience, patience)):
-                response = await self._opened_session().post(call.url, data=call.body, headers=call.headers)
+                session = self._opened_session()
+                response = await session.request(call.method, call.url, data=call.body, headers=call.headers)
         except aiohttp.ConnectionTimeoutError:
             raise ProviderUnavailable(f"cannot connect to the model at {_place(call)}: no answer") from None
         except TimeoutError:
@@ -147,7 +146,7 @@ class ProviderHttp:
             raise ProviderRefused(f"the call to the model at {_place(call)} cannot be sent: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ProviderUnavailable(f"cannot reach the model at {_place(call)}: {_reason(error)}") from None
-        if response.status == 200:
+        if response.status in (200, 201):
             return response
         try:
             raise await _refusal(response, call)
@@ -182,41 +181,11 @@ async def _refusal(response: aiohttp.ClientResponse, call: HttpCall) -> Provider
             body = await response.content.read(_ERROR_BODY)
     except (aiohttp.ClientError, TimeoutError, OSError):
         body = b""
-    text, code = message_of(body, call.secret)
-    status = response.status
-    error = refusal_class(status, code)(f"the model at {_place(call)} answered {status}: {text or response.reason}")
+    said, status = complaint(body, call.secret), response.status
+    kind = refusal_class(status, said)
+    error = kind(f"the model at {_place(call)} answered {status}: {said.message or response.reason}")
     error.retry_after = _retry_after(response.headers.get("Retry-After"))
     return error
-
-
-def refusal_class(status: int, code: str) -> type[ProviderError]:
-    """The error class for a provider's HTTP status and its own error code."""
-    if status in (401, 403):
-        return ProviderUnauthorized
-    if status == 404:
-        return ProviderNotFound
-    if status == 429:
-        return ProviderRefused if code == "insufficient_quota" else ProviderRateLimited
-    if status in (408, 504):
-        return ProviderTimeout
-    return ProviderUnavailable if status >= 500 else ProviderRefused
-
-
-def message_of(body: bytes, secret: str = "") -> tuple[str, str]:
-    """Message and code of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text.
-
-    `secret` is masked, wherever the provider repeats it.
-    """
-    if secret:
-        body = body.replace(secret.encode(), b"***")
-    try:
-        parsed: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode("utf-8", "replace").strip()[:500], ""
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    if isinstance(error, dict):
-        return str(error.get("message") or error)[:2000], str(error.get("code") or error.get("type") or "")
-    return str(error)[:2000], ""
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
-from headrace.engine.ports import (
-    Body,
+from headrace.engine.chat import (
+    ChatRequest,
+    CitationDelta,
     Delta,
-    Http,
-    HttpCall,
+    Finish,
+    FinishDelta,
     ImagePart,
-    Images,
     ModelMessage,
+    OutputSchema,
     Part,
     TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
     UsageDelta,
 )
-from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
-from headrace.events import Usage
-from headrace.providers.http import message_of, refusal_class
+from headrace.engine.ports import Images
+from headrace.errors import ProviderFiltered
+from headrace.events import Document, Usage
+from headrace.providers.answers import answered
+from headrace.providers.endpoint import Endpoint
+from headrace.providers.lines import LineParser
+from headrace.providers.refusals import failure_inside
+from headrace.providers.schemas import as_instruction, as_tool, tool_as_text
+
+
+class _Piece(msgspec.Struct):
+    """A part of a content in parts, as Mistral's reasoning models send it."""
+
+    type: str = ""
+    text: str = ""
+    thinking: list[_Piece] | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
 
 
 class _Delta(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Piece] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -49,12 +78,32 @@ class _Usage(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
+    citations: list[str] | None = None
 
 
-_END_PATIENCE = 0.05  # seconds
+class Quirks(msgspec.Struct, frozen=True):
+    """Where a server of this protocol differs from OpenAI's own."""
+
+    usage: bool = True
+    """It takes `stream_options`; others send the usage unasked, or refuse a field that they do not know."""
+    thinking: bool = True
+    """Its `reasoning_content` or `reasoning` is shown."""
+    schemas: Literal["schema", "json", "tool"] = "tool"
+    """How it is held to a form: by a JSON Schema, by JSON mode, or by a tool that it must call."""
+    system_role: Literal["system", "developer"] = "system"
+    strict_tools: bool = False
+    image_detail: str = ""
+
+
+_FINISH: Final[Mapping[str, Finish]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -62,125 +111,140 @@ class OpenAIChat:
     """A chat model behind the OpenAI protocol. `options` go into the request's body as they are."""
 
     images: Images
+    schemas: bool
 
     def __init__(
-        self,
-        http: Http,
-        base_url: str,
-        *,
-        key: str = "",
-        headers: Mapping[str, str] | None = None,
-        options: Mapping[str, Any],
-        images: Images = "refused",
-        system_role: str = "system",
-        timeout: float | None = None,
+        self, endpoint: Endpoint, options: Mapping[str, Any], quirks: Quirks, images: Images = "refused"
     ) -> None:
         self.images = images
-        self._http, self._options, self._system_role = http, options, system_role
-        self._url, self._key, self._timeout = f"{base_url.rstrip('/')}/chat/completions", key, timeout
-        self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **(headers or {})}
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+        self.schemas = quirks.schemas == "schema"
+        self._endpoint, self._options, self._quirks = endpoint, options, quirks
 
-    async def stream(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Delta]]:
-        """The answer's text and usage, one batch a read. Raises ProviderError."""
-        parser = ChunkParser(self._key)
-        body = await self._http.post(self._call(messages))
-        try:
-            while data := await body.read():
-                if deltas := parser.feed(data):
-                    yield deltas
-                if parser.done:
-                    await _rest(body)
-                    break
-        finally:
-            body.close()
-        parser.close()
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
+        """See ChatModel."""
+        by_tool = request.schema and self._quirks.schemas == "tool"
+        call = self._endpoint.call(self._body(as_tool(request) if by_tool else request))
+        parser = ChunkParser(self._endpoint.secret, thinking=self._quirks.thinking)
+        deltas = answered(self._endpoint.http, call, parser)
+        return tool_as_text(deltas) if by_tool else deltas
 
-    def _call(self, messages: Sequence[ModelMessage]) -> HttpCall:
-        body = {
-            **self._options,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "messages": [self._message(message) for message in messages],
-        }
-        return HttpCall(self._url, self._headers, msgspec.json.encode(body), self._key, self._timeout)
+    def _body(self, request: ChatRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {**self._options, "stream": True}
+        if self._quirks.usage:
+            body["stream_options"] = {"include_usage": True}
+        if request.schema:
+            if self._quirks.schemas == "json":
+                request = as_instruction(request)
+            body["response_format"] = self._format(request.schema)
+        if request.tools:
+            body["tools"] = [
+                {"type": "function", "function": {**msgspec.to_builtins(tool), **self._strict}}
+                for tool in request.tools
+            ]
+            if request.choice != "auto":
+                body["tool_choice"] = _choice(request.choice)
+        body["messages"] = [self._message(message) for message in request.messages]
+        return body
+
+    def _format(self, schema: OutputSchema | None) -> Mapping[str, Any]:
+        if schema is None or self._quirks.schemas == "json":
+            return {"type": "json_object"}
+        return {"type": "json_schema", "json_schema": {"name": schema.name, "schema": schema.schema}}
+
+    @property
+    def _strict(self) -> Mapping[str, bool]:
+        return {"strict": True} if self._quirks.strict_tools else {}
 
     def _message(self, message: ModelMessage) -> Mapping[str, Any]:
-        role = self._system_role if message.role == "system" else message.role
-        content = message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
-        return {"role": role, "content": content}
+        role = self._quirks.system_role if message.role == "system" else message.role
+        content = message.content if isinstance(message.content, str) else [self._part(p) for p in message.content]
+        sent: dict[str, Any] = {"role": role, "content": content}
+        if message.calls:
+            sent["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in message.calls
+            ]
+        if message.answers:
+            sent["tool_call_id"] = message.answers.id
+        return sent
+
+    def _part(self, part: Part) -> Mapping[str, Any]:
+        if isinstance(part, ImagePart):
+            detail = {"detail": self._quirks.image_detail} if self._quirks.image_detail else {}
+            return {"type": "image_url", "image_url": {"url": part.url, **detail}}
+        return {"type": "text", "text": part.text}
 
 
-def _part(part: Part) -> Mapping[str, Any]:
-    if isinstance(part, ImagePart):
-        return {"type": "image_url", "image_url": {"url": part.url}}
-    return {"type": "text", "text": part.text}
+def _choice(choice: str) -> Any:
+    return choice if choice in ("none", "required") else {"type": "function", "function": {"name": choice}}
 
 
-class ChunkParser:
-    """Turns the bytes of a chat completion stream, cut anywhere, into deltas. No I/O.
+class ChunkParser(LineParser):
+    """Turns the bytes of a chat completion stream, cut anywhere, into deltas. No I/O."""
 
-    Every `data:` line is one JSON object in this protocol, so lines are all that is looked at; `\\n` and `\\r\\n` end
-    them.
-    """
+    def __init__(self, secret: str = "", *, thinking: bool = True) -> None:
+        super().__init__(secret)
+        self._thinking = thinking
+        self._calls: list[str] = []  # ids in order of appearance, where the server counts none
+        self._cited = False
 
-    def __init__(self, secret: str = "") -> None:
-        self.done = False
-        """The last word of the stream has come."""
-        self._secret = secret
-        self._rest = b""
-        self._finished = False
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes. Raises ProviderMalformed, or the error that the stream carries."""
-        *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
-        deltas: list[Delta] = []
-        for line in lines:
-            if line[:5] == b"data:":
-                self._take(line[5:], deltas)
-        return deltas
-
-    def _take(self, payload: bytes, deltas: list[Delta]) -> None:
+    def take(self, payload: bytes, deltas: list[Delta]) -> None:
+        """One chunk. Raises ProviderMalformed, or the error that the stream carries."""
         try:
             chunk = _decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._take_other(payload.strip(), error)
+            if payload.strip() != b"[DONE]":
+                self.unreadable(payload, error)
+                return
+            self.finished = self.done = True
             return
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
+            if choice.delta is not None:
+                self._said(choice.delta, deltas)
             if choice.finish_reason:
-                self._finished = True
-            if choice.delta is not None and (text := choice.delta.content) is not None:
-                deltas.append(TextDelta(text))
+                self._finish(choice.finish_reason, deltas)
         if chunk.usage is not None:
             deltas.append(UsageDelta(_usage(chunk.usage)))
+        if chunk.citations and not self._cited:  # the same list comes with every chunk
+            self._cited = True
+            deltas.extend(CitationDelta(Document("", {"source": source})) for source in chunk.citations)
         if chunk.error is not None:
-            raise _error(msgspec.json.encode(chunk.error), self._secret)
+            raise failure_inside(msgspec.json.encode({"error": chunk.error}), self.secret)
 
-    def _take_other(self, payload: bytes, error: Exception) -> None:
-        if payload == b"[DONE]":
-            self._finished = self.done = True
-        elif payload:
-            raise ProviderMalformed(f"the model sent a chunk that cannot be read: {error}") from None
+    def _said(self, delta: _Delta, deltas: list[Delta]) -> None:
+        if (content := delta.content) is not None:
+            deltas.extend([TextDelta(content)] if isinstance(content, str) else self._pieces(content))
+        if delta.reasoning_content or delta.reasoning:
+            self._thought(delta.reasoning_content or delta.reasoning or "", deltas)
+        if delta.refusal:
+            deltas.append(TextDelta(delta.refusal))
+        if delta.tool_calls:
+            deltas.extend(map(self._call, delta.tool_calls))
 
-    def close(self) -> None:
-        """Says that the connection has ended. Raises ProviderCut when the answer had not."""
-        if not self._finished:
-            raise ProviderCut("the model's answer broke off before its end")
+    def _pieces(self, pieces: Sequence[_Piece]) -> Iterator[Delta]:
+        for piece in pieces:
+            if piece.type != "thinking":
+                yield TextDelta(piece.text)
+            elif self._thinking:
+                yield ThinkingDelta("".join(part.text for part in piece.thinking or ()))
 
+    def _thought(self, text: str, deltas: list[Delta]) -> None:
+        if self._thinking:
+            deltas.append(ThinkingDelta(text))
 
-async def _rest(body: Body) -> None:
-    """Reads to the end of a body whose answer is complete, so that its connection can be used again; not for long."""
-    with suppress(TimeoutError, ProviderError):
-        async with asyncio.timeout(_END_PATIENCE):
-            while await body.read():
-                pass
+    def _call(self, call: _Call) -> ToolCallDelta:
+        index, function = call.index, call.function or _Function()
+        if call.id and call.id not in self._calls:
+            self._calls.append(call.id)
+        if index is None:  # without a number a call is known by its id, and what has none belongs to the last one
+            index = self._calls.index(call.id) if call.id else max(0, len(self._calls) - 1)
+        return ToolCallDelta(index, call.id or "", function.name or "", function.arguments or "")
 
-
-def _error(raw: bytes, secret: str) -> ProviderError:
-    text, code = message_of(raw, secret)
-    status = int(code) if code.isdigit() else 500
-    return refusal_class(status, code)(f"the model failed inside its answer: {text}")
+    def _finish(self, reason: str, deltas: list[Delta]) -> None:
+        self.finished = True
+        if reason == "content_filter":
+            raise ProviderFiltered("the provider's content filter stopped the answer")
+        deltas.append(FinishDelta(_FINISH.get(reason, "other")))
 
 
 def _usage(usage: _Usage) -> Usage:

@@ -56,6 +56,8 @@ class Flow:
 
     def __init__(self, row: FlowRow, catalog: Catalog) -> None:
         self.row = row
+        self.kept: dict[str, Any] = {}
+        """What the flow's nodes keep from run to run."""
         self._catalog = catalog
 
     @cached_property

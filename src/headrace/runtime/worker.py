@@ -12,9 +12,10 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine import chatflow
+from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
-from headrace.engine.ports import Http, ModelMessage
+from headrace.engine.ports import Http
 from headrace.engine.references import text_of
 from headrace.errors import HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
@@ -70,7 +71,7 @@ class Worker:
                 await ended(self._log, other)
         flow = await self._flows.get(job.flow)
         overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
-        ctx = await self._context(job, overrides)
+        ctx = await self._context(job, flow, overrides)
         answer = Fold()
         try:
             async with aclosing(await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)) as batches:
@@ -91,7 +92,7 @@ class Worker:
         except HeadraceError as error:
             _logger.warning("what run %s had said could not be stored: %s", job.run, error)
 
-    async def _context(self, job: Job, overrides: Overrides) -> Context:
+    async def _context(self, job: Job, flow: Flow, overrides: Overrides) -> Context:
         variables = {v.name: _value(v) for v in await self._store.variables()}
 
         async def history() -> Sequence[Turn]:
@@ -110,6 +111,7 @@ class Worker:
             history=history,
             secrets=self._store.secrets,
             http=self._http,
+            kept=flow.kept,
         )
 
     async def _keep(
@@ -124,6 +126,7 @@ class Worker:
             sessionId=job.session,
             memoryType=(memory.label or memory.name) if memory else None,
             usage=ctx.usage,
+            json=ctx.json,
         )
         await self._store.add_messages(_turn_rows(job, metadata, answer, aborted=aborted))
         return metadata
@@ -156,6 +159,13 @@ def _turn(item: HistoryMessage) -> ModelMessage | None:
             return None
 
 
+def _content(answer: Prediction, metadata: RunMetadata) -> str:
+    """What the chat history shows; a value stands in a block of code."""
+    if metadata.json is None:
+        return answer.text or ""
+    return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
+
+
 def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: bool) -> list[Message]:
     question = job.request.question
     asked = Message(
@@ -173,7 +183,7 @@ def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: 
         asked,
         id=job.message,
         role="apiMessage",
-        content=answer.text or "",
+        content=_content(answer, metadata),
         createdDate=timestamp(),
         sourceDocuments=answer.sourceDocuments,
         usedTools=answer.usedTools,

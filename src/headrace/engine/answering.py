@@ -1,0 +1,104 @@
+"""From a model's deltas to a run's events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from time import monotonic
+from typing import Final
+
+from headrace.engine.chat import (
+    ChatRequest,
+    CitationDelta,
+    Delta,
+    FinishDelta,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
+from headrace.engine.node import Context
+from headrace.engine.ports import ChatModel
+from headrace.events import Document, Event, SourceDocuments, Start, Thinking, Token
+
+PIECES: Final = re.compile(r"\s+|\S+")
+"""How a text that is there already is told: words, and what is between them."""
+
+
+class Telling:
+    """Turns the deltas of one answer into events: `start` with the first chunk, then what the model thinks and says."""
+
+    def __init__(self, ctx: Context, *, started: bool = False) -> None:
+        self._ctx, self._started = ctx, started
+        self._thinking_since: float | None = None
+        self._cited: list[Document] = []
+
+    def events(self, deltas: Sequence[Delta]) -> list[Event]:
+        """The events of a batch. What a reader need not see is counted or kept."""
+        events: list[Event] = []
+        for delta in deltas:
+            match delta:
+                case TextDelta():  # by far the most frequent one
+                    if self._thinking_since is not None:
+                        events.append(self._thought())
+                    self._begin(delta.text, events)
+                    if delta.text:
+                        events.append(Token(delta.text))
+                case ThinkingDelta() if delta.text:
+                    self._begin("", events)
+                    self._thinking_since = self._thinking_since or monotonic()
+                    events.append(Thinking(delta.text))
+                case UsageDelta():
+                    self._ctx.count(delta.usage)
+                case CitationDelta():
+                    self._cited.append(delta.document)
+                case FinishDelta() | ToolCallDelta() if self._thinking_since is not None:
+                    events.append(self._thought())
+                case _:
+                    pass
+        return events
+
+    def end(self) -> list[Event]:
+        """The events that close the answer: the sources that the model itself cited."""
+        return [SourceDocuments(self._cited)] if self._cited else []
+
+    def _begin(self, text: str, events: list[Event]) -> None:
+        if not self._started:
+            self._started = True
+            events.append(Start(text))
+
+    def _thought(self) -> Thinking:
+        seconds = monotonic() - (self._thinking_since or 0.0)
+        self._thinking_since = None
+        return Thinking("", round(seconds))
+
+
+async def told(model: ChatModel, request: ChatRequest, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+    """The model's answer as events, a batch for each of its own."""
+    telling = Telling(ctx)
+    async with aclosing(model.stream(request)) as batches:
+        async for deltas in batches:
+            if events := telling.events(deltas):
+                yield events
+    if events := telling.end():
+        yield events
+
+
+async def spoken(model: ChatModel, request: ChatRequest, ctx: Context) -> str:
+    """The text of the model's answer, for nobody to see live."""
+    said: list[str] = []
+    async with aclosing(model.stream(request)) as batches:
+        async for deltas in batches:
+            for delta in deltas:
+                if isinstance(delta, TextDelta):
+                    said.append(delta.text)
+                elif isinstance(delta, UsageDelta):
+                    ctx.count(delta.usage)
+    return "".join(said)
+
+
+async def recited(text: str) -> AsyncGenerator[Sequence[Event]]:
+    """A text that is there already, told word by word like an answer."""
+    pieces = PIECES.findall(text) or [""]
+    yield [Start(pieces[0]), *(Token(piece) for piece in pieces if piece)]

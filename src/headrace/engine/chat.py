@@ -1,0 +1,147 @@
+"""What is said to a chat model and what comes back: the same words for every provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from headrace.events import Document, Usage
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """Text inside a message of several parts."""
+
+    text: str
+
+
+class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image"):
+    """A picture: a data URI or an address."""
+
+    url: str
+
+
+Part: TypeAlias = TextPart | ImagePart
+
+
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model's wish to use a tool. `arguments` is JSON text as the model wrote it, which may be broken."""
+
+    id: str
+    name: str
+    arguments: str
+    signature: str = ""
+    """What the provider wants back with the call; only it can read it."""
+
+
+class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A block of a model's reasoning. Providers that sign it want it back with the tool calls that followed it."""
+
+    text: str
+    signature: str = ""
+
+
+class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of a conversation with a model."""
+
+    role: Role
+    content: str | Sequence[Part]
+    calls: Sequence[ToolCall] = ()
+    """What an assistant asks for."""
+    thoughts: Sequence[Thought] = ()
+    """What an assistant thought before it called its tools."""
+    answers: ToolCall | None = None
+    """The call that a message of role "tool" is the result of."""
+
+    @property
+    def text(self) -> str:
+        """The message's text; pictures leave no trace in it."""
+        return self.content if isinstance(self.content, str) else text_of(self.parts)
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The content as parts; empty text gives none."""
+        if isinstance(self.content, str):
+            return [TextPart(self.content)] if self.content else []
+        return self.content
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    """The texts of the parts in one."""
+    return "".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A tool as a model sees it. `parameters` is the JSON Schema of an object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class OutputSchema(msgspec.Struct, frozen=True):
+    """What an answer must look like: a JSON Schema and a name for it."""
+
+    name: str
+    schema: dict[str, Any]
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """One turn of a model: the conversation, the tools it may call, the form that its answer must have."""
+
+    messages: Sequence[ModelMessage]
+    tools: Sequence[ToolSpec] = ()
+    choice: str = "auto"
+    """"auto", "none", "required", or the name of the tool that must be called."""
+    schema: OutputSchema | None = None
+    """With it the answer's text is JSON of this form, by whichever means the provider has."""
+
+
+class TextDelta(msgspec.Struct, frozen=True):
+    """Text of the answer; "" where the provider opens the answer without text."""
+
+    text: str
+
+
+class ThinkingDelta(msgspec.Struct, frozen=True):
+    """Text of the model's reasoning, or the signature that closes a block of it."""
+
+    text: str
+    signature: str = ""
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """A fragment of a tool call: fragments of one `index` belong together, their arguments are joined."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    signature: str = ""
+
+
+class CitationDelta(msgspec.Struct, frozen=True):
+    """A source that the provider's model cites: the cited text, with `source` and `title` in its metadata."""
+
+    document: Document
+
+
+class UsageDelta(msgspec.Struct, frozen=True):
+    """Tokens of the whole call, once."""
+
+    usage: Usage
+
+
+Finish = Literal["stop", "length", "tool_calls", "other"]
+
+
+class FinishDelta(msgspec.Struct, frozen=True):
+    """Why the model stopped. An answer that a filter stopped ends with ProviderFiltered instead."""
+
+    reason: Finish
+
+
+Delta: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | CitationDelta | UsageDelta | FinishDelta

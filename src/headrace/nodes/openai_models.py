@@ -1,0 +1,318 @@
+"""Chat models that speak OpenAI's protocol: one row of a table each. A new one is a new row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from headrace.engine.node import Context, Node
+from headrace.engine.ports import Cache, ChatModel
+from headrace.errors import FlowError
+from headrace.nodes import providers
+from headrace.nodes.accounts import account, secrets, words
+from headrace.nodes.caches import cached
+from headrace.nodes.providers import Provider
+from headrace.providers.endpoint import Endpoint, set_values
+from headrace.providers.openai import OpenAIChat, Quirks
+
+# These models take no temperature and stop words, count reasoning into max_completion_tokens, and call the system
+# role "developer": https://platform.openai.com/docs/guides/reasoning
+_REASONING: Final = re.compile(r"o\d|gpt-5(?!-chat)")
+# https://platform.openai.com/docs/guides/structured-outputs
+_WITH_SCHEMAS: Final = re.compile(r"gpt-4o|gpt-4\.1|gpt-5|o\d")
+
+_AZURE: Final = {"InstanceName": "INSTANCE_NAME", "DeploymentName": "DEPLOYMENT_NAME", "Version": "VERSION"}
+_AZURE_VERSION: Final = "2024-10-21"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A node type that speaks OpenAI's protocol, as far as it differs from the others."""
+
+    node: str
+    provider: Provider
+    model: str = ""
+    """The model when the flow names none."""
+    temperature: float | None = 0.9
+    quirks: Quirks = Quirks()
+    names: Mapping[str, str] = {}
+    """What this node calls an input that others call as `OpenAIModel` does."""
+    extras: Mapping[str, tuple[str, Any]] = {}
+    """Inputs of its own: the name in the request's body, and the type."""
+
+
+class Place(NamedTuple):
+    """Where a model's calls go: the whole address, the key, and headers; without any the key is a bearer's."""
+
+    url: str
+    key: str
+    own_headers: Mapping[str, str] | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers with the key."""
+        if self.own_headers is not None:
+            return self.own_headers
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+
+class OpenAIModel(Node, frozen=True, kw_only=True):
+    """What the nodes of this protocol share."""
+
+    row: ClassVar[Row]
+
+    credential: str = ""
+    cache: Cache | None = None
+    modelName: str = ""
+    temperature: float | None = None
+    streaming: bool = True
+    allowImageUploads: bool = False
+    maxTokens: int | None = None
+    topP: float | None = None
+    frequencyPenalty: float | None = None
+    presencePenalty: float | None = None
+    stopSequence: str = ""
+    timeout: float | None = None
+    """Milliseconds for the whole answer."""
+    basepath: str = ""
+    baseOptions: dict[str, Any] = {}
+    """Headers to send with every request."""
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError for a model or a key that is missing."""
+        if not self.modelName:
+            raise FlowError(f"the {self.row.provider.label} node has no model: choose one")
+        place = await self._place(ctx)
+        headers = {**place.headers, **{name: str(value) for name, value in self.baseOptions.items()}}
+        endpoint = Endpoint(ctx.http, place.url, headers, place.key, self.timeout / 1000 if self.timeout else None)
+        options = set_values(self._options())
+        images = "after the question" if self.allowImageUploads else "refused"
+        return cached(self.cache, OpenAIChat(endpoint, options, self._quirks, images), endpoint.url, options)
+
+    async def _place(self, ctx: Context) -> Place:
+        where = await account(ctx, self.row.provider, base=self.basepath, credential=self.credential)
+        return Place(f"{where.base}/chat/completions", where.key)
+
+    @property
+    def _quirks(self) -> Quirks:
+        return self.row.quirks
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "model": self.modelName,
+            "temperature": self.temperature,
+            "max_tokens": self.maxTokens,
+            "top_p": self.topP,
+            "frequency_penalty": self.frequencyPenalty,
+            "presence_penalty": self.presencePenalty,
+            "stop": words(self.stopSequence),
+            **{body: getattr(self, name) for name, (body, _) in self.row.extras.items()},
+        }
+
+
+class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
+    """OpenAI's own models, wherever they are served."""
+
+    openAIApiKey: str = ""
+    reasoningEffort: str = ""
+    strictToolCalling: bool = False
+    imageResolution: str = ""
+
+    async def _place(self, ctx: Context) -> Place:
+        provider = self.row.provider
+        where = await account(ctx, provider, base=self.basepath, key=self.openAIApiKey, credential=self.credential)
+        return Place(f"{where.base}/chat/completions", where.key)
+
+    @property
+    def _reasons(self) -> bool:
+        return bool(_REASONING.match(self.modelName))
+
+    @property
+    def _quirks(self) -> Quirks:
+        return msgspec.structs.replace(
+            self.row.quirks,
+            system_role="developer" if self._reasons else "system",
+            schemas="schema" if _WITH_SCHEMAS.match(self.modelName) else "tool",
+            strict_tools=self.strictToolCalling,
+            image_detail=self.imageResolution,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        options = super()._options()
+        if self._reasons:
+            options["max_completion_tokens"] = options.pop("max_tokens")
+            options |= {"temperature": None, "stop": None, "reasoning_effort": self.reasoningEffort or None}
+        return options
+
+
+class _Azure(_OpenAIsOwn, frozen=True, kw_only=True):
+    """OpenAI's models on Azure, where every deployment has an address of its own."""
+
+    async def _place(self, ctx: Context) -> Place:
+        return await azure_place(
+            ctx, self.row.provider, self.basepath, self.credential, self.modelName, "chat/completions"
+        )
+
+
+async def azure_place(ctx: Context, provider: Provider, base: str, credential: str, model: str, path: str) -> Place:
+    """Where a deployment on Azure is: its instance, name and API version are the credential's or the environment's."""
+    fields = await secrets(ctx, credential)
+
+    def setting(name: str) -> str:
+        return fields.get(f"azureOpenAIApi{name}") or ctx.environ.get(f"AZURE_OPENAI_API_{_AZURE[name]}", "")
+
+    if instance := setting("InstanceName"):
+        provider = msgspec.structs.replace(provider, base=f"https://{instance}.openai.azure.com/openai/deployments")
+    where = await account(ctx, provider, base=base, credential=credential)
+    deployment = quote(setting("DeploymentName") or model, safe="")
+    url = f"{where.base}/{deployment}/{path}?api-version={setting('Version') or _AZURE_VERSION}"
+    return Place(url, where.key, {"api-key": where.key})
+
+
+class _Cloudflare(OpenAIModel, frozen=True, kw_only=True):
+    """Cloudflare's models, whose address holds the account's id."""
+
+    async def _place(self, ctx: Context) -> Place:
+        fields = await secrets(ctx, self.credential)
+        number = fields.get("cloudflareAccountId") or ctx.environ.get("CLOUDFLARE_ACCOUNT_ID", "")
+        provider = self.row.provider
+        if number:
+            provider = msgspec.structs.replace(provider, base=f"{provider.base}/accounts/{number}/ai/v1")
+        where = await account(ctx, provider, base=self.basepath, credential=self.credential)
+        return Place(f"{where.base}/chat/completions", where.key)
+
+
+class _Sambanova(OpenAIModel, frozen=True, kw_only=True):
+    """SambaNova's models. The builder fills in an address with a slip in it."""
+
+    async def _place(self, ctx: Context) -> Place:
+        base = self.basepath.replace("htps://", "https://", 1)
+        where = await account(ctx, self.row.provider, base=base, credential=self.credential)
+        return Place(f"{where.base}/chat/completions", where.key)
+
+
+# OpenAI's node shows no reasoning, as in the builder.
+_SILENT = Quirks(thinking=False)
+_SCHEMA = Quirks(schemas="schema")
+_JSON = Quirks(schemas="json")
+_MODEL = {"modelName": "model"}
+_BASE = {"basepath": "basePath"}
+
+ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
+    (_OpenAIsOwn, Row("chatOpenAI", providers.OPENAI, "gpt-4o-mini", quirks=_SILENT)),
+    (_OpenAIsOwn, Row("chatOpenAICustom", providers.OPENAI)),
+    (_OpenAIsOwn, Row("chatOpenAI_LlamaIndex", providers.OPENAI, "gpt-3.5-turbo", quirks=_SILENT)),
+    (_Azure, Row("azureChatOpenAI", providers.AZURE, "gpt-4o-mini", quirks=_SILENT)),
+    (_Azure, Row("azureChatOpenAI_LlamaIndex", providers.AZURE, "gpt-3.5-turbo-16k", quirks=_SILENT)),
+    (OpenAIModel, Row("chatAlibabaTongyi", providers.ALIBABA, quirks=_JSON)),
+    (
+        OpenAIModel,
+        Row(
+            "chatBaiduWenxin",
+            providers.BAIDU,
+            "ernie-4.5-8k-preview",
+            extras={"penaltyScore": ("penalty_score", float), "userId": ("user", str)},
+        ),
+    ),
+    (OpenAIModel, Row("chatCerebras", providers.CEREBRAS, "llama3.1-8b", quirks=_SCHEMA)),
+    (
+        _Cloudflare,
+        Row(
+            "chatCloudflareWorkersAI",
+            providers.CLOUDFLARE,
+            "@cf/meta/llama-3.1-8b-instruct-fast",
+            None,
+            Quirks(usage=False),
+            _MODEL | {"basepath": "baseUrl"},
+        ),
+    ),
+    (OpenAIModel, Row("chatCometAPI", providers.COMET, "gpt-5-mini", 0.7)),
+    (OpenAIModel, Row("chatDeepseek", providers.DEEPSEEK, "deepseek-chat", 0.7, _JSON)),
+    (
+        OpenAIModel,
+        Row("chatFireworks", providers.FIREWORKS, "accounts/fireworks/models/llama-v3p1-8b-instruct", quirks=_SCHEMA),
+    ),
+    (
+        OpenAIModel,
+        Row(
+            "chatHuggingFace",
+            providers.HUGGING_FACE,
+            temperature=None,
+            names=_MODEL | {"basepath": "endpoint", "stopSequence": "stop"},
+            extras={"hfTopK": ("top_k", int)},
+        ),
+    ),
+    (OpenAIModel, Row("chatLitellm", providers.LITELLM, names=_BASE)),
+    (OpenAIModel, Row("chatLocalAI", providers.LOCALAI, names=_BASE)),
+    (
+        OpenAIModel,
+        Row(
+            "chatMistralAI",
+            providers.MISTRAL,
+            "mistral-tiny",
+            quirks=Quirks(usage=False, schemas="schema"),
+            names={"maxTokens": "maxOutputTokens", "basepath": "overrideEndpoint"},
+            extras={"randomSeed": ("random_seed", int), "safeMode": ("safe_prompt", bool)},
+        ),
+    ),
+    (
+        OpenAIModel,
+        Row(
+            "chatMistral_LlamaIndex",
+            providers.MISTRAL,
+            "mistral-tiny",
+            quirks=Quirks(usage=False),
+            names={"maxTokens": "maxTokensToSample"},
+        ),
+    ),
+    (OpenAIModel, Row("chatNvidiaNIM", providers.NVIDIA, names=_BASE)),
+    (OpenAIModel, Row("chatOpenRouter", providers.OPENROUTER)),
+    (
+        OpenAIModel,
+        Row(
+            "chatPerplexity",
+            providers.PERPLEXITY,
+            "sonar",
+            1.0,
+            Quirks(usage=False, schemas="schema"),
+            _MODEL | {"basepath": "proxyUrl"},
+            {"topK": ("top_k", int)},
+        ),
+    ),
+    (_Sambanova, Row("chatSambanova", providers.SAMBANOVA, "Meta-Llama-3.3-70B-Instruct")),
+    (OpenAIModel, Row("chatTogetherAI", providers.TOGETHER)),
+    (OpenAIModel, Row("chatTogetherAI_LlamaIndex", providers.TOGETHER)),
+    (OpenAIModel, Row("chatXAI", providers.XAI, quirks=_SCHEMA)),
+    (OpenAIModel, Row("groqChat", providers.GROQ)),
+    (OpenAIModel, Row("chatGroq_LlamaIndex", providers.GROQ)),
+)
+
+
+def _node(base: type[OpenAIModel], row: Row) -> type[OpenAIModel]:
+    """The node type of a row."""
+    fields: list[tuple[str, Any, Any]] = [
+        ("temperature", float | None, row.temperature),
+        *((name, kind | None, None) for name, (_, kind) in row.extras.items()),
+        # Only a type's own fields can be renamed, so these are declared once more.
+        *((f.name, f.type, f.default) for f in msgspec.structs.fields(base) if f.name in row.names),
+        ("modelName", str, row.model),
+    ]
+    about = f"{row.provider.label}'s chat models, over the OpenAI protocol."
+    kind: Any = msgspec.defstruct(
+        row.node,
+        fields,
+        bases=(base,),
+        module=__name__,
+        namespace={"row": row, "__doc__": about},
+        tag=row.node,
+        rename=dict(row.names),
+        frozen=True,
+        kw_only=True,
+    )
+    return kind
+
+
+NODES: Final = tuple(_node(base, row) for base, row in ROWS)

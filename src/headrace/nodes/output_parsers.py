@@ -1,0 +1,132 @@
+"""Output parsers: what a model is told about the form of its answer, and how the answer is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from jsonschema import Draft202012Validator
+
+from headrace.engine.chat import OutputSchema
+from headrace.engine.node import Context, Node
+from headrace.engine.ports import OutputParser
+from headrace.errors import FlowError
+from headrace.nodes.zod import json_schema
+
+_FENCED: Final = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL)
+
+
+class FormParser(msgspec.Struct, kw_only=True):
+    """Implements `headrace.engine.ports.OutputParser` from its parts."""
+
+    instructions: str
+    read: Callable[[str], Any]
+    mends: bool
+    schema: OutputSchema | None = None
+
+    def parse(self, text: str) -> Any:
+        """See OutputParser."""
+        return self.read(text)
+
+
+def _items(text: str, separator: str) -> list[str]:
+    return [item.strip() for item in text.strip().split(separator)]
+
+
+class CsvOutputParser(Node, frozen=True, kw_only=True, tag="csvOutputParser"):
+    """Reads the answer as a list with commas."""
+
+    autofixParser: bool = False
+
+    async def build(self, ctx: Context) -> OutputParser:
+        """The parser."""
+        told = "Answer with a list whose items are separated by commas and with nothing else, like `one, two, three`"
+        return FormParser(instructions=told, read=lambda text: _items(text, ","), mends=self.autofixParser)
+
+
+class CustomListOutputParser(Node, frozen=True, kw_only=True, tag="customListOutputParser"):
+    """Reads the answer as a list with a separator, and of a length, of the flow's choice."""
+
+    length: int | None = None
+    separator: str = ","
+    autofixParser: bool = False
+
+    async def build(self, ctx: Context) -> OutputParser:
+        """The parser."""
+        size = f"{self.length} items" if self.length else "items"
+        told = f"Answer with a list of {size}, separated by {self.separator!r}, and with nothing else"
+        return FormParser(instructions=told, read=self._parse, mends=self.autofixParser)
+
+    def _parse(self, text: str) -> list[str]:
+        items = _items(text, self.separator)
+        if self.length and len(items) != self.length:
+            raise ValueError(f"there are {len(items)} items where {self.length} are wanted")
+        return items
+
+
+def _json_parser(schema: dict[str, Any], *, mends: bool) -> OutputParser:
+    """A parser for JSON of a form."""
+    validator = Draft202012Validator(schema)
+
+    def parse(text: str) -> Any:
+        fenced = _FENCED.search(text)
+        value: Any = msgspec.json.decode(fenced[1] if fenced else text)
+        for error in validator.iter_errors(value):
+            raise ValueError(f"{error.message} at {error.json_path}")
+        return value
+
+    form = msgspec.json.encode(schema).decode()
+    told = f"Answer with JSON and with nothing else. It must fit this JSON Schema exactly:\n```json\n{form}\n```"
+    return FormParser(instructions=told, read=parse, schema=OutputSchema("answer", schema), mends=mends)
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field of an answer: a name, a simple type, and what it is for."""
+
+    property: str
+    type: str = "string"
+    description: str = ""
+
+
+class StructuredOutputParser(Node, frozen=True, kw_only=True, tag="structuredOutputParser"):
+    """Reads the answer as an object with the fields that the flow lists."""
+
+    jsonStructure: list[Field] = []
+    autofixParser: bool = False
+
+    async def build(self, ctx: Context) -> OutputParser:
+        """The parser. Raises FlowError when no fields are listed."""
+        if not self.jsonStructure:
+            raise FlowError("the structured output parser has no fields: list them in its JSON structure")
+        fields = {
+            field.property: {"type": field.type, "description": field.description}
+            for field in self.jsonStructure
+            if field.property
+        }
+        schema = {
+            "type": "object",
+            "properties": fields,
+            "required": list(fields),
+            "additionalProperties": False,
+        }
+        return _json_parser(schema, mends=self.autofixParser)
+
+
+class AdvancedStructuredOutputParser(Node, frozen=True, kw_only=True, tag="advancedStructuredOutputParser"):
+    """Reads the answer as JSON of the form that a Zod schema describes. The schema is read as data, never run."""
+
+    exampleJson: str
+    autofixParser: bool = False
+
+    async def build(self, ctx: Context) -> OutputParser:
+        """The parser. Raises FlowError for a schema that cannot be read."""
+        try:
+            schema = json_schema(self.exampleJson)
+        except ValueError as error:
+            raise FlowError(f"the advanced structured output parser: {error}") from None
+        return _json_parser(schema, mends=self.autofixParser)
+
+
+NODES = (CsvOutputParser, CustomListOutputParser, StructuredOutputParser, AdvancedStructuredOutputParser)

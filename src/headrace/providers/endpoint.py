@@ -1,0 +1,32 @@
+"""Where an adapter sends its calls, with which key, and what it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.engine.ports import Http, HttpCall
+
+_JSON = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A provider's address. `headers` carry the key; `secret` is the key again, to be cut out of error texts."""
+
+    http: Http
+    url: str
+    headers: Mapping[str, str] = {}
+    secret: str = ""
+    timeout: float | None = None
+    """Seconds for a whole answer."""
+
+    def call(self, body: Mapping[str, Any]) -> HttpCall:
+        """The call that sends this JSON."""
+        return HttpCall(self.url, {**_JSON, **self.headers}, msgspec.json.encode(body), self.secret, self.timeout)
+
+
+def set_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those that are not set (None)."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,134 @@
+"""What a provider's refusal means: from its status, its own codes and its words to a class of `headrace.errors`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headrace.errors import (
+    ProviderContextTooLong,
+    ProviderError,
+    ProviderFiltered,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnauthorized,
+    ProviderUnavailable,
+)
+
+_LONGEST = 2000  # characters of a provider's message that are passed on
+_TOO_LONG = re.compile(
+    r"(?i)context (?:length|window|size)|context_length|(?:prompt|input|request) is too (?:long|large)|too many "
+    r"(?:input )?tokens|maximum (?:number of (?:input )?tokens|prompt length)|too large for model|reduce the length|"
+    r"exceeds? the (?:available|model's) context"
+)
+# Each provider's own words for the same few things: OpenAI and Azure, then Anthropic, Google, AWS.
+_BY_CODE: Mapping[str, type[ProviderError]] = {
+    "insufficient_quota": ProviderRefused,
+    "context_length_exceeded": ProviderContextTooLong,
+    "content_filter": ProviderFiltered,
+    "content_policy_violation": ProviderFiltered,
+    "ResponsibleAIPolicyViolation": ProviderFiltered,
+    "invalid_api_key": ProviderUnauthorized,
+    "model_not_found": ProviderNotFound,
+    "rate_limit_exceeded": ProviderRateLimited,
+    "authentication_error": ProviderUnauthorized,
+    "permission_error": ProviderUnauthorized,
+    "not_found_error": ProviderNotFound,
+    "request_too_large": ProviderContextTooLong,
+    "rate_limit_error": ProviderRateLimited,
+    "overloaded_error": ProviderUnavailable,
+    "api_error": ProviderUnavailable,
+    "timeout_error": ProviderTimeout,
+    "API_KEY_INVALID": ProviderUnauthorized,
+    "UNAUTHENTICATED": ProviderUnauthorized,
+    "PERMISSION_DENIED": ProviderUnauthorized,
+    "NOT_FOUND": ProviderNotFound,
+    "RESOURCE_EXHAUSTED": ProviderRateLimited,
+    "UNAVAILABLE": ProviderUnavailable,
+    "INTERNAL": ProviderUnavailable,
+    "DEADLINE_EXCEEDED": ProviderTimeout,
+    "AccessDeniedException": ProviderUnauthorized,
+    "UnrecognizedClientException": ProviderUnauthorized,
+    "ExpiredTokenException": ProviderUnauthorized,
+    "ResourceNotFoundException": ProviderNotFound,
+    "ThrottlingException": ProviderRateLimited,
+    "ModelNotReadyException": ProviderUnavailable,
+    "ServiceUnavailableException": ProviderUnavailable,
+    "InternalServerException": ProviderUnavailable,
+    "ModelStreamErrorException": ProviderUnavailable,
+    "ModelTimeoutException": ProviderTimeout,
+    "ValidationException": ProviderRefused,
+}
+
+
+class Complaint(NamedTuple):
+    """What an error body says: the message for people, and every code in it, the most telling first."""
+
+    message: str
+    codes: tuple[str, ...] = ()
+
+
+def complaint(body: bytes, secret: str = "") -> Complaint:
+    """The message and codes of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text.
+
+    `secret` is masked, wherever the provider repeats it.
+    """
+    if secret:
+        body = body.replace(secret.encode(), b"***")
+    try:
+        parsed: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Complaint(body.decode("utf-8", "replace").strip()[:500])
+    if isinstance(parsed, list) and parsed:  # Google wraps it once more when it does not stream events
+        parsed = parsed[0]
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    if not isinstance(error, dict):
+        return Complaint(str(error)[:_LONGEST])
+    return Complaint(str(error.get("message") or error)[:_LONGEST], tuple(dict.fromkeys(_codes(error))))
+
+
+def _codes(error: Mapping[str, Any]) -> Iterator[str]:
+    inner = error.get("innererror")
+    details = [*(error["details"] if isinstance(error.get("details"), list) else ()), inner]
+    for detail in details:
+        if isinstance(detail, dict):
+            yield from (str(detail[key]) for key in ("reason", "code") if detail.get(key))
+    yield from (str(error[key]) for key in ("code", "type", "status") if error.get(key))
+
+
+def refusal_class(status: int, said: Complaint) -> type[ProviderError]:
+    """The error class for an HTTP status and what the provider said with it; its own code counts for more."""
+    if status in (400, 413, 422, 500) and _TOO_LONG.search(said.message):
+        return ProviderContextTooLong
+    for code in said.codes:
+        if kind := _BY_CODE.get(code):
+            return kind
+    return _by_status(status)
+
+
+def _by_status(status: int) -> type[ProviderError]:
+    match status:
+        case 401 | 403:
+            return ProviderUnauthorized
+        case 404:
+            return ProviderNotFound
+        case 413:
+            return ProviderContextTooLong
+        case 429:
+            return ProviderRateLimited
+        case 408 | 504:
+            return ProviderTimeout
+        case _:
+            return ProviderUnavailable if status >= 500 else ProviderRefused
+
+
+def failure_inside(raw: bytes, secret: str = "") -> ProviderError:
+    """The error that an answer carries inside, after its status was 200."""
+    said = complaint(raw, secret)
+    status = next((int(code) for code in said.codes if code.isdigit()), 500)
+    return refusal_class(status, said)(f"the model failed inside its answer: {said.message}")

@@ -1,0 +1,79 @@
+"""What a model's adapter would send: the call itself, which goes nowhere, so that addresses may be anybody's."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.node import Context, Node
+from headrace.engine.ports import Body, ChatModel, HttpCall
+from headrace.errors import ProviderUnavailable
+
+HI = ChatRequest([ModelMessage("user", "Hi")])
+
+
+class Recorder:
+    """The way out to providers, closed: it keeps what was to be sent."""
+
+    def __init__(self) -> None:
+        self.calls: list[HttpCall] = []
+
+    async def send(self, call: HttpCall) -> Body:
+        self.calls.append(call)
+        raise ProviderUnavailable("nothing is sent from here")
+
+
+def context(
+    http: Any = None,
+    environ: Mapping[str, str] | None = None,
+    credentials: Mapping[str, Mapping[str, str]] | None = None,
+) -> Context:
+    async def history() -> list[Any]:
+        return []
+
+    async def secrets(key: str) -> Mapping[str, str]:
+        return (credentials or {})[key]
+
+    return Context(
+        run="r", flow="f", chat="c", session="s", message="m", question="q",
+        history=history, secrets=secrets, http=http or Recorder(), environ=environ or {},
+    )  # fmt: skip
+
+
+def called(model: ChatModel, http: Recorder, request: ChatRequest = HI) -> HttpCall:
+    """The call that the model makes for a request."""
+
+    async def run() -> None:
+        async with aclosing(model.stream(request)) as batches:
+            async for _ in batches:
+                pass
+
+    try:
+        asyncio.run(run())
+    except ProviderUnavailable:
+        return http.calls[-1]
+    raise AssertionError("the model answered without a call")
+
+
+def call_of(
+    node: type[Node],
+    inputs: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    credentials: Mapping[str, Mapping[str, str]] | None = None,
+    request: ChatRequest = HI,
+) -> HttpCall:
+    """The call that a node's model makes for a request."""
+    http = Recorder()
+    model: Any = asyncio.run(msgspec.convert({**inputs}, node).build(context(http, environ, credentials)))
+    return called(model, http, request)
+
+
+def body_of(call: HttpCall) -> dict[str, Any]:
+    return msgspec.json.decode(call.body)
+
+
+def texts(messages: Sequence[ModelMessage]) -> list[str]:
+    return [message.text for message in messages]
