@@ -10,10 +10,10 @@ from servers import KEY, Server, free_port, until_connected
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "flowise"
 SCENARIOS = (
-    "abort_chatflow bad_bodies conversation_history_in_body conversation_one_turn conversation_python_sdk_body "
-    "conversation_session_ids conversation_template empty_answer_and_question error_cut_mid_stream error_upstream_401 "
-    "heartbeat llm_chain_prompt_values llm_chain_single_variable long_stream override_config_off override_config_on "
-    "unicode_content unknown_flow"
+    "abort_chatflow advanced_structured_output bad_bodies conversation_history_in_body conversation_one_turn "
+    "conversation_python_sdk_body conversation_session_ids conversation_template empty_answer_and_question "
+    "error_cut_mid_stream error_upstream_401 heartbeat input_moderation list_output_parser llm_chain_prompt_values "
+    "llm_chain_single_variable long_stream override_config_off override_config_on unicode_content unknown_flow"
 ).split()
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings of Flowise are not beside this project")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage
 
 Images = Literal["refused", "with the question", "after the question"]
 """Whether a chat model takes pictures, and in which message of a conversation it likes them best."""
@@ -17,8 +17,6 @@ class ChatModel(Protocol):
     """A model that answers a conversation."""
 
     images: Images
-    schemas: bool
-    """Whether the provider itself holds answers to a JSON Schema, for this model."""
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """The answer in batches: everything that one read from the provider brought, at once.
@@ -53,8 +51,6 @@ class OutputParser(Protocol):
 
     instructions: str
     """What the model is told about the form."""
-    schema: OutputSchema | None
-    """The form, where it is one of JSON."""
     mends: bool
     """Whether a model may mend an answer that cannot be read."""
 

@@ -22,10 +22,9 @@ class CachedChat:
     """A chat model that asks its cache first. An answer that calls tools or is cut short is not kept."""
 
     images: Images
-    schemas: bool
 
     def __init__(self, model: ChatModel, cache: Cache, identity: str) -> None:
-        self.images, self.schemas = model.images, model.schemas
+        self.images = model.images
         self._model, self._cache, self._identity = model, cache, identity
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:

@@ -85,14 +85,7 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
         """The answer in the parser's form, as the run's `json`."""
         first = messages[0]
         asked = [ModelMessage(first.role, f"{first.text}\n{parser.instructions}"), *messages[1:]]
-        schema = parser.schema if self.model.schemas else None
-        if schema and schema.schema.get("type") != "object":
-            raise FlowError(
-                "this model is held to its form by the provider, which takes only objects: put the schema into "
-                "z.object({…}), or choose a model without structured outputs"
-            )
-        text = await spoken(self.model, ChatRequest(asked, schema=schema), ctx)
-        ctx.json = await self._parsed(parser, text, ctx)
+        ctx.json = await self._parsed(parser, await spoken(self.model, ChatRequest(asked), ctx), ctx)
         yield []
 
     async def _parsed(self, parser: OutputParser, text: str, ctx: Context) -> Any:

@@ -22,8 +22,6 @@ from headrace.providers.openai import OpenAIChat, Quirks
 # These models take no temperature and stop words, count reasoning into max_completion_tokens, and call the system
 # role "developer": https://platform.openai.com/docs/guides/reasoning
 _REASONING: Final = re.compile(r"o\d|gpt-5(?!-chat)")
-# https://platform.openai.com/docs/guides/structured-outputs
-_WITH_SCHEMAS: Final = re.compile(r"gpt-4o|gpt-4\.1|gpt-5|o\d")
 
 _AZURE: Final = {"InstanceName": "INSTANCE_NAME", "DeploymentName": "DEPLOYMENT_NAME", "Version": "VERSION"}
 _AZURE_VERSION: Final = "2024-10-21"
@@ -135,7 +133,6 @@ class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self.row.quirks,
             system_role="developer" if self._reasons else "system",
-            schemas="schema" if _WITH_SCHEMAS.match(self.modelName) else "tool",
             strict_tools=self.strictToolCalling,
             image_detail=self.imageResolution,
         )

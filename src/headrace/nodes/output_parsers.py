@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 from jsonschema import Draft202012Validator
 
-from headrace.engine.chat import OutputSchema
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import OutputParser
 from headrace.errors import FlowError
@@ -24,7 +23,6 @@ class FormParser(msgspec.Struct, kw_only=True):
     instructions: str
     read: Callable[[str], Any]
     mends: bool
-    schema: OutputSchema | None = None
 
     def parse(self, text: str) -> Any:
         """See OutputParser."""
@@ -79,7 +77,7 @@ def _json_parser(schema: dict[str, Any], *, mends: bool) -> OutputParser:
 
     form = msgspec.json.encode(schema).decode()
     told = f"Answer with JSON and with nothing else. It must fit this JSON Schema exactly:\n```json\n{form}\n```"
-    return FormParser(instructions=told, read=parse, schema=OutputSchema("answer", schema), mends=mends)
+    return FormParser(instructions=told, read=parse, mends=mends)
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -126,6 +124,10 @@ class AdvancedStructuredOutputParser(Node, frozen=True, kw_only=True, tag="advan
             schema = json_schema(self.exampleJson)
         except ValueError as error:
             raise FlowError(f"the advanced structured output parser: {error}") from None
+        if schema.get("type") != "object":  # as in the builder: no flow that works there has another one
+            raise FlowError(
+                "the advanced structured output parser takes only objects: put the schema into z.object({…})"
+            )
         return _json_parser(schema, mends=self.autofixParser)
 
 

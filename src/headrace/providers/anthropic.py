@@ -88,7 +88,6 @@ class AnthropicChat:
     """A chat model behind Anthropic's protocol. `options` go into the request's body as they are."""
 
     images: Images
-    schemas = False
 
     def __init__(self, endpoint: Endpoint, options: Mapping[str, Any], images: Images = "refused") -> None:
         self.images = images

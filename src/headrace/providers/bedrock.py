@@ -53,7 +53,6 @@ class BedrockChat:
     """A chat model behind Bedrock's Converse. `options` go into the request's body as they are."""
 
     images: Images
-    schemas = False
 
     def __init__(
         self, endpoint: Endpoint, region: str, key: AwsKey, options: Mapping[str, Any], images: Images = "refused"

@@ -92,7 +92,6 @@ class CohereChat:
     """A chat model behind Cohere's protocol. `options` go into the request's body as they are."""
 
     images: Images = "refused"
-    schemas = True
 
     def __init__(self, endpoint: Endpoint, options: Mapping[str, Any]) -> None:
         self._endpoint, self._options = endpoint, options

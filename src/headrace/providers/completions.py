@@ -30,7 +30,6 @@ class CompletionChat:
     """A model that continues a text, as a chat model. `body_of` makes the request's body from the text."""
 
     images: Images = "refused"
-    schemas = False
 
     def __init__(
         self, endpoint: Endpoint, body_of: Callable[[str], Mapping[str, Any]], parser: Callable[[str], LineParser]

@@ -58,7 +58,6 @@ class ExtractiveChat:
     """Implements `headrace.engine.ports.ChatModel` by quoting. `sentences` is how many it quotes at most."""
 
     images: Images = "refused"
-    schemas = False
 
     def __init__(self, sentences: int = 3) -> None:
         self._sentences = sentences

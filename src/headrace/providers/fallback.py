@@ -14,12 +14,10 @@ class FallbackChat:
     """Implements `headrace.engine.ports.ChatModel`. `models` are asked in their order; there must be one."""
 
     images: Images
-    schemas: bool
 
     def __init__(self, models: Sequence[ChatModel]) -> None:
         self._models = models
         self.images = next((model for model in models if model.images != "refused"), models[0]).images
-        self.schemas = all(model.schemas for model in models)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel. Raises what the last model raises; a filter's refusal counts as an answer."""

@@ -109,7 +109,6 @@ class GoogleChat:
     """
 
     images: Images
-    schemas = True
 
     def __init__(
         self,

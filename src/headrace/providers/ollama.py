@@ -65,7 +65,6 @@ class OllamaChat:
     """A chat model behind Ollama's protocol. `options` go into the request's body as they are."""
 
     images: Images
-    schemas = True
 
     def __init__(self, endpoint: Endpoint, options: Mapping[str, Any], images: Images = "refused") -> None:
         self.images = images

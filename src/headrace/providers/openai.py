@@ -111,13 +111,11 @@ class OpenAIChat:
     """A chat model behind the OpenAI protocol. `options` go into the request's body as they are."""
 
     images: Images
-    schemas: bool
 
     def __init__(
         self, endpoint: Endpoint, options: Mapping[str, Any], quirks: Quirks, images: Images = "refused"
     ) -> None:
         self.images = images
-        self.schemas = quirks.schemas == "schema"
         self._endpoint, self._options, self._quirks = endpoint, options, quirks
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:

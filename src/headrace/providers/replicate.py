@@ -39,7 +39,6 @@ class ReplicateChat:
     """A model at Replicate. `version` is "" for a model that Replicate itself keeps; `values` go into its input."""
 
     images: Images = "refused"
-    schemas = False
 
     def __init__(self, endpoint: Endpoint, version: str, values: Mapping[str, Any]) -> None:
         self._endpoint, self._version, self._values = endpoint, version, values
