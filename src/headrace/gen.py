@@ -22,6 +22,7 @@ from headrace.engine.references import node_ids
 from headrace.errors import HeadraceError, RequestError
 from headrace.events import Known
 from headrace.nodes import built_in
+from headrace.nodes.providers import Provider
 from headrace.server import administration, app, flows, messages, predictions, runs, widget
 
 ROOT: Final = Path(__file__).parents[2]
@@ -102,6 +103,20 @@ def nodes_part() -> str:
     return "\n".join(parts)
 
 
+def providers_part() -> str:
+    """Every node with a model behind it: whose, where, by which protocol and with which key."""
+    rows = sorted(
+        (provider.label, _code(name), provider.protocol, _code(provider.base), _keys(provider))
+        for name, kind in built_in().items()
+        if (provider := getattr(kind, "provider", None))
+    )
+    return _table(("provider", "node", "protocol", "address", "credential's field and variable of its key"), rows)
+
+
+def _keys(provider: Provider) -> str:
+    return f"{_code(provider.field)}, {_code(provider.environ)}"
+
+
 def _plain(hint: str) -> str:
     """A type without the modules of its names, and without "or not set"."""
     return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", hint).removesuffix(" | None")
@@ -165,6 +180,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "events": events_part,
     "errors": errors_part,
     "nodes": nodes_part,
+    "providers": providers_part,
     "api": api_part,
     "settings": settings_part,
     "cli": cli_part,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 from headrace.engine.node import Context, Node
@@ -10,7 +10,7 @@ from headrace.engine.ports import Cache, ChatModel, Images
 from headrace.errors import FlowError
 from headrace.nodes.accounts import account, is_loopback, secrets, words
 from headrace.nodes.caches import cached
-from headrace.nodes.providers import ANTHROPIC, BEDROCK, COHERE, GOOGLE, OLLAMA, VERTEX
+from headrace.nodes.providers import ANTHROPIC, BEDROCK, COHERE, GOOGLE, OLLAMA, VERTEX, Provider
 from headrace.providers.anthropic import AnthropicChat
 from headrace.providers.bedrock import AwsKey, BedrockChat
 from headrace.providers.cohere import CohereChat
@@ -30,6 +30,8 @@ def _images(allowed: bool) -> Images:
 
 class ChatAnthropic(Node, frozen=True, kw_only=True, tag="chatAnthropic"):
     """Anthropic's Claude."""
+
+    provider: ClassVar[Provider] = ANTHROPIC
 
     credential: str = ""
     cache: Cache | None = None
@@ -77,6 +79,8 @@ class ChatAnthropicLlamaIndex(ChatAnthropic, frozen=True, kw_only=True, tag="cha
 
 class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGenerativeAI"):
     """Google's Gemini, by its developers' API."""
+
+    provider: ClassVar[Provider] = GOOGLE
 
     credential: str = ""
     cache: Cache | None = None
@@ -126,6 +130,8 @@ class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGen
 class ChatGoogleVertexAI(ChatGoogleGenerativeAI, frozen=True, kw_only=True, tag="chatGoogleVertexAI"):
     """Google's Gemini on Vertex AI, with a service account's key."""
 
+    provider: ClassVar[Provider] = VERTEX
+
     modelName: str = "gemini-2.5-flash"
     region: str = ""
 
@@ -147,6 +153,8 @@ class ChatGoogleVertexAI(ChatGoogleGenerativeAI, frozen=True, kw_only=True, tag=
 
 class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
     """Models that Ollama serves."""
+
+    provider: ClassVar[Provider] = OLLAMA
 
     credential: str = ""
     cache: Cache | None = None
@@ -214,6 +222,8 @@ class ChatOllamaLlamaIndex(ChatOllama, frozen=True, kw_only=True, tag="chatOllam
 class ChatCohere(Node, frozen=True, kw_only=True, tag="chatCohere"):
     """Cohere's Command models."""
 
+    provider: ClassVar[Provider] = COHERE
+
     credential: str = ""
     cache: Cache | None = None
     modelName: str = "command-r7b-12-2024"
@@ -230,6 +240,8 @@ class ChatCohere(Node, frozen=True, kw_only=True, tag="chatCohere"):
 
 class AwsChatBedrock(Node, frozen=True, kw_only=True, tag="awsChatBedrock"):
     """Models on AWS Bedrock, by its Converse API. Needs the extra `bedrock`."""
+
+    provider: ClassVar[Provider] = BEDROCK
 
     credential: str = ""
     cache: Cache | None = None

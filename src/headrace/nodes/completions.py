@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
@@ -11,7 +11,7 @@ from headrace.nodes.accounts import account
 from headrace.nodes.caches import cached
 from headrace.nodes.chat_models import ChatOllama
 from headrace.nodes.openai_models import Place, azure_place
-from headrace.nodes.providers import AZURE, HUGGING_FACE, OPENAI, REPLICATE
+from headrace.nodes.providers import AZURE, HUGGING_FACE, OPENAI, REPLICATE, Provider
 from headrace.providers.completions import CompletionChat, CompletionParser, GenerationParser
 from headrace.providers.endpoint import Endpoint, set_values
 from headrace.providers.openai import OpenAIChat, Quirks
@@ -20,6 +20,8 @@ from headrace.providers.replicate import ReplicateChat
 
 class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
     """OpenAI's completions, and any server that has them."""
+
+    provider: ClassVar[Provider] = OPENAI
 
     credential: str = ""
     cache: Cache | None = None
@@ -68,6 +70,8 @@ class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
 class AzureOpenAI(OpenAI, frozen=True, kw_only=True, tag="azureOpenAI"):
     """OpenAI's completions on Azure."""
 
+    provider: ClassVar[Provider] = AZURE
+
     async def _place(self, ctx: Context) -> Place:
         return await azure_place(ctx, AZURE, self.basepath, self.credential, self.modelName, "completions")
 
@@ -78,6 +82,8 @@ class Ollama(ChatOllama, frozen=True, kw_only=True, tag="ollama"):
 
 class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInference_LLMs"):
     """Models of Hugging Face: by its router, or on an inference endpoint of one's own."""
+
+    provider: ClassVar[Provider] = HUGGING_FACE
 
     credential: str = ""
     cache: Cache | None = None
@@ -130,6 +136,8 @@ class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInfe
 
 class Replicate(Node, frozen=True, kw_only=True, tag="replicate"):
     """Models of Replicate, named `owner/model` or `owner/model:version`."""
+
+    provider: ClassVar[Provider] = REPLICATE
 
     credential: str = ""
     cache: Cache | None = None

@@ -60,6 +60,7 @@ class Place(NamedTuple):
 class OpenAIModel(Node, frozen=True, kw_only=True):
     """What the nodes of this protocol share."""
 
+    provider: ClassVar[Provider]
     row: ClassVar[Row]
 
     credential: str = ""
@@ -82,7 +83,7 @@ class OpenAIModel(Node, frozen=True, kw_only=True):
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError for a model or a key that is missing."""
         if not self.modelName:
-            raise FlowError(f"the {self.row.provider.label} node has no model: choose one")
+            raise FlowError(f"the {self.provider.label} node has no model: choose one")
         place = await self._place(ctx)
         headers = {**place.headers, **{name: str(value) for name, value in self.baseOptions.items()}}
         endpoint = Endpoint(ctx.http, place.url, headers, place.key, self.timeout / 1000 if self.timeout else None)
@@ -91,7 +92,7 @@ class OpenAIModel(Node, frozen=True, kw_only=True):
         return cached(self.cache, OpenAIChat(endpoint, options, self._quirks, images), endpoint.url, options)
 
     async def _place(self, ctx: Context) -> Place:
-        where = await account(ctx, self.row.provider, base=self.basepath, credential=self.credential)
+        where = await account(ctx, self.provider, base=self.basepath, credential=self.credential)
         return Place(f"{where.base}/chat/completions", where.key)
 
     @property
@@ -120,7 +121,7 @@ class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
     imageResolution: str = ""
 
     async def _place(self, ctx: Context) -> Place:
-        provider = self.row.provider
+        provider = self.provider
         where = await account(ctx, provider, base=self.basepath, key=self.openAIApiKey, credential=self.credential)
         return Place(f"{where.base}/chat/completions", where.key)
 
@@ -149,9 +150,7 @@ class _Azure(_OpenAIsOwn, frozen=True, kw_only=True):
     """OpenAI's models on Azure, where every deployment has an address of its own."""
 
     async def _place(self, ctx: Context) -> Place:
-        return await azure_place(
-            ctx, self.row.provider, self.basepath, self.credential, self.modelName, "chat/completions"
-        )
+        return await azure_place(ctx, self.provider, self.basepath, self.credential, self.modelName, "chat/completions")
 
 
 async def azure_place(ctx: Context, provider: Provider, base: str, credential: str, model: str, path: str) -> Place:
@@ -175,7 +174,7 @@ class _Cloudflare(OpenAIModel, frozen=True, kw_only=True):
     async def _place(self, ctx: Context) -> Place:
         fields = await secrets(ctx, self.credential)
         number = fields.get("cloudflareAccountId") or ctx.environ.get("CLOUDFLARE_ACCOUNT_ID", "")
-        provider = self.row.provider
+        provider = self.provider
         if number:
             provider = msgspec.structs.replace(provider, base=f"{provider.base}/accounts/{number}/ai/v1")
         where = await account(ctx, provider, base=self.basepath, credential=self.credential)
@@ -187,7 +186,7 @@ class _Sambanova(OpenAIModel, frozen=True, kw_only=True):
 
     async def _place(self, ctx: Context) -> Place:
         base = self.basepath.replace("htps://", "https://", 1)
-        where = await account(ctx, self.row.provider, base=base, credential=self.credential)
+        where = await account(ctx, self.provider, base=base, credential=self.credential)
         return Place(f"{where.base}/chat/completions", where.key)
 
 
@@ -303,7 +302,7 @@ def _node(base: type[OpenAIModel], row: Row) -> type[OpenAIModel]:
         fields,
         bases=(base,),
         module=__name__,
-        namespace={"row": row, "__doc__": about},
+        namespace={"provider": row.provider, "row": row, "__doc__": about},
         tag=row.node,
         rename=dict(row.names),
         frozen=True,
