@@ -139,7 +139,7 @@ def serving(folder: Path, *flags: str, **environ: str) -> Generator[Server]:
             server.stop(signal.SIGKILL)
 
 
-def node(name: str, category: str, number: int = 0, *, label: str = "", **inputs: Any) -> dict[str, Any]:
+def node(name: str, category: str, number: int = 0, /, *, label: str = "", **inputs: Any) -> dict[str, Any]:
     """A node as the builder exports it, without what only its canvas needs."""
     key = f"{name}_{number}"
     outputs = {"output": inputs.pop("output")} if "output" in inputs else {}

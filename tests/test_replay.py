@@ -13,7 +13,8 @@ SCENARIOS = (
     "abort_chatflow advanced_structured_output bad_bodies conversation_history_in_body conversation_one_turn "
     "conversation_python_sdk_body conversation_session_ids conversation_template empty_answer_and_question "
     "error_cut_mid_stream error_upstream_401 heartbeat input_moderation list_output_parser llm_chain_prompt_values "
-    "llm_chain_single_variable long_stream override_config_off override_config_on unicode_content unknown_flow"
+    "llm_chain_single_variable long_stream override_config_off override_config_on tool_agent_calculator "
+    "tool_agent_two_calls unicode_content unknown_flow"
 ).split()
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings of Flowise are not beside this project")

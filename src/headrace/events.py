@@ -228,6 +228,8 @@ class RunMetadata(msgspec.Struct, omit_defaults=True):
     usage: Usage | None = None
     json: Any = None
     """The answer of a flow that answers with a value in place of text."""
+    text: str | None = None
+    """The answer's text, where it is not all tokens: what an agent says before it uses a tool is no part of it."""
 
 
 Known: TypeAlias = (
@@ -372,6 +374,8 @@ class Fold:
                 if event.duration is not None:
                     answer.reasonContent = {"thinking": "".join(self._thinking), "thinkingDuration": event.duration}
             case Metadata():
+                if event.data.text is not None:
+                    self._text = [event.data.text]
                 for name in RunMetadata.__struct_fields__:
                     if (value := getattr(event.data, name)) is not None:
                         setattr(answer, name, value)

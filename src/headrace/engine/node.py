@@ -49,6 +49,8 @@ class Context(msgspec.Struct, kw_only=True):
     usage: Usage | None = None
     json: Any = None
     """The answer of a flow that answers with a value in place of text."""
+    text: str | None = None
+    """The answer's text, where it is not simply all that was streamed."""
 
     def count(self, usage: Usage) -> None:
         """Adds the tokens of one model call to the run's total."""

@@ -7,7 +7,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from headrace.engine.chat import ChatRequest, Delta, ModelMessage
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage, ToolSpec
+from headrace.events import Document
 
 Images = Literal["refused", "with the question", "after the question"]
 """Whether a chat model takes pictures, and in which message of a conversation it likes them best."""
@@ -82,6 +83,26 @@ class Prompt(Protocol):
 
     def format(self, values: Mapping[str, Any]) -> list[ModelMessage]:
         """The messages with every variable replaced. Raises FlowError for one without a value."""
+        ...
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What a tool gives back: the text that the model reads, and what the answer shows beside it."""
+
+    text: str
+    documents: Sequence[Document] = ()
+    artifacts: Sequence[dict[str, Any]] = ()
+
+
+class Tool(Protocol):
+    """Something that a model may use."""
+
+    spec: ToolSpec
+    return_direct: bool
+    """Its result is the run's answer, without another word from the model."""
+
+    async def call(self, arguments: Mapping[str, Any]) -> ToolResult:
+        """Does what it is for. Raises HeadraceError, whose text the model reads. Cancelling it stops the work."""
         ...
 
 

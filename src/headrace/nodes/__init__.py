@@ -2,6 +2,7 @@
 
 from headrace.engine.catalog import Catalog, catalog
 from headrace.nodes import (
+    agents,
     caches,
     chains,
     chat_models,
@@ -11,10 +12,12 @@ from headrace.nodes import (
     openai_models,
     output_parsers,
     prompts,
+    tools,
 )
 
 
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
-    families = (openai_models, chat_models, completions, caches, prompts, memory, moderation, output_parsers, chains)
+    models = (openai_models, chat_models, completions, caches)
+    families = (*models, prompts, memory, moderation, output_parsers, tools, chains, agents)
     return catalog(family.NODES for family in families)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from jsonschema import Draft202012Validator
 
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import OutputParser
+from headrace.engine.schemas import mismatch
 from headrace.errors import FlowError
 from headrace.nodes.zod import json_schema
 
@@ -66,13 +66,12 @@ class CustomListOutputParser(Node, frozen=True, kw_only=True, tag="customListOut
 
 def _json_parser(schema: dict[str, Any], *, mends: bool) -> OutputParser:
     """A parser for JSON of a form."""
-    validator = Draft202012Validator(schema)
 
     def parse(text: str) -> Any:
         fenced = _FENCED.search(text)
         value: Any = msgspec.json.decode(fenced[1] if fenced else text)
-        for error in validator.iter_errors(value):
-            raise ValueError(f"{error.message} at {error.json_path}")
+        if wrong := mismatch(schema, value):
+            raise ValueError(wrong)
         return value
 
     form = msgspec.json.encode(schema).decode()

@@ -127,6 +127,7 @@ class Worker:
             memoryType=(memory.label or memory.name) if memory else None,
             usage=ctx.usage,
             json=ctx.json,
+            text=ctx.text,
         )
         await self._store.add_messages(_turn_rows(job, metadata, answer, aborted=aborted))
         return metadata
@@ -162,7 +163,7 @@ def _turn(item: HistoryMessage) -> ModelMessage | None:
 def _content(answer: Prediction, metadata: RunMetadata) -> str:
     """What the chat history shows; a value stands in a block of code."""
     if metadata.json is None:
-        return answer.text or ""
+        return answer.text or "" if metadata.text is None else metadata.text
     return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
 
 

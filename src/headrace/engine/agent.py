@@ -1,0 +1,246 @@
+"""The agent loop: the model speaks and asks for tools, they run, it reads what they gave, until it has answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from headrace.engine.answering import Telling
+from headrace.engine.chat import (
+    ChatRequest,
+    Delta,
+    ModelMessage,
+    TextDelta,
+    ThinkingDelta,
+    Thought,
+    ToolCall,
+    ToolCallDelta,
+)
+from headrace.engine.node import Context
+from headrace.engine.ports import ChatModel, Tool, ToolResult
+from headrace.engine.schemas import mismatch
+from headrace.errors import HeadraceError, ProviderMalformed
+from headrace.events import AgentTrace, Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
+
+MAX_ITERATIONS: Final = 15
+STOPPED: Final = "Agent stopped due to max iterations."
+_logger = logging.getLogger("headrace.runs")
+_AT_ONCE: Final = 8  # tools that run side by side
+_MOST_CALLS: Final = 64  # of one turn; the model is told about those beyond
+_LONGEST_ARGUMENTS: Final = 1_000_000  # characters
+_LONGEST_RESULT: Final = 200_000  # characters that the model is given to read
+_PATIENCE: Final = 300.0  # seconds that one call may take
+
+
+class Turn:
+    """One answer of the model, put together from its deltas."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._thoughts: list[Thought] = []
+        self._thinking: list[str] = []
+        self._calls: dict[int, list[ToolCallDelta]] = {}
+
+    def add(self, deltas: Sequence[Delta]) -> None:
+        """Takes the next deltas in."""
+        for delta in deltas:
+            match delta:
+                case TextDelta():
+                    self._text.append(delta.text)
+                case ToolCallDelta():
+                    self._calls.setdefault(delta.index, []).append(delta)
+                case ThinkingDelta():
+                    self._thinking.append(delta.text)
+                    if delta.signature:
+                        self._thoughts.append(Thought("".join(self._thinking), delta.signature))
+                        self._thinking.clear()
+                case _:
+                    pass
+
+    @property
+    def text(self) -> str:
+        """What the model has said."""
+        return "".join(self._text)
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """What the model asks for, in its order."""
+        return [_joined(parts) for _, parts in sorted(self._calls.items())]
+
+    @property
+    def message(self) -> ModelMessage:
+        """The turn as the model reads it back."""
+        return ModelMessage("assistant", self.text, self.calls, self._thoughts)
+
+
+def _joined(parts: Sequence[ToolCallDelta]) -> ToolCall:
+    def whole(name: str) -> str:
+        return next((value for part in parts if (value := getattr(part, name))), "")
+
+    arguments = "".join(part.arguments for part in parts)
+    return ToolCall(whole("id") or f"call-{parts[0].index}", whole("name"), arguments, whole("signature"))
+
+
+class Use(msgspec.Struct, frozen=True):
+    """One call that was answered: by a tool, or by the loop itself, which then shows no use of a tool."""
+
+    call: ToolCall
+    result: ToolResult
+    shown: UsedTool | None = None
+    returns: bool = False
+
+
+class Agent:
+    """A model with its tools, for one run."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        model: ChatModel,
+        tools: Sequence[Tool],
+        *,
+        max_iterations: int | None = None,
+        traced: bool = False,
+    ) -> None:
+        self._ctx, self._model = ctx, model
+        self._tools = {tool.spec.name: tool for tool in tools}
+        self._most = max_iterations or MAX_ITERATIONS
+        self._trace = Trace() if traced else None
+        self._uses: list[Use] = []
+
+    async def run(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Event]]:
+        """The answer to a conversation: tokens as they come, then sources, used tools and artifacts, each if any."""
+        talk, telling, said = list(messages), Telling(self._ctx), ""
+        specs, answer = [tool.spec for tool in self._tools.values()], ""
+        for _ in range(self._most):
+            turn = Turn()
+            async with aclosing(self._model.stream(ChatRequest(talk, specs))) as batches:
+                async for deltas in batches:
+                    turn.add(deltas)
+                    if events := telling.events(deltas):
+                        yield events
+            answer, said = turn.text, said + turn.text
+            if not (calls := turn.calls):
+                break
+            if self._trace:
+                yield self._trace.begun(calls)
+            uses = await self._used(calls)
+            if self._trace:
+                yield self._trace.ended(uses)
+            talk += [turn.message, *(ModelMessage("tool", use.result.text, answers=use.call) for use in uses)]
+            if direct := [use.result.text for use in uses if use.returns]:
+                answer = direct[0]
+                break
+        else:
+            answer = STOPPED
+        yield [*telling.end(), *self._shown()]
+        if answer in (STOPPED, *(use.result.text for use in self._uses if use.returns)):
+            yield [Token(answer)]
+            said += answer
+        if said != answer:  # words before a tool call are no part of the answer
+            self._ctx.text = answer
+
+    def _shown(self) -> list[Event]:
+        """What the answer shows of the tools."""
+        documents = [document for use in self._uses for document in use.result.documents]
+        artifacts = [artifact for use in self._uses for artifact in use.result.artifacts]
+        shown = [use.shown for use in self._uses if use.shown]
+        events: list[Event] = [SourceDocuments(documents)] if documents else []
+        events += [UsedTools(shown)] if shown else []
+        return [*events, Artifacts(artifacts)] if artifacts else events
+
+    async def _used(self, calls: Sequence[ToolCall]) -> list[Use]:
+        """Runs the tools of one turn side by side; answers in the order of the calls. Cancelling it stops them all."""
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(call: ToolCall, number: int) -> Use:
+            async with limit:
+                return await self._use(call, number)
+
+        uses = await asyncio.gather(*(one(call, number) for number, call in enumerate(calls)))
+        self._uses += uses
+        return uses
+
+    async def _use(self, call: ToolCall, number: int) -> Use:
+        if number >= _MOST_CALLS:
+            return _told(call, f"Too many tools at once: only the first {_MOST_CALLS} calls were carried out.")
+        if (tool := self._tools.get(call.name)) is None:
+            return _told(call, f"{call.name} is not a valid tool, try another one.")
+        if len(call.arguments) > _LONGEST_ARGUMENTS:
+            return _told(call, f"The arguments are longer than {_LONGEST_ARGUMENTS} characters: use shorter ones.")
+        arguments = _arguments(call)
+        if wrong := mismatch(tool.spec.parameters, arguments):
+            text = f"Received tool input did not match expected schema: {wrong}"
+            return Use(call, ToolResult(text), UsedTool(call.name, arguments, "", text))
+        return await self._called(tool, call, arguments)
+
+    async def _called(self, tool: Tool, call: ToolCall, arguments: dict[str, Any]) -> Use:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                result = await tool.call(arguments)
+        except TimeoutError:
+            return _failed(call, arguments, f"{call.name} took longer than {_PATIENCE:.0f} seconds")
+        except HeadraceError as error:
+            return _failed(call, arguments, str(error))
+        except Exception:  # a tool may come from another package, and its fault is the model's to know
+            _logger.exception("the tool %r of run %s failed", call.name, self._ctx.run)
+            return _failed(call, arguments, f"{call.name} failed")
+        if len(result.text) > _LONGEST_RESULT:
+            text = f"{result.text[:_LONGEST_RESULT]}\n[cut here: {len(result.text)} characters in all]"
+            result = msgspec.structs.replace(result, text=text)
+        return Use(call, result, UsedTool(call.name, arguments, result.text), tool.return_direct)
+
+
+def _told(call: ToolCall, text: str) -> Use:
+    return Use(call, ToolResult(text))
+
+
+def _failed(call: ToolCall, arguments: Mapping[str, Any], text: str) -> Use:
+    return Use(call, ToolResult(text), UsedTool(call.name, arguments, "", text))
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    """The arguments as an object. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
+    try:
+        value: Any = msgspec.json.decode(call.arguments or "{}")
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {error}") from None
+    return value if isinstance(value, dict) else {"input": value}
+
+
+class Trace:
+    """`agent_trace` events of one run."""
+
+    def __init__(self) -> None:
+        self._agent = str(uuid4())
+        self._runs: dict[str, str] = {}
+
+    def begun(self, calls: Sequence[ToolCall]) -> list[Event]:
+        """What the model asks for, and the start of each tool."""
+        events: list[Event] = []
+        for call in calls:
+            action = {"tool": call.name, "toolInput": _arguments(call), "toolCallId": call.id}
+            step = {"step": "agent_action", "action": msgspec.json.encode(action).decode()}
+            events.append(AgentTrace({**step, "runId": self._agent, "parentRunId": None}))
+            events.append(
+                AgentTrace({"step": "tool_start", "name": call.name, "input": call.arguments, **self._of(call)})
+            )
+        return events
+
+    def ended(self, uses: Sequence[Use]) -> list[Event]:
+        """What became of them."""
+        events: list[Event] = []
+        for use in uses:
+            error = use.shown and use.shown.error
+            step = {"step": "tool_error", "error": error} if error else {"step": "tool_end", "output": use.result.text}
+            events.append(AgentTrace({**step, **self._of(use.call)}))
+        return events
+
+    def _of(self, call: ToolCall) -> dict[str, str]:
+        return {"runId": self._runs.setdefault(call.id, str(uuid4())), "parentRunId": self._agent}

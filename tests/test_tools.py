@@ -1,0 +1,109 @@
+"""Tools: what the built-in ones give, and an agent with them over HTTP."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import Server, chat_model, flow, node
+from upstream import Upstream
+
+from headrace.events import decode, fold
+from headrace.nodes.arithmetic import calculated
+
+SUMS = {
+    "2+2*10": "22",
+    "8/2": "4",
+    "1/3": "0.3333333333333333",
+    "2^10": "1024",
+    "2 ** 0.5": "1.4142135623730951",
+    "-(3 - 5)": "2",
+    "17 % 5": "2",
+    "sqrt(16) + max(1, 2, 3)": "7",
+    "PI": "3.141592653589793",
+    "1/3e8": "3.3333333333333334e-9",
+    "10^300 * 10^300": "Infinity",
+}
+
+
+@pytest.mark.parametrize(("expression", "value"), SUMS.items())
+def test_a_sum_is_calculated(expression: str, value: str) -> None:
+    assert calculated(expression) == value
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "", "2+", "1/0", "sqrt(-1)", "(-8)^(1/3)", "9^9^9", "a", "a.b", "__import__('os')", "open('x')", "lambda: 1",
+        "[1][0]", "1 if 1 else 2", "'a'*9", "True", "1j", "2 << 9", "max()", "sqrt(x=4)", "(" * 500, "1+" * 600 + "1",
+        "1,2", "x := 5", "f'{1}'", "{1: 2}", "not 1", "1 < 2",
+    ],
+)  # fmt: skip
+def test_what_is_no_sum_is_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        calculated(expression)
+
+
+@given(st.text(alphabet="0123456789+-*/^%(). episqrtmax,", max_size=60))
+def test_any_text_is_calculated_or_refused(text: str) -> None:
+    try:
+        value = calculated(text)
+    except ValueError:
+        return
+    assert value in ("Infinity", "-Infinity", "NaN") or float(value) is not None
+
+
+def agent(base: str, *tools: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    """A tool agent with memory and these tools."""
+    wires = [f"{{{{{tool['id']}.data.instance}}}}" for tool in tools]
+    memory = node("bufferMemory", "Memory", label="Memory", memoryKey="chat_history")
+    wired = {"model": "{{chatOpenAI_0.data.instance}}", "memory": "{{bufferMemory_0.data.instance}}", "tools": wires}
+    return flow(
+        chat_model(base), memory, *tools, node("toolAgent", "Agents", label="Tool Agent", **{**wired, **inputs})
+    )
+
+
+def test_an_agent_streams_around_its_tools_and_all_three_answers_agree(server: Server, upstream: Upstream) -> None:
+    flow_id = server.create_flow(agent(upstream.url, node("calculator", "Tools")))
+    question = '/tool calculator {"input": "6*7"} && calculator {"input": "2+"} | /tool calculator {"input": "1+1"}'
+    stream = server.ask(flow_id, question, streaming=True, chatId="c-1")
+    assert stream.kinds == ["start", "token", "usedTools", "metadata", "end"]
+    used = next(event["data"] for event in stream.events if event["event"] == "usedTools")
+    assert [tool["toolOutput"] for tool in used] == ["42", "I don't know how to do that.", "2"]
+    answer = server.ask(flow_id, question, chatId="c-2").json
+    folded = fold([decode(json.dumps(event)) for event in stream.events])
+    assert folded.text == answer["text"] == "Tool said: 42 | I don't know how to do that. | 2"
+    assert answer["usedTools"] == used
+    stored = server.send("GET", f"/api/v1/chatmessage/{flow_id}?chatId=c-1", admin=True).json[-1]
+    assert (stored["content"], stored["usedTools"]) == (answer["text"], used)
+
+
+def test_the_clock_tells_the_time_in_its_parts(server: Server, upstream: Upstream) -> None:
+    flow_id = server.create_flow(agent(upstream.url, node("currentDateTime", "Tools")))
+    answer = server.ask(flow_id, "/tool current_date_time {}").json
+    told = json.loads(answer["usedTools"][0]["toolOutput"])
+    assert set(told) == {"date", "time", "day", "timezone", "utcOffset"}
+
+
+def test_a_chain_is_a_tool_for_an_agent(server: Server, upstream: Upstream) -> None:
+    prompt = node("promptTemplate", "Prompts", template="Shout: {text}")
+    chain = node(
+        "llmChain", "Chains", output="llmChain",
+        model="{{chatOpenAI_0.data.instance}}", prompt="{{promptTemplate_0.data.instance}}",
+    )  # fmt: skip
+    tool = node("chainTool", "Tools", name="shout it", description="Shouts.", baseChain="{{llmChain_0.data.instance}}")
+    parts = agent(upstream.url, tool)
+    parts["nodes"][2:2] = [prompt, chain]
+    again = flow(*parts["nodes"])
+    answer = server.ask(server.create_flow(again), '/tool shout_it {"input": "/say HELLO"}').json
+    assert answer["usedTools"] == [{"tool": "shout_it", "toolInput": {"input": "/say HELLO"}, "toolOutput": "HELLO"}]
+    assert answer["text"] == "Tool said: HELLO"
+
+
+def test_an_agents_iterations_are_bounded_by_the_flow(server: Server, upstream: Upstream) -> None:
+    flow_id = server.create_flow(agent(upstream.url, node("calculator", "Tools"), maxIterations="2"))
+    question = " | ".join(['/tool calculator {"input": "1+1"}'] * 5)
+    answer = server.ask(flow_id, question).json
+    assert answer["text"] == "Agent stopped due to max iterations."
+    assert len(answer["usedTools"]) == 2
