@@ -16,7 +16,10 @@ HeadraceError
 │   ├── BodyTooLarge             413  body_too_large
 │   └── RateLimited              429  rate_limited          retryable
 ├── FlowError                    422  flow_error            the flow must be changed
-│   └── UnknownNodes             422  unknown_nodes
+│   ├── UnknownNodes             422  unknown_nodes
+│   ├── ScriptError              422  script_error          a script of the flow threw, or met a limit
+│   ├── FetchRefused             422  fetch_refused         a flow asked for an address that it may not reach
+│   └── FetchFailed              422  fetch_failed          retryable: no answer came, or not a whole one
 ├── ProviderError                502  provider_error        the model's provider refused or failed
 │   ├── ProviderUnauthorized     502  provider_unauthorized
 │   ├── ProviderNotFound         502  provider_not_found
@@ -36,7 +39,7 @@ HeadraceError
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 
@@ -147,6 +150,28 @@ class UnknownNodes(FlowError):
     """The flow needs node types that this server does not have."""
 
     code = "unknown_nodes"
+
+
+class ScriptError(FlowError):
+    """A script of the flow threw, or met a limit; the message is the script's own."""
+
+    code = "script_error"
+
+    def __init__(self, message: str, line: int | None = None, console: Sequence[str] = ()) -> None:
+        super().__init__(message if line is None else f"{message} (line {line} of the script)")
+        self.message, self.line, self.console = message, line, console
+
+
+class FetchRefused(FlowError):
+    """A flow or its script asked for an address that it may not reach."""
+
+    code = "fetch_refused"
+
+
+class FetchFailed(FlowError):
+    """An address that a flow or its script asked for gave no answer, or not a whole one."""
+
+    code, retryable = "fetch_failed", True
 
 
 class ProviderError(HeadraceError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -138,3 +138,26 @@ class HttpCall(msgspec.Struct, frozen=True):
     secret: str = ""
     timeout: float | None = None
     method: Literal["POST", "GET"] = "POST"
+
+
+class FetchRequest(msgspec.Struct, frozen=True):
+    """A request that a flow or its script wants made. `timeout` is for all of it, in seconds."""
+
+    method: str
+    url: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    timeout: float | None = None
+
+
+class FetchReply(msgspec.Struct, frozen=True):
+    """The whole answer. `url` is where it came from, after redirects."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    url: str
+
+
+Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[FetchReply]]
+"""Makes a request. Raises FetchRefused and FetchFailed."""
