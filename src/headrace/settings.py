@@ -25,6 +25,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: Annotated[str, _about("API key with all permissions. Without it the first start makes one.")] = ""
     cors_origins: Annotated[str, _about("Web sites that may call every endpoint: a comma list, or *.")] = ""
     trusted_proxies: Annotated[str, _about("Addresses whose X-Forwarded-For is believed: a comma list.")] = ""
+    allowed_hosts: Annotated[
+        str, _about("Own services that flows may call: a comma list of host, host:port, address, network.")
+    ] = ""
     max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
     workers: Annotated[int, _about("Processes that serve; any of them serves any stream.")] = 1
     keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0
