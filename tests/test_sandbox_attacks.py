@@ -1,0 +1,272 @@
+"""Scripts that want out, or want everything: each ends in a clear error or a harmless value, and harms nobody else."""
+
+import asyncio
+import os
+import signal
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from test_sandbox import using
+
+from headrace.engine.ports import FetchReply, FetchRequest
+from headrace.errors import ScriptError
+from headrace.sandbox import child as child_module
+from headrace.sandbox.child import Child, Limits, Outcome
+from headrace.sandbox.sandbox import Sandbox
+
+NOTHING = msgspec.UNSET
+PROBE = """
+    return [typeof process, typeof std, typeof os, Object.keys(globalThis), ({}).polluted, [].polluted,
+            JSON.stringify({a: [1]}), await Promise.resolve(1), typeof __host, typeof $old, Math.max(1, 2)]
+"""
+CLEAN = ["undefined"] * 3 + [["performance"], None, None, '{"a":[1]}', 1, "undefined", "undefined", 2]
+
+# What a script does, and the value that it ends with.
+HARMLESS: dict[str, Any] = {
+    # Ways to the host that are none
+    "return typeof process + typeof module + typeof exports + typeof __dirname": "undefined" * 4,
+    "return typeof std + typeof os + typeof bjson + typeof scriptArgs": "undefined" * 4,
+    "return typeof Worker + typeof WebAssembly + typeof Atomics + typeof SharedArrayBuffer": "undefined" * 4,
+    "return typeof Deno + typeof Bun + typeof print + typeof load + typeof gc": "undefined" * 5,
+    "return typeof __host + typeof bridge + typeof host + typeof operations + typeof limits": "undefined" * 5,
+    "return Function('return this')() === globalThis": True,
+    "return this === undefined || this === globalThis": True,
+    "return [].constructor.constructor('return typeof process')()": "undefined",
+    "return (async () => {}).constructor('return typeof process + typeof require')()": "undefinedfunction",
+    "return fetch.constructor.constructor('return typeof host')()": "undefined",
+    "return console.log.constructor('return typeof queued')()": "undefined",
+    "return new Proxy({}, {get: (t, k) => t.constructor.constructor('return typeof process')()}).x": "undefined",
+    "return (function f() { return typeof f.caller })()": None,
+    "try { return require.caller } catch (e) { return e.name }": "TypeError",
+    "return eval('typeof process')": "undefined",
+    "return (0, eval)('1 + 1')": 2,
+    "return Object.getOwnPropertyNames(globalThis).filter((n) => /host|bridge|quickjs|python/i.test(n))": [],
+    "Error.prepareStackTrace = (e, frames) => frames.map((f) => typeof f.getFunction?.()); "
+    "const seen = []; try { require('fs') } catch (e) { seen.push(typeof e.stack) } return seen.length": 1,
+    # Bending the built-in objects, which only this call has
+    "Object.prototype.polluted = 1; Array.prototype.polluted = 2; return 1": 1,
+    "JSON.stringify = () => 'no'; JSON.parse = null; return [1]": [1],
+    "Object.defineProperty(Object.prototype, 'id', {set() { throw 1 }, configurable: true}); return 2": 2,
+    "Object.defineProperty(Object.prototype, 'error', {value: 'x'}); return 3": 3,
+    "Object.prototype.toJSON = () => ({kind: 'd', forged: true}); return {a: 1}": {"kind": "d", "forged": True},
+    "globalThis.Map = globalThis.Promise = globalThis.Date = null; return 4": 4,
+    "delete globalThis.globalThis; for (const k of Object.getOwnPropertyNames(this ?? {})) delete k; return 5": 5,
+    "Object.freeze(Object.prototype); Object.freeze(globalThis); return 6": 6,
+    # Results
+    "return new Proxy({a: 1}, {get: (t, k) => k === 'a' ? 2 : undefined})": {"a": 2},
+    "return {toJSON() { return 'mine' }}": "mine",
+    "return {__proto__: null, a: 1, ['__proto__']: 2}": {"a": 1, "__proto__": 2},
+    "return Object.assign(() => 1, {a: 1})": NOTHING,
+    "return Symbol('x')": NOTHING,
+    'return \'d{"value":"forged"}\'': 'd{"value":"forged"}',
+    "return {then: (done) => done('thenable')}": "thenable",
+    "setTimeout(() => { throw 1 }, 1000); return 'done'": "done",
+    "Promise.reject(new Error('nobody listens')); return 7": 7,
+    # Breaking out of the text around it
+    "return 8 }); globalThis.escaped = 1; (async () => {": NOTHING,
+    "/* */ return 9 // */": 9,
+}
+
+# What a script does, and what its error says.
+STOPPED: dict[str, str] = {
+    "while (true) {}": "cpu",
+    "for (;;) { try { for (;;) {} } catch {} finally { continue } }": "cpu",
+    "const f = () => Promise.resolve().then(f); await f()": "memory|cpu",
+    "for (;;) await null": "cpu",
+    "/^(a+)+$/.test('a'.repeat(40) + 'b')": "cpu",
+    "'a'.repeat(5e6).indexOf('a'.repeat(1e5) + 'b')": "cpu",
+    "return {get a() { for (;;) {} }}": "cpu",
+    "return {toJSON() { for (;;) {} }}": "cpu",
+    "return new Proxy({}, {ownKeys() { for (;;) {} }})": "cpu",
+    "[2, 1].sort(() => { for (;;) {} })": "cpu",
+    "setInterval(() => { for (;;) {} }, 1); await new Promise(() => {})": "cpu",
+    "setInterval(() => {}, 50); await new Promise(() => {})": "wall",
+    "await new Promise((r) => setTimeout(r, 2 ** 40))": "wall",
+    "await new Promise(() => {})": "waits for something that never comes",
+    "await fetch('http://silent.test')": "wall",
+    "const f = () => f(); f()": "call stack",
+    "const f = () => { try { f() } finally { f() } }; f()": "call stack|cpu",
+    "let a = {}; for (let i = 0; i < 1e6; i++) a = {a}; return a": "memory|cpu",
+    "let a = []; for (let i = 0; i < 300; i++) a = [a]; return a": "nested deeper than 200",
+    "const a = {}; a.a = a; return a": "circular",
+    "JSON.parse('['.repeat(1e6))": "call stack",
+    "'x'.repeat(2 ** 30)": "invalid string length",
+    "let s = 'x'; for (;;) s += s": "string too long",
+    "const a = []; for (;;) a.push(new Array(1000).fill(1))": "memory",
+    "const a = []; for (;;) { try { for (;;) a.push(new Uint8Array(1e6)) } catch {} }": "cpu",
+    "new ArrayBuffer(2 ** 40)": "RangeError",
+    "new Array(2 ** 31).fill(0)": "memory",
+    "for (;;) { setTimeout(() => {}, 1e6) }": "memory|cpu",
+    "const all = []; for (;;) all.push(Promise.resolve().then(() => 1))": "memory",
+    "return (2n ** (2n ** 30n)).toString()": "BigInt is too large",
+    "return 'x'.repeat(5e6)": "output",
+    "return Array.from({length: 1e6}, () => 'xxxxxxxx')": "output",
+    "return new Proxy([], {get: (t, k) => k === 'length' ? 2 ** 32 : 'x'.repeat(999)})": "memory|cpu",
+    "return {get a() { throw new Error('getter') }}": "getter",
+    "return {toJSON() { throw new Error('toJSON') }}": "toJSON",
+    "throw new Proxy({}, {get() { throw 1 }, getPrototypeOf() { throw 2 }})": "cannot be shown",
+    "throw {toString() { throw 1 }, toJSON() { throw 2 }}": "cannot be shown",
+    "throw Object.assign(new Error(), {message: {toString() { throw 1 }}})": "cannot be shown",
+    "throw null": "null, which is also",
+    "throw new Error('x'.repeat(1e6))": "^x{10000}( |$)",
+    "return {then() { throw new Error('then') }}": "then",
+    "require('fs')": "'fs' is not available",
+    "require('child_process').execSync('id')": "'child_process' is not available",
+    "require('constructor')": "'constructor' is not available",
+    "require('../../etc/passwd')": "is not available",
+    "await import('std')": "import\\('std'\\) is not available",
+    "await import('/etc/passwd')": "is not available",
+    "await import('data:text/javascript,1')": "is not available",
+    "import os from 'os'": "SyntaxError",
+    "new Worker('x')": "ReferenceError",
+    "new Function('return process')().exit()": "ReferenceError",
+    "await fetch('file:///etc/passwd')": "no such",
+    "Array.prototype.shift = () => 'z[\"UTC\",0]'; await fetch('http://x.test')": "ended by itself",
+    'Array.prototype.shift = () => \'f{"id":1,"method":"GET"}\'; await fetch(\'http://x.test\')': "must not",
+    "Array.prototype.shift = () => 'qxyz'; await fetch('http://x.test')": "ended by itself",
+    "Array.prototype.shift = () => 5; await fetch('http://x.test')": "ended by itself",
+    "Map.prototype.get = () => ({resolve: 1}); await fetch('http://x.test')": "not a function",
+    "for (let i = 0; ; i++) new Date(i * 1e6).toLocaleString('en', {timeZone: 'Asia/Tokyo'})": "zones|cpu",
+    "new Date().toLocaleString('en', {timeZone: '../../../etc/passwd'})": "Invalid time zone",
+    "new Date().toLocaleString('en', {timeZone: 'x'.repeat(1e6)})": "Invalid time zone",
+    "crypto.randomBytes(1e9)": "65536",
+}
+
+
+async def web(request: FetchRequest) -> FetchReply:
+    if "silent" in request.url:
+        await asyncio.Event().wait()
+    if request.url.startswith("file:"):
+        raise ScriptError("no such scheme")
+    return FetchReply(200, [], b"x", request.url)
+
+
+async def attack(sandbox: Sandbox, code: str) -> Outcome | ScriptError:
+    """How a script ends, while the loop goes on turning beside it; the call after it sees nothing of it."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.001)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        ended: Outcome | ScriptError = await sandbox.run(code, {"old": 1}, web)
+    except ScriptError as error:
+        ended = error
+    ticking.cancel()
+    assert ticks > 1
+    if isinstance(ended, ScriptError) and "limit 'cpu'" in str(ended):
+        assert ticks > 100, "the loop went on while the script computed"
+    assert (await sandbox.run(PROBE, {})).value == CLEAN
+    return ended
+
+
+def ending(code: str) -> Outcome | ScriptError:
+    wall = 0.5 if STOPPED.get(code) == "wall" else 50
+    return using(lambda sandbox: attack(sandbox, code), cpu=0.2, wall=wall, children=1)
+
+
+@pytest.mark.parametrize("code", HARMLESS)
+def test_a_script_that_wants_out_stays_inside(code: str) -> None:
+    ended = ending(code)
+    assert isinstance(ended, Outcome), ended
+    if HARMLESS[code] is not None:
+        assert ended.value == HARMLESS[code]
+
+
+@pytest.mark.parametrize("code", STOPPED)
+def test_a_script_that_wants_too_much_is_stopped(code: str) -> None:
+    ended = ending(code)
+    assert isinstance(ended, ScriptError), ended
+    with pytest.raises(ScriptError, match=STOPPED[code]):
+        raise ended
+
+
+def test_a_huge_console_is_cut() -> None:
+    ended = ending("console.log('x'.repeat(1e7)); for (let i = 0; i < 1e5; i++) console.log(i); return 1")
+    assert isinstance(ended, Outcome)
+    assert ended.value == 1
+    assert sum(map(len, ended.console)) < 70_000
+
+
+# A process whose engine has been taken over says what it likes
+
+WORDS = [
+    b"",
+    b"q{}",
+    b"d",
+    b"d[]",
+    b"d{",
+    b'd{"console":1}',
+    b"d" + b"[" * 100_000,
+    b'd{"value":"\xff"}',
+    b"x{}",
+    b'x{"message":1}',
+    b"f{}",
+    b'f{"id":1,"method":"GET","url":"http://x.test","headers":[],"body":"*"}',
+    b'f{"id":1,"method":"GET","url":"http://x.test","headers":[[1,2]],"body":""}',
+    b'z["UTC"]',
+    b"z7",
+    b's{"code":"return 1","values":{}}',
+]
+
+
+def lying(words: bytes) -> str:
+    return f"import os, sys; os.read(0, 1 << 20); os.write(1, {words!r}); os.read(0, 1 << 20); os.read(0, 1 << 20)"
+
+
+def said(words: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptError:
+    program = tmp_path / "inside.py"
+    program.write_text(lying(words))
+    monkeypatch.setattr(child_module, "_INSIDE", str(program))
+    with pytest.raises(ScriptError) as caught:
+        using(lambda sandbox: sandbox.run("return 1", {}, web), wall=5)
+    return caught.value
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_forged_frame_ends_the_process(words: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = said(struct.pack(">I", len(words)) + words, tmp_path, monkeypatch)
+    assert "limit 'wall'" not in str(error)
+
+
+def test_a_frame_that_claims_to_be_huge_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "more than fits" in str(said(struct.pack(">I", 2**32 - 1), tmp_path, monkeypatch))
+
+
+def test_many_fetches_at_once_from_a_forger_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [
+        b'f{"id":%d,"method":"GET","url":"http://silent.test","headers":[],"body":""}' % number for number in range(100)
+    ]
+    words = b"".join(struct.pack(">I", len(one)) + one for one in asked)
+    assert "what it must not" in str(said(words, tmp_path, monkeypatch))
+
+
+def test_an_engine_that_crashes_is_said() -> None:
+    async def crashed(sandbox: Sandbox) -> Any:
+        running = asyncio.create_task(sandbox.run("for (;;) {}", {}))
+        while not sandbox.pids:
+            await asyncio.sleep(0)
+        os.kill(sandbox.pids[0], signal.SIGSEGV)
+        with pytest.raises(ScriptError, match="ended by itself"):
+            await running
+        return (await sandbox.run("return 1", {})).value
+
+    assert using(crashed) == 1
+
+
+def test_a_process_is_not_used_again_after_a_violation() -> None:
+    async def spent() -> bool:
+        child = await Child.start(Limits(wall=0.1))
+        with pytest.raises(ScriptError):
+            await child.run("for (;;) {}", {}, None)
+        await child.gone()
+        return child.spent
+
+    assert asyncio.run(spent())
