@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node
-from headrace.engine.ports import Body, ChatModel, HttpCall
+from headrace.engine.ports import Body, ChatModel, Http, HttpCall, Outside
 from headrace.errors import ProviderUnavailable
 
 HI = ChatRequest([ModelMessage("user", "Hi")])
@@ -26,6 +26,15 @@ class Recorder:
         raise ProviderUnavailable("nothing is sent from here")
 
 
+def only(http: Http) -> Outside:
+    """Model providers, and nothing else outside."""
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError("this test reaches nothing else outside")
+
+    return Outside(http, nothing, nothing)
+
+
 def context(
     http: Any = None,
     environ: Mapping[str, str] | None = None,
@@ -38,8 +47,8 @@ def context(
         return (credentials or {})[key]
 
     return Context(
-        run="r", flow="f", chat="c", session="s", message="m", question="q",
-        history=history, secrets=secrets, http=http or Recorder(), environ=environ or {},
+        run="r", flow="f", chat="c", session="s", message="m", question="q", history=history, secrets=secrets,
+        outside=only(http or Recorder()), environ=environ or {},
     )  # fmt: skip
 
 

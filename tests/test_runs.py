@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from calls import only
 from servers import conversation
 from sqlalchemy import select
 from upstream import Upstream
@@ -49,7 +50,7 @@ class Here(Local):
 async def idle(folder: Path) -> AsyncGenerator[Here]:
     """Nothing is run yet."""
     http = ProviderHttp()
-    here = Here(Store(folder), built_in(), http, Retention())
+    here = Here(Store(folder), built_in(), only(http), Retention())
     try:
         yield here
     finally:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
+from msgspec import UNSET
+
+from headrace.engine.ports import Outside
 from headrace.nodes import built_in
+from headrace.providers.fetch import Fetcher
+from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
 from headrace.runtime.durable import Retention
 from headrace.runtime.local import Local
+from headrace.sandbox.sandbox import Sandbox
 from headrace.settings import Settings
 from headrace.store.store import Store
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncGenerator[Local]:
-    """The data folder with everything that runs flows on it; not yet working."""
-    store = await asyncio.to_thread(Store, settings.folder)
+    """The data folder with everything that runs flows on it; not yet working. Raises InvalidRequest."""
+    fetcher = Fetcher(Allowed(settings.allowed_hosts))
+    sandbox = Sandbox()
     http = ProviderHttp(
         Limits(
             connect=settings.provider_connect_timeout,
@@ -25,8 +33,16 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
             attempts=settings.provider_attempts,
         )
     )
+
+    async def run_script(code: str, values: Mapping[str, Any]) -> Any:
+        value = (await sandbox.run(code, values, fetcher.fetch)).value
+        return None if value is UNSET else value
+
+    store = await asyncio.to_thread(Store, settings.folder)
     try:
-        yield Local(store, built_in(), http, Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024))
+        retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
+        yield Local(store, built_in(), Outside(http, fetcher.fetch, run_script), retention)
     finally:
+        await sandbox.close()
         await http.close()
         await asyncio.to_thread(store.close)

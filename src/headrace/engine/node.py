@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from headrace.engine.chat import ModelMessage
-from headrace.engine.ports import Http
+from headrace.engine.ports import Http, Outside
 from headrace.errors import FlowError
 from headrace.events import Event, Usage
 from headrace.schema import FileUpload, Turn
@@ -42,7 +42,7 @@ class Context(msgspec.Struct, kw_only=True):
     """Stored turns of this flow and session, oldest first."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
     """The fields of a credential; raises FlowError when it does not exist."""
-    http: Http
+    outside: Outside
     environ: Mapping[str, str] = os.environ
     kept: dict[str, Any] = {}
     """What the flow's nodes keep from run to run in this process, until the flow changes."""
@@ -51,6 +51,23 @@ class Context(msgspec.Struct, kw_only=True):
     """The answer of a flow that answers with a value in place of text."""
     text: str | None = None
     """The answer's text, where it is not simply all that was streamed."""
+
+    @property
+    def http(self) -> Http:
+        """The way to model providers."""
+        return self.outside.http
+
+    async def run_script(self, code: str, values: Mapping[str, Any], **flow: Any) -> Any:
+        """What a script of the flow returns; it reads `values`, `$vars` and `$flow`. Raises ScriptError."""
+        known = {
+            "chatflowId": self.flow,
+            "chatflowid": self.flow,
+            "chatId": self.chat,
+            "sessionId": self.session,
+            "apiMessageId": self.message,
+            "input": self.question,
+        }
+        return await self.outside.run_script(code, {**values, "vars": self.variables, "flow": known | flow})
 
     def count(self, usage: Usage) -> None:
         """Adds the tokens of one model call to the run's total."""

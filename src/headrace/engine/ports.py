@@ -161,3 +161,17 @@ class FetchReply(msgspec.Struct, frozen=True):
 
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[FetchReply]]
 """Makes a request. Raises FetchRefused and FetchFailed."""
+
+RunScript: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Runs JavaScript, the body of an async function, in the sandbox; each value has its name with a `$` in front.
+
+Gives what it returns, None for undefined. Raises ScriptError. Cancelling ends the script at once.
+"""
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """What lies beyond a run: the ways to providers and to other servers, and the sandbox."""
+
+    http: Http
+    fetch: Fetch
+    run_script: RunScript

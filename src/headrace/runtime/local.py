@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.ports import Http
+from headrace.engine.ports import Outside
 from headrace.errors import StorageError
 from headrace.runtime.durable import DurableLog, Retention
 from headrace.runtime.flows import Flows
@@ -24,13 +24,13 @@ _TIDY_EVERY = 60.0  # seconds
 class Local:
     """A store, its flows, and a worker with log and queue in this process."""
 
-    def __init__(self, store: Store, catalog: Catalog, http: Http, retention: Retention) -> None:
+    def __init__(self, store: Store, catalog: Catalog, outside: Outside, retention: Retention) -> None:
         self.store = store
         self.flows = Flows(store, catalog)
         self.log = DurableLog(store.database, store.presence)
         self._queue = LocalQueue()
         self.runs = Runs(self.log, self._queue, store.database, store.presence.id)
-        self._worker = Worker(self._queue, self.log, self.flows, store, http)
+        self._worker = Worker(self._queue, self.log, self.flows, store, outside)
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""

@@ -15,7 +15,7 @@ from headrace.engine import chatflow
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
-from headrace.engine.ports import Http
+from headrace.engine.ports import Outside
 from headrace.engine.references import text_of
 from headrace.errors import HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
@@ -34,8 +34,8 @@ NO_QUESTION = "undefined"
 class Worker:
     """Runs jobs until it is told to stop."""
 
-    def __init__(self, queue: Queue, log: EventLog, flows: Flows, store: Store, http: Http) -> None:
-        self._queue, self._log, self._flows, self._store, self._http = queue, log, flows, store, http
+    def __init__(self, queue: Queue, log: EventLog, flows: Flows, store: Store, outside: Outside) -> None:
+        self._queue, self._log, self._flows, self._store, self._outside = queue, log, flows, store, outside
         self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
 
     async def work(self) -> None:
@@ -110,7 +110,7 @@ class Worker:
             variables=variables | overrides.variables(),
             history=history,
             secrets=self._store.secrets,
-            http=self._http,
+            outside=self._outside,
             kept=flow.kept,
         )
 
