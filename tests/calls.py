@@ -10,7 +10,8 @@ import msgspec
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Body, ChatModel, Http, HttpCall, Outside
-from headrace.errors import ProviderUnavailable
+from headrace.errors import NotFound, ProviderUnavailable
+from headrace.schema import CustomTool
 
 HI = ChatRequest([ModelMessage("user", "Hi")])
 
@@ -46,8 +47,12 @@ def context(
     async def secrets(key: str) -> Mapping[str, str]:
         return (credentials or {})[key]
 
+    async def saved_tool(key: str) -> CustomTool:
+        raise NotFound(f"there is no tool {key!r}")
+
     return Context(
-        run="r", flow="f", chat="c", session="s", message="m", question="q", history=history, secrets=secrets,
+        run="r", flow="f", chat="c", session="s", message="m", question="q", history=history,
+        secrets=secrets, saved_tool=saved_tool,
         outside=only(http or Recorder()), environ=environ or {},
     )  # fmt: skip
 

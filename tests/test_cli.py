@@ -110,13 +110,15 @@ def test_a_full_export_is_imported_and_says_what_is_not(tmp_path: Path, data: Pa
         "AgentFlowV2": [row("Agents")],
         "AgentFlow": [],
         "Variable": [{"id": "v", "name": "town", "value": "Oslo", "type": "static"}] * 2,
-        "Tool": [{"id": "t"}, {"id": "u"}],
+        "Tool": [{"name": "Twice", "func": "return 2 * $n", "schema": "[]", "iconSrc": None}],
+        "Execution": [{"id": "t"}, {"id": "u"}],
         "ChatMessage": [],
     }
     file = str(wrote(tmp_path / "ExportData.json", export))
     result = headrace(data, "import", file)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == "not imported: 2 x Tool\n"
+    assert result.stderr == "not imported: 2 x Execution\n"
+    assert "tool: Twice" in result.stdout
     listed = done(headrace(data, "flows"))
     assert [name in listed for name in ("First", "Twin", "Numbered", "Agents", "AGENTFLOW")] == [True] * 5
     ids = flow_ids(data)

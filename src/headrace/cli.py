@@ -130,23 +130,30 @@ def _examples() -> list[Path]:
     return sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
 
 
-async def _import(store: Store, paths: list[Path]) -> list[tuple[FlowRow, Export]]:
-    """Stores what the files hold. All files are read before anything is written."""
+async def _import(store: Store, paths: list[Path]) -> tuple[list[FlowRow], list[Export]]:
+    """Stores what the files hold and returns the flows. All files are read before anything is written.
+
+    Flows get new ids where theirs are taken; variables and tools that are there already stay as they are.
+    """
     watched = track(flow_files(paths), "reading", console=_err, transient=True, disable=not _err.is_terminal)
     exports = [read_export(path) for path in watched]
     taken = {row.id for row in await store.flows()}
     names = {variable.name for variable in await store.variables()}
-    stored: list[tuple[FlowRow, Export]] = []
+    tools = {tool.id for tool in await store.tools()}
+    stored: list[FlowRow] = []
     for export in exports:
         for row in export.flows:
             row.id = row.id if row.id and row.id not in taken else str(uuid4())
             taken.add(row.id)
-            stored.append((await store.add_flow(row), export))
+            stored.append(await store.add_flow(row))
         for variable in export.variables:
             if variable.name not in names:
                 names.add(variable.name)
                 await store.add_variable(variable.name, variable.value, variable.type)
-    return stored
+        for tool in export.tools:
+            if tool.id not in tools:
+                tools.add((await store.add_tool(tool)).id)
+    return stored, exports
 
 
 @cli.command("import")
@@ -154,19 +161,22 @@ async def _import(store: Store, paths: list[Path]) -> list[tuple[FlowRow, Export
 @click.pass_obj
 @_command
 async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
-    """Store flows: exported files, folders of them, or a builder's ExportData.json."""
+    """Store flows and tools: exported files, folders of them, or a builder's ExportData.json."""
     store = Store(settings.folder)
     try:
-        stored = await _import(store, list(paths))
+        stored, exports = await _import(store, list(paths))
     finally:
         store.close()
     catalog = built_in()
     table = Table("flow", _id_column(), "nodes that run", "nodes that are missing")
-    for row, _ in stored:
+    for row in stored:
         found = coverage(read_flow(row.flowData), catalog)
         table.add_row(row.name, row.id, ", ".join(found.runs), ", ".join(found.missing) or "none")
-    _out.print(table)
-    for export in {id(export): export for _, export in stored}.values():
+    if stored:
+        _out.print(table)
+    for export in exports:
+        for tool in export.tools:
+            _out.print(f"tool: {tool.name}")
         for section, count in export.skipped.items():
             _err.print(f"not imported: {count} x {section}")
 

@@ -230,6 +230,8 @@ class RunMetadata(msgspec.Struct, omit_defaults=True):
     """The answer of a flow that answers with a value in place of text."""
     text: str | None = None
     """The answer's text, where it is not all tokens: what an agent says before it uses a tool is no part of it."""
+    fields: dict[str, Any] | None = None
+    """More keys of the JSON answer, from a function that ends the flow."""
 
 
 Known: TypeAlias = (
@@ -289,6 +291,8 @@ class Prediction(msgspec.Struct, omit_defaults=True):
     flowVariables: dict[str, Any] | None = None
     reasonContent: dict[str, Any] | None = None
     usage: Usage | None = None
+    fields: dict[str, Any] | None = None
+    """More keys of the JSON answer; there they stand beside the others."""
     error: Error | None = None
     aborted: bool | None = None
 

@@ -23,7 +23,7 @@ from headrace.errors import HeadraceError, RequestError
 from headrace.events import Known
 from headrace.nodes import built_in
 from headrace.nodes.providers import Provider
-from headrace.server import administration, app, flows, messages, predictions, runs, widget
+from headrace.server import administration, app, flows, messages, predictions, runs, tools, widget
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
@@ -42,6 +42,7 @@ _ROUTES: Final = (
     *flows.ROUTES,
     *administration.ROUTES,
     *messages.ROUTES,
+    *tools.ROUTES,
 )
 
 

@@ -189,6 +189,20 @@ class Variable(msgspec.Struct):
     updatedDate: str = ""
 
 
+class CustomTool(msgspec.Struct, kw_only=True):
+    """A tool that somebody wrote. `schema` is a JSON text, a list of its arguments; `func` is JavaScript."""
+
+    id: str = ""
+    name: str
+    description: str = ""
+    color: str = ""
+    iconSrc: str | None = None
+    schema: str | None = None
+    func: str | None = None
+    createdDate: str = ""
+    updatedDate: str = ""
+
+
 class CredentialRow(msgspec.Struct):
     """A stored credential without its secret part."""
 

@@ -175,15 +175,16 @@ class Agent:
         if len(call.arguments) > _LONGEST_ARGUMENTS:
             return _told(call, f"The arguments are longer than {_LONGEST_ARGUMENTS} characters: use shorter ones.")
         arguments = _arguments(call)
-        if wrong := mismatch(tool.spec.parameters, arguments):
+        known = _known(tool.spec.parameters, arguments)
+        if wrong := mismatch(tool.spec.parameters, known):
             text = f"Received tool input did not match expected schema: {wrong}"
             return Use(call, ToolResult(text), UsedTool(call.name, arguments, "", text))
-        return await self._called(tool, call, arguments)
+        return await self._called(tool, call, arguments, known)
 
-    async def _called(self, tool: Tool, call: ToolCall, arguments: dict[str, Any]) -> Use:
+    async def _called(self, tool: Tool, call: ToolCall, arguments: dict[str, Any], known: dict[str, Any]) -> Use:
         try:
             async with asyncio.timeout(_PATIENCE):
-                result = await tool.call(arguments)
+                result = await tool.call(known)
         except TimeoutError:
             return _failed(call, arguments, f"{call.name} took longer than {_PATIENCE:.0f} seconds")
         except HeadraceError as error:
@@ -212,6 +213,13 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {error}") from None
     return value if isinstance(value, dict) else {"input": value}
+
+
+def _known(schema: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments without those that a tool with a closed list of them does not know: models invent some."""
+    if schema.get("additionalProperties") is not False:
+        return arguments
+    return {name: value for name, value in arguments.items() if name in schema.get("properties", {})}
 
 
 class Trace:

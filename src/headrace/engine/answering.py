@@ -53,7 +53,11 @@ class Telling:
                     self._ctx.count(delta.usage)
                 case CitationDelta():
                     self._cited.append(delta.document)
-                case FinishDelta() | ToolCallDelta() if self._thinking_since is not None:
+                case ToolCallDelta():
+                    self._begin("", events)
+                    if self._thinking_since is not None:
+                        events.append(self._thought())
+                case FinishDelta() if self._thinking_since is not None:
                     events.append(self._thought())
                 case _:
                     pass

@@ -57,11 +57,15 @@ def _flow_values(ctx: Context, turns: Sequence[ModelMessage]) -> Mapping[str, An
         "chatId": ctx.chat,
         "sessionId": ctx.session,
         "apiMessageId": ctx.message,
-        "chatHistory": [
-            {"message": turn.text, "type": "apiMessage" if turn.role == "assistant" else "userMessage"}
-            for turn in turns
-        ],
+        "chatHistory": said(turns),
     }
+
+
+def said(turns: Sequence[ModelMessage]) -> list[dict[str, str]]:
+    """Turns as scripts and references of a flow read them."""
+    return [
+        {"message": turn.text, "type": "apiMessage" if turn.role == "assistant" else "userMessage"} for turn in turns
+    ]
 
 
 def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides) -> Node:

@@ -98,7 +98,8 @@ class Graph:
                 f"this server has no node {', '.join(map(repr, missing))}, which the flow needs: "
                 "replace it in the builder, or install a package that brings it"
             )
-        if (self.ending.outputs or {}).get("output", self.ending.name) != self.ending.name:
+        output = (self.ending.outputs or {}).get("output", self.ending.name)
+        if output != self.ending.name and not _is_ending_function(self.ending):
             raise FlowError(f"{self.ending.id!r} ends the flow, so its output must be {self.ending.name!r}")
         self.memory = _memory(flow, nodes)
         self.reads_history = any("{{chat_history}}" in t or "$flow.chatHistory" in t for t in _texts(self.order))

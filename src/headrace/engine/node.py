@@ -16,7 +16,7 @@ from headrace.engine.chat import ModelMessage
 from headrace.engine.ports import Http, Outside
 from headrace.errors import FlowError
 from headrace.events import Event, Usage
-from headrace.schema import FileUpload, Turn
+from headrace.schema import CustomTool, FileUpload, Turn
 
 Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
 """A text with `{variables}`: what a reference brings into it is text, its braces included."""
@@ -42,6 +42,8 @@ class Context(msgspec.Struct, kw_only=True):
     """Stored turns of this flow and session, oldest first."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
     """The fields of a credential; raises FlowError when it does not exist."""
+    saved_tool: Callable[[str], Awaitable[CustomTool]]
+    """A tool that is stored on the server; raises NotFound."""
     outside: Outside
     environ: Mapping[str, str] = os.environ
     kept: dict[str, Any] = {}
@@ -51,6 +53,12 @@ class Context(msgspec.Struct, kw_only=True):
     """The answer of a flow that answers with a value in place of text."""
     text: str | None = None
     """The answer's text, where it is not simply all that was streamed."""
+    fields: dict[str, Any] | None = None
+    """More keys of the JSON answer, from a function that ends the flow."""
+    values: dict[str, Any] = {}
+    """What nodes keep for each other during the run, by name."""
+    shown_values: dict[str, Any] = {}
+    """Those of them that the answer shows."""
 
     @property
     def http(self) -> Http:

@@ -12,6 +12,7 @@ from headrace.nodes import (
     openai_models,
     output_parsers,
     prompts,
+    scripts,
     tools,
 )
 
@@ -19,5 +20,5 @@ from headrace.nodes import (
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
-    families = (*models, prompts, memory, moderation, output_parsers, tools, chains, agents)
+    families = (*models, prompts, memory, moderation, output_parsers, tools, scripts, chains, agents)
     return catalog(family.NODES for family in families)

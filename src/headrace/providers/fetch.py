@@ -169,7 +169,7 @@ class Fetcher:
         except _TROUBLE as error:
             raise _failure(request, error) from None
         gone = ("content-encoding", "content-length", "transfer-encoding", "connection")
-        headers = [(name, value) for name, value in answer.response.headers.items() if name.lower() not in gone]
+        headers = [(str(name), value) for name, value in answer.response.headers.items() if name.lower() not in gone]
         return FetchReply(answer.response.status, headers, bytes(body), str(answer.at.url))
 
     async def download(self, request: FetchRequest, most: int) -> AsyncGenerator[bytes]:

@@ -17,10 +17,11 @@ from headrace.store.store import Store
 _T = TypeVar("_T")
 
 
-class Toggle(msgspec.Struct, frozen=True):
-    """A feature that can be on."""
+class PostProcessing(msgspec.Struct, frozen=True):
+    """A function in JavaScript that rewrites each answer."""
 
     enabled: bool = False
+    customFunction: str = ""
 
 
 class ChatbotConfig(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class ChatbotConfig(msgspec.Struct, frozen=True):
 
     allowedOrigins: list[str] = []
     allowedOriginsError: str = ""
-    postProcessing: Toggle = Toggle()
+    postProcessing: PostProcessing = PostProcessing()
 
 
 class RateLimit(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside
+from headrace.engine.postprocessing import processed
 from headrace.engine.references import text_of
 from headrace.errors import HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
@@ -74,7 +75,7 @@ class Worker:
         ctx = await self._context(job, flow, overrides)
         answer = Fold()
         try:
-            async with aclosing(await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)) as batches:
+            async with aclosing(await self._answering(flow, ctx, overrides)) as batches:
                 async for events in batches:
                     answer.add(events)
                     yield events
@@ -85,6 +86,15 @@ class Worker:
             raise
         recording.complete()  # what is said is said: a cancel comes too late
         yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
+
+    async def _answering(self, flow: Flow, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
+        """The flow's answer, rewritten where its author wants that."""
+        batches = await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)
+        processing = flow.chatbot.postProcessing
+        if not processing.enabled or not processing.customFunction:
+            return batches
+        turns = [*ctx.prior, *chatflow.remembered(await ctx.history())]
+        return processed(batches, processing.customFunction, ctx, chatflow.said(turns))
 
     async def _keep_aborted(self, job: Job, flow: Flow, ctx: Context, answer: Prediction) -> None:
         try:
@@ -110,6 +120,7 @@ class Worker:
             variables=variables | overrides.variables(),
             history=history,
             secrets=self._store.secrets,
+            saved_tool=self._store.tool,
             outside=self._outside,
             kept=flow.kept,
         )
@@ -128,6 +139,8 @@ class Worker:
             usage=ctx.usage,
             json=ctx.json,
             text=ctx.text,
+            fields=ctx.fields,
+            flowVariables=ctx.shown_values or None,
         )
         await self._store.add_messages(_turn_rows(job, metadata, answer, aborted=aborted))
         return metadata

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 
 from headrace import __version__
 from headrace.runtime.local import Local
-from headrace.server import administration, flows, messages, predictions, runs, widget
+from headrace.server import administration, flows, messages, predictions, runs, tools, widget
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
@@ -45,6 +45,7 @@ def create_app(settings: Settings, here: Local, streams: set[EventStream]) -> AS
             *flows.ROUTES,
             *administration.ROUTES,
             *messages.ROUTES,
+            *tools.ROUTES,
         ],
         request_class=JsonRequest,
         exception_handlers=HANDLERS,  # type: ignore[arg-type]  # handlers take the exception they are listed for

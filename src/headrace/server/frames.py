@@ -146,7 +146,14 @@ class Answer(Response[None]):
         prediction.isStreamValid = False  # Flowise says so in every JSON answer
         headers = [(b"content-type", b"application/json"), (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({**_piece(msgspec.json.encode(prediction)), "more_body": False})
+        await send({**_piece(_body(prediction)), "more_body": False})
+
+
+def _body(prediction: Prediction) -> bytes:
+    if prediction.fields is None:
+        return msgspec.json.encode(prediction)
+    own = msgspec.to_builtins(msgspec.structs.replace(prediction, fields=None))
+    return msgspec.json.encode({**prediction.fields, **own})
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

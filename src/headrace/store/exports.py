@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.engine.graph import read_flow
 from headrace.errors import InvalidRequest
-from headrace.schema import FlowFile, FlowRow, Variable
+from headrace.schema import CustomTool, FlowFile, FlowRow, Variable
 
 _SECTIONS = {
     "ChatFlow": "CHATFLOW",
@@ -26,6 +26,7 @@ class Export(msgspec.Struct):
 
     flows: list[FlowRow] = []
     variables: list[Variable] = []
+    tools: list[CustomTool] = []
     skipped: dict[str, int] = {}
 
 
@@ -55,14 +56,18 @@ def _read(content: Any, name: str) -> Export:
         return Export(flows=[_row({"name": name, "flowData": msgspec.json.encode(content).decode()})])
     if "flowData" in content:
         return Export(flows=[_row({"name": name, **content})])
-    if not any(section in content for section in (*_SECTIONS, "Variable")):
-        raise InvalidRequest("neither a flow (`nodes`, `edges`) nor an export (`ChatFlow`, `AgentFlowV2`, …)")
+    if "func" in content:
+        return Export(tools=[_tool({"name": name, **content})])
+    if not any(section in content for section in (*_SECTIONS, "Variable", "Tool")):
+        raise InvalidRequest("neither a flow (`nodes`), nor a tool (`func`), nor an export (`ChatFlow`, `Tool`, …)")
     export = Export()
     for section, items in content.items():
         if section in _SECTIONS:
             export.flows += [_row({"type": _SECTIONS[section], **item}) for item in _objects(section, items)]
         elif section == "Variable":
             export.variables += [_variable(item) for item in _objects(section, items)]
+        elif section == "Tool":
+            export.tools += [_tool(item) for item in _objects(section, items)]
         elif isinstance(items, list) and items:
             export.skipped[section] = len(items)
     return export
@@ -79,6 +84,15 @@ def _variable(values: dict[str, Any]) -> Variable:
         return msgspec.convert(values, Variable)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"a variable of the export cannot be read: {error}") from None
+
+
+def _tool(values: dict[str, Any]) -> CustomTool:
+    try:
+        tool = msgspec.convert({key: value for key, value in values.items() if value is not None}, CustomTool)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"a tool of the export cannot be read: {error}") from None
+    tool.id = tool.id if _is_id(tool.id) else ""
+    return tool
 
 
 def _row(values: dict[str, Any]) -> FlowRow:

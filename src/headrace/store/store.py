@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, Table, bindparam, delete, insert, select, upd
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound, StorageError
-from headrace.schema import ApiKey, CredentialRow, FlowRow, Message, Turn, Variable
+from headrace.schema import ApiKey, CredentialRow, CustomTool, FlowRow, Message, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
 from headrace.store.presence import Presence
@@ -223,6 +223,37 @@ class Store:
     async def delete_variable(self, variable_id: str) -> None:
         """Deletes a variable. Raises NotFound."""
         await self._delete(tables.variable, variable_id, NotFound(f"there is no variable {variable_id!r}"))
+
+    # Tools
+
+    async def tool(self, tool_id: str) -> CustomTool:
+        """A tool that somebody wrote. Raises NotFound."""
+        row = await self._one(tables.tool, tool_id, CustomTool)
+        if row is None:
+            raise NotFound(f"there is no tool {tool_id!r} on this server")
+        return row
+
+    async def tools(self) -> list[CustomTool]:
+        """All tools by name."""
+        statement = select(tables.tool).order_by(tables.tool.c.name)
+        return await self._database.read(lambda c: [_read(row, CustomTool) for row in c.execute(statement).mappings()])
+
+    async def add_tool(self, tool: CustomTool) -> CustomTool:
+        """Stores a new tool; an empty id gets one. Raises InvalidRequest when the id is taken."""
+        now = timestamp()
+        new = msgspec.structs.replace(tool, id=tool.id or str(uuid4()), createdDate=now, updatedDate=now)
+        await self._insert(tables.tool, msgspec.structs.asdict(new), f"there is a tool with the id {new.id!r} already")
+        return new
+
+    async def change_tool(self, tool_id: str, changes: Mapping[str, Any]) -> CustomTool:
+        """Stores changed columns. Raises NotFound."""
+        missing = NotFound(f"there is no tool {tool_id!r} on this server")
+        await self._changed(tables.tool, tool_id, {**changes, "updatedDate": timestamp()}, missing)
+        return await self.tool(tool_id)
+
+    async def delete_tool(self, tool_id: str) -> None:
+        """Deletes a tool. Raises NotFound."""
+        await self._delete(tables.tool, tool_id, NotFound(f"there is no tool {tool_id!r} on this server"))
 
     # API keys
 

@@ -51,6 +51,20 @@ variable = Table(
     Column("updatedDate", Text, nullable=False),
 )
 
+tool = Table(
+    "tool",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("color", Text, nullable=False),
+    Column("iconSrc", Text),
+    Column("schema", Text),
+    Column("func", Text),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+)
+
 api_key = Table(
     "api_key",
     metadata,

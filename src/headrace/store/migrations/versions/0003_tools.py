@@ -1,0 +1,21 @@
+"""Tools that people write in the builder."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "tool",
+        sa.Column("id", sa.Text, primary_key=True),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("name", "description", "color")),
+        *(sa.Column(name, sa.Text) for name in ("iconSrc", "schema", "func")),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("createdDate", "updatedDate")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("tool")
