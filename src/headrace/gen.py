@@ -23,7 +23,7 @@ from headrace.errors import HeadraceError, RequestError
 from headrace.events import Known
 from headrace.nodes import built_in
 from headrace.nodes.providers import Provider
-from headrace.server import administration, app, flows, messages, predictions, runs, tools, widget
+from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
@@ -33,17 +33,6 @@ _LINK: Final = re.compile(r"\[([^]]+)\]\([^)]+\)")
 _LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
 # Measured anew for every release, so no answer should quote it.
 _NOT_QUOTED: Final = ("performance.md",)
-_ROUTES: Final = (
-    app.ping,
-    app.version,
-    *predictions.ROUTES,
-    *runs.ROUTES,
-    *widget.ROUTES,
-    *flows.ROUTES,
-    *administration.ROUTES,
-    *messages.ROUTES,
-    *tools.ROUTES,
-)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -133,7 +122,7 @@ def api_part() -> str:
     """All endpoints."""
     rows = [
         (_code(f"{method} {path.replace(':str', '')}"), _permission(route) or "public", str(route.summary))
-        for route in _ROUTES
+        for route in app.ROUTES
         for path in sorted(route.paths)
         for method in sorted(route.http_methods - {"OPTIONS"})
     ]

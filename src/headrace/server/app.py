@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from litestar import Litestar, MediaType, get
 from litestar.datastructures import State
 from litestar.openapi.config import OpenAPIConfig
@@ -32,21 +34,24 @@ async def version() -> dict[str, str]:
     return {"version": __version__}
 
 
+ROUTES: Final = (
+    ping,
+    version,
+    *predictions.ROUTES,
+    *runs.ROUTES,
+    *widget.ROUTES,
+    *flows.ROUTES,
+    *administration.ROUTES,
+    *messages.ROUTES,
+    *tools.ROUTES,
+)
+
+
 def create_app(settings: Settings, here: Local, streams: set[EventStream]) -> ASGIApp:
     """The ASGI application over a store and its runs. `here` must be working while the application
     serves; `streams` are the open ones."""
     app = Litestar(
-        route_handlers=[
-            ping,
-            version,
-            *predictions.ROUTES,
-            *runs.ROUTES,
-            *widget.ROUTES,
-            *flows.ROUTES,
-            *administration.ROUTES,
-            *messages.ROUTES,
-            *tools.ROUTES,
-        ],
+        route_handlers=ROUTES,
         request_class=JsonRequest,
         exception_handlers=HANDLERS,  # type: ignore[arg-type]  # handlers take the exception they are listed for
         request_max_body_size=settings.max_body_mb * 1024 * 1024,
