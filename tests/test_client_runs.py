@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import repeat
 
 import pytest
-from clients import DRIVERS, SyncDriver
+from clients import SyncDriver
 from golden import END, frames
 from scripted import (
     BOUND,
@@ -25,6 +25,7 @@ from scripted import (
     places,
     scripted_server,
 )
+from typescript import CLIENTS
 
 from headrace import ContinueFor, Headrace, errors
 from headrace.events import Abort, End, decode
@@ -50,7 +51,7 @@ def server() -> Iterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=CLIENTS)
 def client(request: pytest.FixtureRequest, server: ScriptedServer) -> SyncDriver:
     return request.param(server.url)
 

@@ -72,6 +72,7 @@ def test_a_changed_part_is_noticed():
 def test_gen_check_fails_with_a_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copytree(ROOT / "sdk/typescript/src", tmp_path / "sdk/typescript/src")
     monkeypatch.setattr(gen, "ROOT", tmp_path)
     with pytest.raises(SystemExit, match=r"stale: src/headrace/examples/ask-the-docs\.json: run `make gen`"):
         gen.main(["--check"])

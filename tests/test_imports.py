@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": ANYTHING,
     "settings": ANYTHING,
     "gen": ANYTHING,
+    "typescript": CONTRACT,
     "assembly": ANYTHING,
 }
 MAY_IMPORT_SERVER = {"server", "__main__", "cli", "gen"}

@@ -1,4 +1,4 @@
-"""Writes what can be made from the code: the tables in the docs, and the example flow. `--check` only compares.
+"""Writes what can be made from the code: tables in the docs, the example flow, types in TypeScript. `--check` compares.
 
 A made part of a page stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
@@ -15,11 +15,10 @@ from typing import Any, Final, get_args
 
 import click
 
-from headrace import errors, settings
+from headrace import errors, settings, typescript
 from headrace.cli import cli
 from headrace.engine.catalog import fields
 from headrace.engine.references import node_ids
-from headrace.errors import HeadraceError, RequestError
 from headrace.events import Known
 from headrace.nodes import built_in
 from headrace.nodes.providers import Provider
@@ -63,11 +62,6 @@ def events_part() -> str:
 
 def errors_part() -> str:
     """All errors with their codes."""
-    kinds = [
-        kind
-        for kind in vars(errors).values()
-        if inspect.isclass(kind) and issubclass(kind, HeadraceError) and kind not in (HeadraceError, RequestError)
-    ]
     client_only = (errors.ConnectionFailed,)
     return _table(
         ("code", "status", "retryable", "class", "meaning"),
@@ -79,7 +73,7 @@ def errors_part() -> str:
                 _code(kind.__name__),
                 _about(kind),
             )
-            for kind in kinds
+            for kind in typescript.error_kinds()
         ),
     )
 
@@ -267,7 +261,7 @@ def _edge(source: dict[str, Any], target: dict[str, Any], name: str) -> dict[str
 def files(root: Path) -> dict[Path, str]:
     """Every file with made parts, and what it should hold."""
     pages = {path: page(path.read_text()) for path in sorted((root / "docs").glob("*.md"))}
-    return {**pages, root / EXAMPLE: example(root)}
+    return {**pages, root / EXAMPLE: example(root), root / typescript.FILE: typescript.contract()}
 
 
 def stale(root: Path) -> list[Path]:
