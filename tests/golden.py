@@ -1,5 +1,6 @@
-"""The golden streams of tests/wire, and a JSON answer."""
+"""The golden streams and the cases of tests/wire, which TypeScript's tests read too, and a JSON answer."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ ANSWER: dict[str, Any] = {
     "chatMessageId": "m",
     "isStreamValid": False,
 }
+CASES: list[dict[str, Any]] = json.loads((WIRE / "cases.json").read_text())
+"""What a stream's pieces (a text stands for its UTF-8, a list for bytes) give."""
 TOKEN, END = '{"event":"token","data":"Hi"}', '{"event":"end","data":"[DONE]"}'
 
 
@@ -23,6 +26,10 @@ def golden(name: str) -> bytes:
 
 def payloads(stream: bytes) -> list[str]:
     return [event.data for event in Decoder().feed(stream)]
+
+
+def pieces(case: dict[str, Any]) -> list[bytes]:
+    return [piece.encode() if isinstance(piece, str) else bytes(piece) for piece in case["pieces"]]
 
 
 def odd_pieces(data: bytes) -> list[bytes]:

@@ -38,9 +38,13 @@ export function chunkOf(frame: ServerSentEvent): Chunk {
 /** The event of a frame that names it: texts come as they are, all else as JSON. */
 function named({ event, data }: ServerSentEvent): Json {
   const shape = Object.hasOwn(EVENTS, event) ? EVENTS[event]?.data : "unknown";
-  if (typeof shape !== "object" && shape !== "object") return { event, data };
-  if (shape[0] === "optional") return { event, data };
-  return { event, data: JSON.parse(data) };
+  const structured = typeof shape === "object" ? shape[0] !== "optional" : shape === "object";
+  if (!structured) return { event, data };
+  try {
+    return { event, data: JSON.parse(data) };
+  } catch {
+    return { event, data }; // not the payload that this version knows
+  }
 }
 
 /** The chunk's event; `unknown` when its kind or its payload is not known. */
