@@ -26,7 +26,7 @@ class SyncDriver:
     """Uses `Headrace`; `AsyncDriver` does the same with `AsyncHeadrace`."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url, self.question = url, "Hi"
         self.limits: dict[str, Any] = {
             "timeout": BOUND,
             "read_timeout": BOUND,
@@ -57,10 +57,10 @@ class SyncDriver:
 
     def cancel_unbegun(self, flow: str) -> None:
         with self.open() as client:
-            client.stream(flow, "Hi").cancel()
+            client.stream(flow, self.question).cancel()
 
     def streamed(self, flow: str, read: Callable[[Stream], T], **options: Any) -> T:
-        with self.open() as client, client.stream(flow, "Hi", **options) as stream:
+        with self.open() as client, client.stream(flow, self.question, **options) as stream:
             return read(stream)
 
     def events(self, flow: str) -> list[Event]:
@@ -98,24 +98,24 @@ class SyncDriver:
 
         return self.streamed(flow, read)
 
-    def leave(self, flow: str) -> None:
-        self.streamed(flow, lambda stream: next(stream))
+    def leave(self, flow: str, **options: Any) -> None:
+        self.streamed(flow, lambda stream: next(stream), **options)
 
     def drop(self, flow: str, gone: threading.Event) -> bool:
         with self.open() as client:
-            for _ in client.stream(flow, "Hi"):
+            for _ in client.stream(flow, self.question):
                 break
             return gone.wait(BOUND)
 
     def leave_chunks(self, flow: str, gone: threading.Event) -> bool:
         with self.open() as client:
-            for _ in client.create_prediction(PredictionData(flow, "Hi", streaming=True)):
+            for _ in client.create_prediction(PredictionData(flow, self.question, streaming=True)):
                 break
             return gone.wait(BOUND)
 
     def predict(self, flow: str, **options: Any) -> Prediction:
         with self.open() as client:
-            return client.predict(flow, "Hi", **options)
+            return client.predict(flow, self.question, **options)
 
     def chunks(self, data: PredictionData) -> list[Chunk | dict[str, Any]]:
         with self.open() as client:
@@ -123,8 +123,8 @@ class SyncDriver:
 
     def twice(self, flow: str) -> None:
         with self.open() as client:
-            client.stream(flow, "Hi").final()
-            client.predict(flow, "Hi")
+            client.stream(flow, self.question).final()
+            client.predict(flow, self.question)
 
 
 class AsyncDriver(SyncDriver):
@@ -156,7 +156,7 @@ class AsyncDriver(SyncDriver):
     def cancel_unbegun(self, flow: str) -> None:
         async def run() -> None:
             async with asyncio.timeout(BOUND), self.open_async() as client:
-                await client.stream(flow, "Hi").cancel()
+                await client.stream(flow, self.question).cancel()
 
         asyncio.run(run())
 
@@ -165,7 +165,7 @@ class AsyncDriver(SyncDriver):
             async with (
                 asyncio.timeout(BOUND),
                 self.open_async() as client,
-                client.stream(flow, "Hi", **options) as stream,
+                client.stream(flow, self.question, **options) as stream,
             ):
                 return await read(stream)
 
@@ -207,13 +207,13 @@ class AsyncDriver(SyncDriver):
 
         return self.reading(flow, read)
 
-    def leave(self, flow: str) -> None:
-        self.reading(flow, lambda stream: anext(stream))
+    def leave(self, flow: str, **options: Any) -> None:
+        self.reading(flow, lambda stream: anext(stream), **options)
 
     def drop(self, flow: str, gone: threading.Event) -> bool:
         async def run() -> bool:
             async with asyncio.timeout(BOUND), self.open_async() as client:
-                async for _ in client.stream(flow, "Hi"):
+                async for _ in client.stream(flow, self.question):
                     break
                 return await asyncio.to_thread(gone.wait, BOUND)
 
@@ -222,7 +222,9 @@ class AsyncDriver(SyncDriver):
     def leave_chunks(self, flow: str, gone: threading.Event) -> bool:
         async def run() -> bool:
             async with asyncio.timeout(BOUND), self.open_async() as client:
-                async with aclosing(client.create_prediction(PredictionData(flow, "Hi", streaming=True))) as chunks:
+                async with aclosing(
+                    client.create_prediction(PredictionData(flow, self.question, streaming=True))
+                ) as chunks:
                     await anext(chunks)
                 return await asyncio.to_thread(gone.wait, BOUND)
 
@@ -231,7 +233,7 @@ class AsyncDriver(SyncDriver):
     def predict(self, flow: str, **options: Any) -> Prediction:
         async def run() -> Prediction:
             async with asyncio.timeout(BOUND), self.open_async() as client:
-                return await client.predict(flow, "Hi", **options)
+                return await client.predict(flow, self.question, **options)
 
         return asyncio.run(run())
 
@@ -245,8 +247,8 @@ class AsyncDriver(SyncDriver):
     def twice(self, flow: str) -> None:
         async def run() -> None:
             async with asyncio.timeout(BOUND), self.open_async() as client:
-                await client.stream(flow, "Hi").final()
-                await client.predict(flow, "Hi")
+                await client.stream(flow, self.question).final()
+                await client.predict(flow, self.question)
 
         asyncio.run(run())
 

@@ -65,6 +65,14 @@ def test_a_stream_gives_its_events(
     assert client.text(flow) == [event.data for event in expected if isinstance(event, Token)]
 
 
+def test_a_single_long_event_arrives_whole(client: SyncDriver, server: ScriptedServer):
+    text = "ü\u2028🙂" * 2**17
+    data = frames(json.dumps({"event": "token", "data": text}, ensure_ascii=False), END)
+    assert len(data) > 2**20
+    pieces = [data[at : at + 4999] for at in range(0, len(data), 4999)]
+    assert client.text(server.answers(*pieces)) == [text]
+
+
 def test_a_prediction_is_one_request_with_the_key_and_the_quoted_flow(client: SyncDriver, server: ScriptedServer):
     client.chunks(PredictionData(server.answers(golden("plain")), "Hi", streaming=True))
     assert [seen.path for seen in server.seen] == ["/api/v1/prediction/flow%200%2F%C3%A4"]

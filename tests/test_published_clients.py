@@ -1,4 +1,4 @@
-"""The clients that people use, as processes against a real server: PyPI flowise, npm flowise-sdk, curl, and our own."""
+"""The clients that people use, as processes against a real server: PyPI flowise, npm flowise-sdk, curl, and ours."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from servers import Server, conversation
+from typescript import built
 from upstream import Upstream
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -65,7 +66,7 @@ def sdk(pytestconfig: pytest.Config) -> Path:
     return folder
 
 
-@pytest.fixture(params=["flowise", "headrace", "flowise-sdk"])
+@pytest.fixture(params=["flowise", "headrace", "flowise-sdk", "headrace-sdk"])
 def client(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -74,7 +75,10 @@ def client(request: pytest.FixtureRequest) -> str:
 def ask(client: str, server: Server, request: pytest.FixtureRequest) -> Ask:
     """Asks a flow through one of the clients, in a process of its own."""
     if client == "flowise-sdk":
-        command = ["node", str(PUBLISHED / "client.js"), str(request.getfixturevalue("sdk"))]
+        package = request.getfixturevalue("sdk") / "node_modules" / "flowise-sdk"
+        command = ["node", str(PUBLISHED / "client.js"), str(package), "FlowiseClient"]
+    elif client == "headrace-sdk":
+        command = ["node", str(PUBLISHED / "client.js"), str(built()), "HeadraceClient"]
     else:
         command = [sys.executable, str(PUBLISHED / "client.py"), client]
 

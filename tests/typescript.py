@@ -119,7 +119,7 @@ class NodeDriver(SyncDriver):
         limits = {LIMITS.get(name, name): value for name, value in self.limits.items()}
         limits = {name: value if name == "attempts" else value * 1000 for name, value in limits.items()}
         setup = {"baseUrl": self.url, "apiKey": KEY, **limits}
-        return node().does({"job": job, "setup": setup, **rest})
+        return node().does({"job": job, "setup": setup, "question": self.question, **rest})
 
     def call(self, name: str, *args: Any, **options: Any) -> Any:
         value = self.does("call", name=name, args=[*args, in_camel_case(options)])
@@ -153,8 +153,8 @@ class NodeDriver(SyncDriver):
     def final_after_close(self, flow: str) -> Prediction:
         return msgspec.convert(self.does("final_after_close", flow=flow), Prediction)
 
-    def leave(self, flow: str) -> None:
-        self.does("leave", flow=flow)
+    def leave(self, flow: str, **options: Any) -> None:
+        self.does("leave", flow=flow, options=in_camel_case(options))
 
     def drop(self, flow: str, gone: threading.Event) -> bool:
         self.leave(flow)
@@ -176,6 +176,10 @@ class NodeDriver(SyncDriver):
 
     def twice(self, flow: str) -> None:
         self.does("twice", flow=flow)
+
+    def many(self, asked: list[tuple[str, str]]) -> list[list[Event]]:
+        """The events of many streams at once: (flow, question) each."""
+        return [events(found) for found in self.does("many", asked=asked)]
 
 
 def in_camel_case(options: dict[str, Any]) -> dict[str, Any]:

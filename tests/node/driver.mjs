@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
-const { HeadraceClient } = await import(pathToFileURL(process.argv[2]).href);
+const { HeadraceClient, chunkOf, eventOf } = await import(pathToFileURL(process.argv[2]).href);
 
 async function list(items) {
   const all = [];
@@ -25,26 +25,26 @@ const place = (stream) => [stream.runId ?? null, stream.lastEventId ?? null];
 
 const jobs = {
   call: (client, { name, args }) => client[name](...args),
-  predict: (client, { flow, options }) => client.predict(flow, "Hi", options),
+  predict: (client, { flow, question, options }) => client.predict(flow, question, options),
   chunks: async (client, { data }) => {
     const answer = await client.createPrediction(data);
     return answer[Symbol.asyncIterator] ? { chunks: (await list(answer)).map(said) } : { answer };
   },
-  leave_chunks: async (client, { flow }) => {
-    for await (const _ of await client.createPrediction({ chatflowId: flow, question: "Hi", streaming: true })) break;
+  leave_chunks: async (client, { flow, question }) => {
+    for await (const _ of await client.createPrediction({ chatflowId: flow, question, streaming: true })) break;
   },
   resumed: (client, { run, after }) => list(client.resume(run, { after })),
-  cancel_unbegun: (client, { flow }) => client.stream(flow, "Hi").cancel(),
-  cancelled: async (client, { flow, count }) => {
-    const stream = client.stream(flow, "Hi");
+  cancel_unbegun: (client, { flow, question }) => client.stream(flow, question).cancel(),
+  cancelled: async (client, { flow, question, count }) => {
+    const stream = client.stream(flow, question);
     await taken(stream, count);
     return [await stream.cancel(), await list(stream), await stream.final()];
   },
-  events: (client, { flow, options }) => list(client.stream(flow, "Hi", options)),
-  text: (client, { flow }) => list(client.stream(flow, "Hi").text()),
-  final: (client, { flow, options }) => client.stream(flow, "Hi", options).final(),
-  place: async (client, { flow, count }) => {
-    const stream = await client.stream(flow, "Hi").open();
+  events: (client, { flow, question, options }) => list(client.stream(flow, question, options)),
+  text: (client, { flow, question }) => list(client.stream(flow, question).text()),
+  final: (client, { flow, question, options }) => client.stream(flow, question, options).final(),
+  place: async (client, { flow, question, count }) => {
+    const stream = await client.stream(flow, question).open();
     const places = [place(stream)];
     for (let left = count; left > 0; left--) {
       await stream.next();
@@ -53,35 +53,28 @@ const jobs = {
     await stream.close();
     return places;
   },
-  first_then_final: async (client, { flow }) => {
-    const stream = client.stream(flow, "Hi");
+  first_then_final: async (client, { flow, question }) => {
+    const stream = client.stream(flow, question);
     await stream.next();
     return stream.final();
   },
-  final_after_close: async (client, { flow }) => {
-    const stream = client.stream(flow, "Hi");
+  final_after_close: async (client, { flow, question }) => {
+    const stream = client.stream(flow, question);
     await stream.next();
     await stream.close();
     if (!(await stream.next()).done) throw new Error("a closed stream goes on");
     return stream.final();
   },
-  leave: async (client, { flow, options }) => {
-    const stream = client.stream(flow, "Hi", options);
-    for await (const _ of stream) break;
-    return stream.runId ?? null;
+  leave: async (client, { flow, question, options }) => {
+    for await (const _ of client.stream(flow, question, options)) break;
   },
-  twice: async (client, { flow }) => {
-    await client.stream(flow, "Hi").final();
+  twice: async (client, { flow, question }) => {
+    await client.stream(flow, question).final();
     await setImmediate(); // Node's fetch frees a connection a turn after its last byte
-    await client.predict(flow, "Hi");
+    await client.predict(flow, question);
   },
-  many: (client, { flows }) =>
-    Promise.all(
-      flows.map(async ([flow, question]) => {
-        const stream = client.stream(flow, question);
-        return [await list(stream), stream.lastEventId];
-      }),
-    ),
+  many: (client, { asked }) => Promise.all(asked.map(([flow, question]) => list(client.stream(flow, question)))),
+  classified: (_, { texts }) => texts.map((data) => eventOf(chunkOf({ event: "message", data, id: "" }))),
 };
 
 async function outcome({ job, setup, ...rest }) {
