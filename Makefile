@@ -1,4 +1,4 @@
-# run: install and start · test: check and test everything · bench · check: lint and types · fmt · gen: made parts of the docs
+# run: install and start · test: check and test everything · bench · check: lint and types · fmt · gen: made parts of docs and code
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -22,6 +22,7 @@ check: .venv/dev
 fmt: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	[ ! -d sdk/typescript/node_modules ] || npm --prefix sdk/typescript run --silent fmt
 
 gen: .venv/dev
 	$(BIN)/python -m headrace.gen

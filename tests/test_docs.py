@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 from servers import KEY, Server
+from typescript import built, compiled
 
 from headrace import errors, gen, settings
 from headrace.cli import cli
@@ -153,6 +154,23 @@ def test_python_snippets_run(server: Server, filled: Any, code: str):
     if "create_prediction" in code:
         assert "token" in done.stdout
         assert done.stdout.rstrip().endswith(('{"event":"end","data":"[DONE]"}', "end [DONE]"))
+
+
+@pytest.mark.parametrize("code", snippets("typescript"))
+def test_typescript_snippets_run(tmp_path: Path, filled: Any, code: str):
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "headrace-sdk").symlink_to(built())
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    program = tmp_path / "snippet.ts"
+    program.write_text(filled(code))
+    command = ["node", "--throw-deprecation", str(compiled(program))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    for expected in re.findall(r"(?m)console\.log\((?!chunk).*// (.+)$", code):
+        assert expected in done.stdout
+    if "createPrediction" in code:
+        assert "{ event: 'token', data: " in done.stdout
+        assert done.stdout.rstrip().endswith("{ event: 'end', data: '[DONE]' }")
 
 
 @pytest.mark.parametrize("code", [p for p in snippets("bash") if "curl " in p.values[0]])

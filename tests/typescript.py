@@ -38,15 +38,36 @@ def run(*command: str, cwd: Path = SDK, seconds: float = 300) -> str:
 
 
 @cache
+def _building() -> str | None:
+    """Installs the library's tools and builds it, once; what went wrong, if anything did."""
+    lock, installed = SDK / "package-lock.json", SDK / "node_modules" / ".package-lock.json"
+    try:
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+        run("npm", "run", "build")
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None
+
+
 def built() -> Path:
     """The library's folder, its tools installed and the package built."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed, so the TypeScript library is not tested")
-    lock, installed = SDK / "package-lock.json", SDK / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    run("npm", "run", "build")
+    if wrong := _building():
+        pytest.fail(wrong)
     return SDK
+
+
+def compiled(program: Path) -> Path:
+    """The program as JavaScript beside it, its types checked by the strictest rules."""
+    tools, script = built() / "node_modules", program.with_suffix(".js")
+    strict = ["--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"]
+    names = ["--lib", "es2022,dom,dom.iterable", "--typeRoots", str(tools / "@types"), "--types", "node"]
+    rules = [*strict, "--module", "nodenext", "--target", "es2022", *names]
+    run(str(tools / ".bin" / "tsc"), "--noEmit", *rules, program.name, cwd=program.parent)
+    run(str(tools / ".bin" / "esbuild"), program.name, f"--outfile={script.name}", cwd=program.parent)
+    return script
 
 
 class Node:

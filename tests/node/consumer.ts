@@ -1,10 +1,10 @@
 // What users write, as the compiler sees it: compiled against the installed package, by ESM's and by CommonJS's rules.
 import {
+  type Chunk,
   ConnectionFailed,
+  type ErrorCode,
   HeadraceClient,
   HeadraceError,
-  type Chunk,
-  type ErrorCode,
   type HeadraceEvent,
   type Prediction,
   type RunInfo,
@@ -51,7 +51,11 @@ async function typed(client: HeadraceClient) {
   const answer: Prediction = await client.createPrediction({ chatflowId: "f", question: "Hi" });
   const run: RunInfo = await client.createPrediction({ chatflowId: "f", question: "Hi", background: true });
   const either = await client.createPrediction({ chatflowId: "f", question: "Hi", streaming: Math.random() > 0.5 });
-  const stream = client.stream("f", "Hi", { chatId: null, onDisconnect: { continueFor: 30 }, signal: AbortSignal.abort() });
+  const stream = client.stream("f", "Hi", {
+    chatId: null,
+    onDisconnect: { continueFor: 30 },
+    signal: AbortSignal.abort(),
+  });
   for await (const event of stream) told(event);
   for await (const text of stream.text()) text.toUpperCase();
   const final: Prediction = await stream.final();

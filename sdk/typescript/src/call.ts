@@ -13,15 +13,9 @@ const CLOSED = new Error("closed by its reader"); // ends the reading without a 
 class Connection {
   readonly #abort = new AbortController();
   readonly signal = this.#abort.signal;
-  readonly #closed = new Promise<never>((_, reject) => {
-    this.signal.addEventListener("abort", () => reject(this.signal.reason), { once: true });
-  });
+  #giveUp: ((reason: unknown) => void) | undefined; // of what waits
 
-  constructor() {
-    this.#closed.catch(() => undefined); // perhaps nothing waits
-  }
-
-  /** What the work gives. A silence of more than `ms` closes the connection. */
+  /** What the work gives. A silence of more than `ms` closes the connection. One at a time. */
   async within<T>(ms: number, work: Promise<T>): Promise<T> {
     const late = () =>
       this.close(
@@ -29,14 +23,21 @@ class Connection {
       );
     const timer = ms > LONGEST_TIMER ? undefined : setTimeout(late, ms);
     try {
-      return await Promise.race([work, this.#closed]);
+      // No race with a promise that lasts as long as the connection: it would keep every piece of the stream.
+      return await new Promise<T>((resolve, reject) => {
+        this.#giveUp = reject;
+        if (this.signal.aborted) reject(this.signal.reason);
+        work.then(resolve, reject);
+      });
     } finally {
       clearTimeout(timer);
+      this.#giveUp = undefined;
     }
   }
 
   close(reason: unknown): void {
     this.#abort.abort(reason);
+    this.#giveUp?.(reason);
   }
 }
 
@@ -73,7 +74,10 @@ export class Call {
         if (this.#over) throw this.#over.reason;
         this.#response = await this.#send(this.answer.request());
       } catch (error) {
-        await this.#again(error);
+        await this.#again(error).catch((final: unknown) => {
+          this.close();
+          throw final;
+        });
       }
     }
     return this.#response;

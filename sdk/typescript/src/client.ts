@@ -10,6 +10,7 @@ import type { Chunk } from "./wire.js";
 export interface PredictionData extends PredictionRequest {
   /** The flow. */
   chatflowId: string;
+  /** The user's text. */
   question: string;
 }
 

@@ -6,7 +6,14 @@
 
 export type { AskOptions, CallOptions, HeadraceClientOptions } from "./ask.js";
 export { HeadraceClient, type PredictionData, type PredictionOptions, RunReader, Stream } from "./client.js";
-export { ConnectionFailed, FlowError, HeadraceError, ProviderError, RequestError } from "./errors.js";
+export {
+  ConnectionFailed,
+  type ErrorDetails,
+  FlowError,
+  HeadraceError,
+  ProviderError,
+  RequestError,
+} from "./errors.js";
 export type {
   AbortEvent,
   ActionEvent,

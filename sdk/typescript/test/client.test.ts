@@ -83,9 +83,11 @@ test("a signal keeps nothing of a call that is over", async () => {
   const client = new HeadraceClient({ baseUrl: url });
   await client.stream("f", "Hi", { signal }).final();
   for await (const _ of client.stream("f", "Hi", { signal })) break;
+  answer = (_, response) => response.writeHead(404).end();
+  await expect(client.stream("f", "Hi", { signal }).open()).rejects.toMatchObject({ kind: "not_found" });
   const listeners = new Set(add.mock.calls.map(([, listener]) => listener));
   expect(new Set(remove.mock.calls.map(([, listener]) => listener))).toEqual(listeners);
-  expect(listeners.size).toBe(2);
+  expect(listeners.size).toBe(3);
 });
 
 test("closing a stream ends a step that waits", async () => {
