@@ -2,11 +2,10 @@
 
 import http.client
 import threading
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from scripted import BOUND
+from scripted import BOUND, serving
 
 
 class Proxy(ThreadingHTTPServer):
@@ -67,14 +66,6 @@ class Passing(BaseHTTPRequestHandler):
                 return
 
 
-@contextmanager
-def proxied(port: int, events: int | None = None) -> Generator[Proxy]:
+def proxied(port: int, events: int | None = None) -> AbstractContextManager[Proxy]:
     """A proxy before the port while the block runs."""
-    with Proxy(port, events) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join(BOUND)
+    return serving(Proxy(port, events))

@@ -6,11 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
+S = TypeVar("S", bound=ThreadingHTTPServer)
 BOUND = 10.0  # seconds that anything in these tests may take
 SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}
@@ -191,9 +192,9 @@ def places(server: ScriptedServer) -> list[tuple[str, str | None]]:
 
 
 @contextmanager
-def scripted_server() -> Generator[ScriptedServer]:
-    """A server that listens on a free port while the block runs."""
-    with ScriptedServer() as server:
+def serving(server: S) -> Generator[S]:
+    """The server at work, in a thread of its own, while the block runs."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -201,3 +202,8 @@ def scripted_server() -> Generator[ScriptedServer]:
         finally:
             server.shutdown()
             thread.join(BOUND)
+
+
+def scripted_server() -> AbstractContextManager[ScriptedServer]:
+    """A server that listens on a free port while the block runs."""
+    return serving(ScriptedServer())

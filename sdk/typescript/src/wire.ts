@@ -55,33 +55,43 @@ export function eventOf(chunk: Chunk): HeadraceEvent {
   return { event: "unknown", kind, data: chunk.data, fields };
 }
 
-/** Where a value differs from its shape, as a path; undefined when it fits. What is optional and null is left out. */
-export function misfit(value: unknown, shape: Shape, path = "$"): string | undefined {
+/**
+ * Where a value differs from its shape, as a path; undefined when it fits.
+ *
+ * In a value that fits, what is null for absent is left out, and defaults are filled in; another one stays as it is.
+ */
+export function misfit(value: unknown, shape: Shape): string | undefined {
+  const edits: (() => void)[] = [];
+  const path = differs(value, shape, "$", edits);
+  if (path === undefined) for (const edit of edits) edit();
+  return path;
+}
+
+function differs(value: unknown, shape: Shape, path: string, edits: (() => void)[]): string | undefined {
   if (shape === "unknown") return undefined;
   if (shape === "object") return isObject(value) ? undefined : path;
   if (shape === "integer") return Number.isInteger(value) ? undefined : path;
   if (typeof shape === "string") return typeof value === shape ? undefined : path;
   if (isList(shape)) {
     if (!Array.isArray(value)) return path;
-    return first(value.map((item, at) => misfit(item, shape[1], `${path}[${at}]`)));
+    return first(value.map((item, at) => differs(item, shape[1], `${path}[${at}]`, edits)));
   }
-  return isObject(value) ? misfits(value, shape, path) : path;
+  if (!isObject(value)) return path;
+  return first(Object.entries(shape).map(([name, field]) => differsIn(value, name, field, `${path}.${name}`, edits)));
+}
+
+function differsIn(record: Json, name: string, field: Fields[string], path: string, edits: (() => void)[]) {
+  const optional = Array.isArray(field) && field[0] === "optional";
+  if (!optional) return Object.hasOwn(record, name) ? differs(record[name], field as Shape, path, edits) : path;
+  const absent = record[name] === undefined || (record[name] === null && field[2] === undefined);
+  if (!absent) return differs(record[name], field[1], path, edits);
+  edits.push(() => {
+    if (field[2] === undefined) delete record[name];
+    else record[name] = structuredClone(field[2]);
+  });
+  return undefined;
 }
 
 const isList = (shape: Shape): shape is readonly ["list", Shape] => Array.isArray(shape);
 
 const first = (paths: (string | undefined)[]) => paths.find((path) => path !== undefined);
-
-function misfits(value: Json, fields: Fields, path: string): string | undefined {
-  const paths = Object.entries(fields).map(([name, field]) => {
-    const optional = Array.isArray(field) && field[0] === "optional";
-    if (optional && value[name] == null) {
-      if (field[2] === undefined) delete value[name];
-      else value[name] = structuredClone(field[2]);
-      return undefined;
-    }
-    if (!Object.hasOwn(value, name)) return `${path}.${name}`;
-    return misfit(value[name], optional ? field[1] : field, `${path}.${name}`);
-  });
-  return first(paths);
-}

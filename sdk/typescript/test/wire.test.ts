@@ -65,6 +65,7 @@ test("nothing that comes over the wire reaches a prototype", () => {
 test("null is the same as absent, and defaults are filled in", () => {
   expect(eventOf(chunk({ event: "error", data: "x", code: null }))).toEqual({ event: "error", data: "x" });
   expect(eventOf(chunk({ event: "end" }))).toEqual({ event: "end", data: "[DONE]" });
+  expect(eventOf(chunk({ event: "end", data: null })).event).toBe("unknown");
   const documents = eventOf(chunk({ event: "sourceDocuments", data: [{ pageContent: "a" }, { pageContent: "b" }] }));
   expect(documents.data).toEqual([
     { pageContent: "a", metadata: {} },
