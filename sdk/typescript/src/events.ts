@@ -47,12 +47,18 @@ export interface RunMetadata {
   action?: Record<string, unknown>;
   executionId?: string;
   usage?: Usage;
+  /** The answer of a flow that answers with a value in place of text. */
+  json?: unknown;
+  /** The answer's text, where it is not all tokens: what an agent says before it uses a tool is no part of it. */
+  text?: string;
+  /** More keys of the JSON answer, from a function that ends the flow. */
+  fields?: Record<string, unknown>;
 }
 
 /** The whole answer: what a stream folds to, what a JSON prediction returns, what the chat history keeps. */
 export interface Prediction {
   text?: string;
-  /** What a flow with a structured output answers in place of `text`; no event carries it. */
+  /** What a flow with a structured output answers in place of `text`. */
   json?: unknown;
   sourceDocuments?: Document[];
   usedTools?: UsedTool[];
@@ -72,6 +78,8 @@ export interface Prediction {
   flowVariables?: Record<string, unknown>;
   reasonContent?: Record<string, unknown>;
   usage?: Usage;
+  /** More keys of the JSON answer; there they stand beside the others. */
+  fields?: Record<string, unknown>;
   error?: ErrorEvent;
   aborted?: boolean;
 }
@@ -368,6 +376,9 @@ export const RUN_METADATA: Fields = {
   action: ["optional", "object"],
   executionId: ["optional", "string"],
   usage: ["optional", USAGE],
+  json: ["optional", "unknown"],
+  text: ["optional", "string"],
+  fields: ["optional", "object"],
 };
 
 export const ERROR: Fields = {
@@ -398,6 +409,7 @@ export const PREDICTION: Fields = {
   flowVariables: ["optional", "object"],
   reasonContent: ["optional", "object"],
   usage: ["optional", USAGE],
+  fields: ["optional", "object"],
   error: ["optional", ERROR],
   aborted: ["optional", "boolean"],
 };
@@ -478,6 +490,12 @@ export type ErrorCode =
   | "flow_error"
   /** The flow needs node types that this server does not have. */
   | "unknown_nodes"
+  /** A script of the flow threw, or met a limit; the message is the script's own. */
+  | "script_error"
+  /** A flow or its script asked for an address that it may not reach. */
+  | "fetch_refused"
+  /** An address that a flow or its script asked for gave no answer, or not a whole one. */
+  | "fetch_failed"
   /** The model's provider refused or failed. */
   | "provider_error"
   /** The provider does not accept the key (401, 403). */
@@ -486,6 +504,10 @@ export type ErrorCode =
   | "provider_not_found"
   /** The provider does not accept the request (other 4xx). */
   | "provider_refused"
+  /** The conversation is longer than the model can read: shorten the prompt, the memory or the sources. */
+  | "provider_context_too_long"
+  /** The provider's content filter stopped the question or the answer. */
+  | "provider_filtered"
   /** The provider asks to slow down (429). */
   | "provider_rate_limited"
   /** The provider cannot be reached or is overloaded (5xx, connection refused). */
@@ -522,10 +544,15 @@ export const ERRORS: { readonly [code in ErrorCode]: readonly [status: number, r
   rate_limited: [429, true, "RequestError"],
   flow_error: [422, false, "FlowError"],
   unknown_nodes: [422, false, "FlowError"],
+  script_error: [422, false, "FlowError"],
+  fetch_refused: [422, false, "FlowError"],
+  fetch_failed: [422, true, "FlowError"],
   provider_error: [502, false, "ProviderError"],
   provider_unauthorized: [502, false, "ProviderError"],
   provider_not_found: [502, false, "ProviderError"],
   provider_refused: [502, false, "ProviderError"],
+  provider_context_too_long: [502, false, "ProviderError"],
+  provider_filtered: [502, false, "ProviderError"],
   provider_rate_limited: [503, true, "ProviderError"],
   provider_unavailable: [503, true, "ProviderError"],
   provider_timeout: [504, true, "ProviderError"],
