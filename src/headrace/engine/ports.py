@@ -175,3 +175,103 @@ class Outside(msgspec.Struct, frozen=True):
     http: Http
     fetch: Fetch
     run_script: RunScript
+
+
+# Retrieval
+
+
+class Embeddings(Protocol):
+    """A model that turns texts into vectors."""
+
+    name: str
+    """Model and options: vectors of one name can be compared with each other, and no others."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """One vector a text, in order, all of one length. Raises ProviderError."""
+        ...
+
+
+SearchMode: TypeAlias = Literal["similarity", "lexical", "hybrid", "mmr"]
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look for in a vector store."""
+
+    text: str
+    vector: Sequence[float] | None = None
+    """The text's own; None lets the store have it made."""
+    k: int = 4
+    mode: SearchMode = "similarity"
+    """Without vectors every mode is lexical."""
+    filter: Mapping[str, Any] = {}
+    """Conditions on metadata: `{"key": value}`, `{"key": {"$in": [...]}}`, `$gt` and its kin, `$and`, `$or`, `$not`."""
+    threshold: float | None = None
+    """Hits with a lower score are left out."""
+    fetch: int = 20
+    """How many hits MMR chooses from."""
+    diversity: float = 0.5
+    """MMR: 0 looks only at the question, 1 only at how the hits differ."""
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A hit: the cosine of question and passage, or without vectors the share of the best hit's BM25."""
+
+    document: Document
+    score: float
+
+
+class VectorStore(Protocol):
+    """Passages that can be searched."""
+
+    async def add(self, documents: Sequence[Document]) -> int:
+        """Stores passages and says how many are new; one that is there already stays."""
+        ...
+
+    async def search(self, search: Search) -> list[Scored]:
+        """The best hits, best first. Raises FlowError for a filter that cannot be read."""
+        ...
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Deletes passages and says how many."""
+        ...
+
+
+class Retriever(Protocol):
+    """Finds the passages that an answer can rest on."""
+
+    async def find(self, query: str) -> list[Document]:
+        """Passages, best first."""
+        ...
+
+
+class LoadFailure(msgspec.Struct, frozen=True):
+    """A document that could not be read: which, in which step, and why."""
+
+    source: str
+    step: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source!r} could not be {self.step}: {self.reason}"
+
+
+class Documents(Protocol):
+    """What a loader hands over."""
+
+    fingerprint: str
+    """Changes when the documents change; "" when only reading them can tell."""
+
+    def read(self) -> AsyncGenerator[Document | LoadFailure]:
+        """The documents as they are read. One that fails does not stop the others. Close the iterator."""
+        ...
+
+
+class Splitter(Protocol):
+    """Cuts documents into chunks."""
+
+    name: str
+    """Kind and options."""
+
+    def split(self, document: Document) -> list[Document]:
+        """The document's chunks, each with its lines in `loc`. Blocking: call it in a thread."""
+        ...
