@@ -207,13 +207,18 @@ def shape(engine: Engine) -> dict[str, Any]:
     return {name: of(name) for name in found.get_table_names() if name != "alembic_version"}
 
 
+def named(name: str | None, *_: object) -> bool:
+    """Whether a table is one of the code's, not one that FTS5 keeps its index in."""
+    return not str(name).startswith("chunk_text")
+
+
 def test_the_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
     migrated, made = engine_for(tmp_path / "migrated.sqlite"), engine_for(tmp_path / "made.sqlite")
     migrate.migrate(migrated)
     tables.metadata.create_all(made)
     assert shape(migrated) == shape(made)
     with migrated.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": named})
         assert compare_metadata(context, tables.metadata) == []
     for engine in (migrated, made):
         engine.dispose()

@@ -14,6 +14,7 @@ from headrace.nodes import built_in
 from headrace.providers.fetch import Fetcher
 from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
+from headrace.retrieval.library import Library
 from headrace.runtime.durable import Retention
 from headrace.runtime.local import Local
 from headrace.sandbox.sandbox import Sandbox
@@ -41,7 +42,8 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
     store = await asyncio.to_thread(Store, settings.folder)
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
-        yield Local(store, built_in(), Outside(http, fetcher.fetch, run_script), retention)
+        with Library(store.database, settings.folder).in_use():
+            yield Local(store, built_in(), Outside(http, fetcher.fetch, run_script), retention)
     finally:
         await sandbox.close()
         await http.close()

@@ -1,0 +1,84 @@
+"""The embedded vector store: a collection of passages in the data folder's database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+
+import msgspec
+
+from headrace.engine.ports import Embeddings, Scored, Search
+from headrace.events import Document
+from headrace.retrieval.shelf import CollectionInfo, Shelf, info
+from headrace.retrieval.upsert import Upsert
+from headrace.store import passages
+from headrace.store.database import Database
+
+
+class Collection:
+    """Implements `headrace.engine.ports.VectorStore`. Without embeddings only words are looked at: `lexical`."""
+
+    def __init__(
+        self, database: Database, shelf: Shelf, lock: asyncio.Lock, name: str, embeddings: Embeddings | None = None
+    ) -> None:
+        self.name, self.embeddings, self.database, self.lock = name, embeddings, database, lock
+        self._shelf = shelf
+
+    @property
+    def lexical(self) -> bool:
+        """Whether searches can only look at words, since no model makes vectors."""
+        return self.embeddings is None
+
+    async def add(self, documents: Sequence[Document]) -> int:
+        """Stores passages and says how many are new."""
+
+        async def given() -> AsyncGenerator[Document]:
+            for document in documents:
+                yield document
+
+        return (await Upsert(self).run(given())).numAdded
+
+    async def search(self, search: Search) -> list[Scored]:
+        """The best hits, best first. Raises FlowError, ProviderError and StorageError."""
+        if self.embeddings and search.vector is None and search.mode != "lexical":
+            (vector,) = await self.embeddings.embed([search.text])
+            search = msgspec.structs.replace(search, vector=vector)
+        made_by = self.embeddings.name if self.embeddings else None
+        return await self.database.scan(lambda c: self._shelf.search(c, self.name, search, made_by))
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Deletes passages and says how many."""
+        numbers = [int(number) for number in ids if number.isdecimal()]
+
+        def work(c: passages.Connection) -> int:
+            row = passages.find_collection(c, self.name)
+            return passages.delete_chunks(c, row, numbers) if row else 0
+
+        return await self.database.write(work)
+
+    async def info(self) -> CollectionInfo:
+        """What the collection holds."""
+        return await self.database.scan(partial(info, name=self.name))
+
+    async def fingerprint(self) -> str | None:
+        """What was completely upserted last; None while an upsert is at work, and after one that failed."""
+
+        def work(c: passages.Connection) -> str | None:
+            row = passages.find_collection(c, self.name)
+            made_by = self.embeddings.name if self.embeddings else None
+            return row.fingerprint if row and row.embedding == made_by else None
+
+        return await self.database.read(work)
+
+    async def drop(self) -> None:
+        """Deletes the collection with all that it holds."""
+
+        def work(c: passages.Connection) -> int | None:
+            if row := passages.find_collection(c, self.name):
+                passages.delete_collection(c, row)
+                return row.id
+            return None
+
+        if (number := await self.database.write(work)) is not None:
+            await self.database.scan(lambda _: self._shelf.forget(number))

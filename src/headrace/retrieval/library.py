@@ -1,0 +1,76 @@
+"""What a process gives its retrieval nodes: collections, kept vectors, stored files, and a way to the web."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from headrace.engine.ports import Embeddings
+from headrace.errors import FlowError
+from headrace.retrieval.cached import CachedEmbeddings
+from headrace.retrieval.collection import Collection
+from headrace.retrieval.shelf import Shelf
+from headrace.store.database import Database
+
+
+class Fetch(Protocol):
+    """Reads an address that a flow names. Whoever gives it decides which addresses may be reached."""
+
+    def __call__(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[bytes]:
+        """The answer's bytes as they come. Raises HeadraceError when there is no answer with status 200."""
+        ...
+
+
+class Library:
+    """Everything that is retrieved from, in one data folder."""
+
+    def __init__(self, database: Database, folder: Path, fetch: Fetch | None = None) -> None:
+        self._database, self._folder, self._fetch = database, folder, fetch
+        self._shelf = Shelf(folder / "vectors")
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def collection(self, name: str, embeddings: Embeddings | None = None) -> Collection:
+        """The collection of this name; it begins to exist when something is stored."""
+        lock = self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
+        return Collection(self._database, self._shelf, lock, name, embeddings)
+
+    def cached(self, embeddings: Embeddings) -> CachedEmbeddings:
+        """The same embeddings, each vector paid for once."""
+        return CachedEmbeddings(embeddings, self._database)
+
+    @property
+    def files(self) -> Path:
+        """Where files that flows name are: `files/<flow id>/<name>`. No path leads out of it."""
+        return self._folder / "files"
+
+    @property
+    def fetch(self) -> Fetch:
+        """The way to the web. Raises FlowError when this process has none."""
+        if self._fetch is None:
+            raise FlowError("this server does not fetch web pages: it was started without a way to the web")
+        return self._fetch
+
+    @contextmanager
+    def in_use(self) -> Generator[None]:
+        """Makes this the library of every run that is begun inside the block."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+_current: ContextVar[Library] = ContextVar("headrace library")
+
+
+def library() -> Library:
+    """The library of this run. Raises FlowError when the process has none."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise FlowError("this process keeps no documents: run the flow in a server") from None

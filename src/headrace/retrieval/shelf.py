@@ -1,0 +1,145 @@
+"""Searches collections: words by the database, vectors by a matrix of each collection. Blocking."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import Connection
+
+from headrace.engine.ports import Scored, Search
+from headrace.errors import FlowError
+from headrace.retrieval.words import quoted_words
+from headrace.store import passages
+from headrace.store.filters import Condition, condition
+from headrace.store.passages import CollectionRow
+
+if TYPE_CHECKING:
+    from headrace.retrieval.matrix import Matrix
+
+_OPEN = 32
+_CANDIDATES = 50
+_FUSION = 60
+"""What reciprocal rank fusion adds to every rank: https://doi.org/10.1145/1571941.1572114"""
+
+Hits = list[tuple[int, float]]
+
+
+class Shelf:
+    """The matrices of the collections that were searched last."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._matrices: OrderedDict[int, Matrix] = OrderedDict()
+
+    def search(self, c: Connection, name: str, wanted: Search, embedding: str | None) -> list[Scored]:
+        """The best hits. `embedding` is what made the wanted vector. Raises FlowError when the two do not fit."""
+        row = passages.find_collection(c, name)
+        if row is None:
+            return []
+        where = condition(wanted.filter) if wanted.filter else None
+        vector = None if wanted.mode == "lexical" or row.embedding is None else wanted.vector
+        if vector is None:
+            hits = _lexical(c, row, wanted, where)
+        else:
+            _check(row, embedding, vector)
+            hits = self._near(c, row, wanted, where, vector)
+        kept = [hit for hit in hits if wanted.threshold is None or hit[1] >= wanted.threshold][: wanted.k]
+        found = passages.documents(c, [number for number, _ in kept])
+        scores = dict(kept)
+        return [Scored(document, scores[int(document.id or 0)]) for document in found]
+
+    def _near(
+        self, c: Connection, row: CollectionRow, wanted: Search, where: Condition | None, vector: Sequence[float]
+    ) -> Hits:
+        from headrace.retrieval.matrix import best, spread
+
+        matrix = self._matrix(row)
+        matrix.sync(c, row)
+        allowed = None if where is None else passages.matching(c, row, where)
+        ids, scores = matrix.similarities(vector, allowed)
+        match wanted.mode:
+            case "mmr":
+                hits = best(ids, scores, max(wanted.fetch, wanted.k))
+                rows = matrix.rows([number for number, _ in hits])
+                return [hits[n] for n in spread(rows, [score for _, score in hits], wanted.k, wanted.diversity)]
+            case "hybrid":
+                most = max(_CANDIDATES, 4 * wanted.k)
+                near = best(ids, scores, most)
+                words = passages.ranked(c, row, quoted_words(wanted.text), where, most)
+                return _with_cosines(fused(near, words), near, matrix, vector)
+            case _:
+                return best(ids, scores, wanted.k)
+
+    def _matrix(self, row: CollectionRow) -> Matrix:
+        from headrace.retrieval.matrix import Matrix
+
+        found = self._matrices.pop(row.id, None) or Matrix(self._folder / f"{row.id}.f32")
+        self._matrices[row.id] = found
+        if len(self._matrices) > _OPEN:
+            self._matrices.popitem(last=False)
+        return found
+
+    def forget(self, collection: int) -> None:
+        """Removes what is kept of a collection that was deleted."""
+        self._matrices.pop(collection, None)
+        (self._folder / f"{collection}.f32").unlink(missing_ok=True)
+
+
+def _check(row: CollectionRow, embedding: str | None, vector: Sequence[float]) -> None:
+    if embedding is not None and embedding != row.embedding:
+        raise FlowError(
+            f"the collection {row.name!r} was embedded with {row.embedding!r} and the question with {embedding!r}: use "
+            "the same embeddings, or upsert the documents again"
+        )
+    if len(vector) != row.dimensions:
+        raise FlowError(
+            f"the collection {row.name!r} has vectors of {row.dimensions} dimensions and the question one of "
+            f"{len(vector)}: the embedding model has changed; upsert the documents again"
+        )
+
+
+def _lexical(c: Connection, row: CollectionRow, wanted: Search, where: Condition | None) -> Hits:
+    found = passages.ranked(c, row, quoted_words(wanted.text), where, wanted.k)
+    top = max((score for _, score in found), default=0.0)
+    # BM25 of a word that most passages hold is about zero, and has no scale of its own anyway.
+    return [(number, score / top if top > 0 else 1.0) for number, score in found]
+
+
+def fused(*rankings: Hits) -> Hits:
+    """One ranking of several, by reciprocal ranks."""
+    points: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, (number, _) in enumerate(ranking, 1):
+            points[number] = points.get(number, 0.0) + 1 / (_FUSION + rank)
+    return sorted(points.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _with_cosines(ranking: Hits, near: Hits, matrix: Matrix, vector: Sequence[float]) -> Hits:
+    """The ranking with cosines for scores: those of passages that only their words brought are looked up."""
+    known: Mapping[int, float] = dict(near)
+    missing = [number for number, _ in ranking if number not in known]
+    found = dict(zip(missing, matrix.cosines(missing, vector), strict=True))
+    return [(number, known.get(number, found.get(number, 0.0))) for number, _ in ranking]
+
+
+class CollectionInfo(msgspec.Struct, frozen=True):
+    """What a collection holds. `mode` is "lexical" when no model made vectors of it: then only words are looked at."""
+
+    name: str
+    chunks: int
+    mode: str
+    embedding: str | None
+    dimensions: int | None
+
+
+def info(c: Connection, name: str) -> CollectionInfo:
+    """What the collection of this name holds; an empty one when there is none."""
+    row = passages.find_collection(c, name)
+    if row is None:
+        return CollectionInfo(name, 0, "lexical", None, None)
+    mode = "vectors" if row.embedding else "lexical"
+    return CollectionInfo(name, passages.count(c, row), mode, row.embedding, row.dimensions)

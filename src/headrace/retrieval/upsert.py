@@ -1,0 +1,184 @@
+"""Upserts: brings a collection to what a loader says, by content hash, in batches of one transaction each.
+
+Whatever ends an upsert early, what was stored stays, and the same upsert again does only what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from headrace.engine.ports import LoadFailure
+from headrace.errors import FlowError
+from headrace.events import Document
+from headrace.store import passages
+from headrace.store.passages import Chunk, CollectionRow
+from headrace.store.store import timestamp
+
+if TYPE_CHECKING:
+    from headrace.retrieval.collection import Collection
+
+Cleanup: TypeAlias = Literal["none", "incremental", "full"]
+"""What becomes of passages that an upsert does not bring: they stay, go if their source was upserted, or go."""
+
+_BATCH = 512
+_BATCH_TEXT = 2_000_000  # characters
+_DELETED = 1000
+_TOLD = 1000
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Upserted(msgspec.Struct):
+    """What an upsert did; `addedDocs` holds the first thousand that it added, `failures` what could not be read."""
+
+    numAdded: int = 0
+    numDeleted: int = 0
+    numUpdated: int = 0
+    numSkipped: int = 0
+    addedDocs: list[Document] = []
+    failures: list[LoadFailure] = []
+
+
+def content_hash(document: Document) -> str:
+    """Tells whether text or metadata of a passage have changed."""
+    return hashlib.sha256(_encode([document.pageContent, document.metadata])).hexdigest()
+
+
+class Upsert:
+    """One upsert into a collection. Others into the same one wait for it."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        *,
+        cleanup: Cleanup = "none",
+        source_key: str = "source",
+        fingerprint: str | None = None,
+        progress: Callable[[Upserted], None] | None = None,
+    ) -> None:
+        self._collection, self._cleanup, self._source_key = collection, cleanup, source_key
+        self._fingerprint, self._progress = fingerprint, progress
+        self._done = Upserted()
+        self._sources: set[str] = set()
+        self._failed: set[str] = set()
+
+    async def run(self, documents: AsyncGenerator[Document | LoadFailure]) -> Upserted:
+        """Does it. Raises FlowError, ProviderError and StorageError; the batches before stay stored."""
+        async with self._collection.lock, aclosing(documents):
+            row, number = await self._begin()
+            batch: dict[tuple[str, str], Chunk] = {}
+            size = 0
+            async for document in documents:
+                if isinstance(document, LoadFailure):
+                    self._done.failures.append(document)
+                    self._failed.add(document.source)
+                    continue
+                chunk = self._chunk(document)
+                if batch.setdefault((chunk.source, chunk.key), chunk) is not chunk:
+                    self._done.numSkipped += 1
+                size += len(document.pageContent)
+                if len(batch) >= _BATCH or size >= _BATCH_TEXT:
+                    await self._store(row, number, list(batch.values()))
+                    batch, size = {}, 0
+            await self._store(row, number, list(batch.values()))
+            await self._clean(row, number)
+            return self._done
+
+    def _chunk(self, document: Document) -> Chunk:
+        found = content_hash(document)
+        source = str(document.metadata.get(self._source_key) or "")
+        self._sources.add(source)
+        return Chunk(source, document.id or found, found, document)
+
+    async def _begin(self) -> tuple[CollectionRow, int]:
+        collection, embeddings = self._collection, self._collection.embeddings
+        made_by = embeddings.name if embeddings else None
+        row = await collection.database.write(lambda c: passages.open_collection(c, collection.name, timestamp()))
+        if row.embedding != made_by and self._cleanup != "full":
+            await self._must_be_empty(row, made_by)
+        while not await collection.database.write(lambda c: passages.claim(c, row.name, made_by, _DELETED)):
+            pass
+        return row, await collection.database.write(lambda c: passages.begin_upsert(c, row.id))
+
+    async def _must_be_empty(self, row: CollectionRow, made_by: str | None) -> None:
+        if await self._collection.database.scan(lambda c: passages.count(c, row)):
+            raise FlowError(
+                f"the collection {row.name!r} was embedded with {row.embedding or 'no model'!r}, not with "
+                f"{made_by or 'no model'!r}: upsert all of its documents with the cleanup 'full', or delete it first"
+            )
+
+    async def _store(self, row: CollectionRow, number: int, chunks: Sequence[Chunk]) -> None:
+        if not chunks:
+            return
+        database = self._collection.database
+        wanted = [(chunk.source, chunk.key) for chunk in chunks]
+        there = await database.scan(lambda c: passages.known(c, row.id, wanted))
+        fresh = [chunk for chunk in chunks if there.get((chunk.source, chunk.key)) != chunk.hash]
+        made = {(chunk.source, chunk.key): chunk for chunk in await self._embedded(row, fresh)}
+        ready = [made.get((chunk.source, chunk.key), chunk) for chunk in chunks]
+        added = await database.write(lambda c: len(passages.add_chunks(c, row.id, number, ready)))
+        self._count(len(chunks), added, there, fresh)
+
+    def _count(self, total: int, added: int, there: dict[tuple[str, str], str], fresh: Sequence[Chunk]) -> None:
+        updated = sum((chunk.source, chunk.key) in there for chunk in fresh)
+        self._done.numUpdated += updated
+        self._done.numAdded += added - updated
+        self._done.numSkipped += total - added
+        room = _TOLD - len(self._done.addedDocs)
+        self._done.addedDocs += [chunk.document for chunk in fresh[:room]]
+        if self._progress:
+            self._progress(self._done)
+
+    async def _embedded(self, row: CollectionRow, chunks: Sequence[Chunk]) -> list[Chunk]:
+        embeddings = self._collection.embeddings
+        if embeddings is None or not chunks:
+            return list(chunks)
+        found = await embeddings.embed([chunk.document.pageContent for chunk in chunks])
+        given = len(found[0])
+        dimensions = await self._collection.database.write(lambda c: passages.fix_dimensions(c, row.name, given))
+        for chunk, vector in zip(chunks, found, strict=True):
+            if len(vector) != dimensions:
+                raise FlowError(
+                    f"{chunk.source or 'a document'!r} could not be embedded: {embeddings.name!r} gave "
+                    f"{len(vector)} dimensions, and the collection {row.name!r} has {dimensions}; the model has "
+                    "changed, so delete the collection and upsert its documents again"
+                )
+        return [chunk._replace(vector=packed(vector)) for chunk, vector in zip(chunks, found, strict=True)]
+
+    async def _clean(self, row: CollectionRow, number: int) -> None:
+        """Deletes what the cleanup mode says, but nothing of a source that could not be read."""
+        if self._cleanup != "none":
+            known = await self._collection.database.scan(lambda c: passages.sources(c, row))
+            reached = set(known) if self._cleanup == "full" else self._sources
+            kept = {source for source in reached if any(_is_of(source, failed) for failed in self._failed)}
+            self._done.numDeleted += await self._delete(row, number, sorted(reached - kept))
+        whole = None if self._done.failures else self._fingerprint
+        await self._collection.database.write(lambda c: passages.finish_upsert(c, row.id, number, whole))
+
+    async def _delete(self, row: CollectionRow, before: int, sources: Sequence[str]) -> int:
+        total = 0
+        while count := await self._collection.database.write(
+            lambda c: passages.delete_unseen(c, row, before, sources, _DELETED)
+        ):
+            total += count
+        return total
+
+
+def _is_of(source: str, failed: str) -> bool:
+    """Whether a passage's source is the document that failed, or inside the folder that did."""
+    return source == failed or source.startswith(failed.rstrip("/") + "/")
+
+
+def packed(vector: Sequence[float]) -> bytes:
+    """A vector as the database holds it: float32, little-endian."""
+    floats = vector if isinstance(vector, array) and vector.typecode == "f" else array("f", vector)
+    if sys.byteorder == "big":
+        floats = array("f", floats)
+        floats.byteswap()
+    return floats.tobytes()

@@ -1,0 +1,15 @@
+"""The words of a question, as FTS5 takes them: what users type is never part of its query language."""
+
+from __future__ import annotations
+
+import re
+
+_WORD = re.compile(r"\w+")
+_MOST = 40
+"""Distinct words that are looked at: a pasted page would otherwise cost as many searches."""
+
+
+def quoted_words(text: str) -> list[str]:
+    """The text's words, each once and in quotes."""
+    words = dict.fromkeys(word.strip("_").lower() for word in _WORD.findall(text))
+    return [f'"{word}"' for word in words if word][:_MOST]

@@ -1,0 +1,291 @@
+"""Collections of passages in the database: the statements, each a function over a connection.
+
+A collection's chunks are a range of ids (`tables.chunk`); every change of them counts up the collection's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from headrace.events import Document
+from headrace.store.filters import Condition
+
+_SPAN = 2**32
+_FIND = "SELECT id, name, embedding, dimensions, version, fingerprint FROM collection WHERE name = ?"
+_ADD_CHUNK = (
+    'INSERT INTO chunk (id, collection, source, "key", hash, upsert, text, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
+)
+_COMMON = 20_000
+_RANKED = 10_000
+"""Chunks that one search ranks by BM25 at most, unless a single word is in more: 0.7 µs each."""
+
+
+class CollectionRow(NamedTuple):
+    """A collection as it is now."""
+
+    id: int
+    name: str
+    embedding: str | None
+    dimensions: int | None
+    version: int
+    fingerprint: str | None
+
+    @property
+    def first(self) -> int:
+        """The lowest id that a chunk can have."""
+        return self.id * _SPAN
+
+    @property
+    def last(self) -> int:
+        """The highest one."""
+        return self.first + _SPAN - 1
+
+
+class Chunk(NamedTuple):
+    """A passage on its way into the database. `vector` is float32, little-endian; None without a model."""
+
+    source: str
+    key: str
+    hash: str
+    document: Document
+    vector: bytes | None = None
+
+
+def find_collection(c: Connection, name: str) -> CollectionRow | None:
+    """The collection of this name, if there is one."""
+    row = c.exec_driver_sql(_FIND, (name,)).first()
+    return None if row is None else CollectionRow(*row)
+
+
+def open_collection(c: Connection, name: str, now: str) -> CollectionRow:
+    """The collection of this name, made if need be."""
+    c.exec_driver_sql(
+        'INSERT INTO collection (name, next, version, upserts, "createdDate") VALUES (?, 0, 0, 0, ?) '
+        "ON CONFLICT (name) DO NOTHING",
+        (name, now),
+    )
+    found = find_collection(c, name)
+    assert found
+    return found
+
+
+def claim(c: Connection, name: str, embedding: str | None, most: int) -> bool:
+    """Makes the collection one of vectors of this model; whether it is one now, or must be asked again.
+
+    Vectors of several models cannot be compared, so its chunks go first, at most so many at once.
+    """
+    row = find_collection(c, name)
+    if row is None or row.embedding == embedding:
+        return True
+    if _delete(c, row.id, "SELECT id FROM chunk WHERE collection = ? LIMIT ?", (row.id, most)):
+        return False
+    c.exec_driver_sql("UPDATE collection SET embedding = ?, dimensions = NULL WHERE id = ?", (embedding, row.id))
+    return True
+
+
+def fix_dimensions(c: Connection, name: str, given: int) -> int:
+    """How long the vectors of a collection are; its first one decides."""
+    row = find_collection(c, name)
+    if row and row.dimensions != given and (row.dimensions is None or not count(c, row)):
+        c.exec_driver_sql("UPDATE collection SET dimensions = ? WHERE id = ?", (given, row.id))
+        return given
+    return row.dimensions or given if row else given
+
+
+def begin_upsert(c: Connection, collection: int) -> int:
+    """The number of a new upsert; the collection counts as incomplete until it is finished."""
+    return c.exec_driver_sql(
+        "UPDATE collection SET upserts = upserts + 1, fingerprint = NULL WHERE id = ? RETURNING upserts", (collection,)
+    ).scalar_one()
+
+
+def finish_upsert(c: Connection, collection: int, number: int, fingerprint: str | None) -> None:
+    """Says what the collection holds now, unless a later upsert is at work."""
+    c.exec_driver_sql(
+        "UPDATE collection SET fingerprint = ? WHERE id = ? AND upserts = ?", (fingerprint, collection, number)
+    )
+
+
+def known(c: Connection, collection: int, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Source and key of those chunks that are there, with their hashes."""
+    rows = c.exec_driver_sql(
+        "SELECT chunk.source, chunk.key, chunk.hash FROM json_each(?) AS wanted CROSS JOIN chunk "
+        "ON chunk.collection = ? AND chunk.source = wanted.value ->> 0 AND chunk.key = wanted.value ->> 1",
+        (msgspec.json.encode(wanted).decode(), collection),
+    )
+    return {(source, key): found for source, key, found in rows}
+
+
+def add_chunks(c: Connection, collection: int, upsert: int, chunks: Sequence[Chunk]) -> list[int]:
+    """Stores those that are not there yet and marks the others as seen; returns the ids of the new ones.
+
+    A chunk whose hash has changed takes the place of the one before.
+    """
+    there = known(c, collection, [(chunk.source, chunk.key) for chunk in chunks])
+    kept = [chunk for chunk in chunks if there.get((chunk.source, chunk.key)) == chunk.hash]
+    fresh = [chunk for chunk in chunks if there.get((chunk.source, chunk.key)) != chunk.hash]
+    if kept:
+        seen = [(upsert, chunk.source, chunk.key) for chunk in kept]
+        _each(c, "UPDATE chunk SET upsert = max(upsert, ?)", collection, seen)
+    if old := [(chunk.source, chunk.key) for chunk in fresh if (chunk.source, chunk.key) in there]:
+        _each(c, "DELETE FROM chunk", collection, old)
+    if not fresh:
+        return []
+    return _insert(c, collection, upsert, fresh)
+
+
+def _each(c: Connection, statement: str, collection: int, values: list[tuple[Any, ...]]) -> None:
+    c.exec_driver_sql(
+        f'{statement} WHERE source = ? AND "key" = ? AND collection = {collection:d}',
+        values,
+    )
+
+
+def _insert(c: Connection, collection: int, upsert: int, chunks: Sequence[Chunk]) -> list[int]:
+    following = c.exec_driver_sql(
+        "UPDATE collection SET next = next + ?, version = version + 1 WHERE id = ? RETURNING next",
+        (len(chunks), collection),
+    ).scalar_one()
+    first = collection * _SPAN + following - len(chunks)
+    rows = [
+        (
+            first + place,
+            collection,
+            chunk.source,
+            chunk.key,
+            chunk.hash,
+            upsert,
+            chunk.document.pageContent,
+            msgspec.json.encode(chunk.document.metadata).decode(),
+        )
+        for place, chunk in enumerate(chunks)
+    ]
+    c.exec_driver_sql(_ADD_CHUNK, rows)
+    if vectors := [(row[0], chunk.vector) for row, chunk in zip(rows, chunks, strict=True) if chunk.vector is not None]:
+        c.exec_driver_sql("INSERT INTO chunk_vector (id, vector) VALUES (?, ?)", vectors)
+    return [row[0] for row in rows]
+
+
+def delete_unseen(c: Connection, row: CollectionRow, upsert: int, sources: Sequence[str], most: int) -> int:
+    """Deletes at most so many chunks of these sources that no upsert from `upsert` on has seen."""
+    unseen = (
+        "SELECT id FROM chunk WHERE collection = ? AND source IN (SELECT value FROM json_each(?)) "
+        "AND upsert < ? LIMIT ?"
+    )
+    return _delete(c, row.id, unseen, (row.id, msgspec.json.encode(sources).decode(), upsert, most))
+
+
+def delete_chunks(c: Connection, row: CollectionRow, ids: Sequence[int]) -> int:
+    """Deletes chunks by id and says how many."""
+    wanted = "SELECT value FROM json_each(?) WHERE value BETWEEN ? AND ?"
+    return _delete(c, row.id, wanted, (msgspec.json.encode(ids).decode(), row.first, row.last))
+
+
+def _delete(c: Connection, collection: int, ids: str, values: tuple[Any, ...]) -> int:
+    count = c.exec_driver_sql(f"DELETE FROM chunk WHERE id IN ({ids})", values).rowcount
+    if count:
+        c.exec_driver_sql("UPDATE collection SET version = version + 1 WHERE id = ?", (collection,))
+    return count
+
+
+def delete_collection(c: Connection, row: CollectionRow) -> None:
+    """Deletes the collection with its chunks. Its id is never used again."""
+    c.exec_driver_sql("DELETE FROM collection WHERE id = ?", (row.id,))
+
+
+def count(c: Connection, row: CollectionRow) -> int:
+    """How many chunks there are."""
+    return c.exec_driver_sql("SELECT count(*) FROM chunk WHERE collection = ?", (row.id,)).scalar_one()
+
+
+def sources(c: Connection, row: CollectionRow) -> list[str]:
+    """Where the collection's chunks come from."""
+    found = c.exec_driver_sql("SELECT DISTINCT source FROM chunk WHERE collection = ?", (row.id,))
+    return [source for (source,) in found]
+
+
+def matching(c: Connection, row: CollectionRow, where: Condition) -> list[int]:
+    """Ids of the chunks whose metadata fulfil a condition, ascending."""
+    statement = f"SELECT id FROM chunk WHERE id BETWEEN ? AND ? AND ({where.sql}) ORDER BY id"
+    return [found for (found,) in c.exec_driver_sql(statement, (row.first, row.last, *where.values))]
+
+
+def ranked(
+    c: Connection, row: CollectionRow, words: Sequence[str], where: Condition | None, most: int
+) -> list[tuple[int, float]]:
+    """Ids and BM25 (higher is better) of the chunks that hold any of the words, best first.
+
+    Words must be quoted for FTS5. Of many words the rarest decide: those that most chunks hold say little, and
+    ranking by them takes longest.
+    """
+    chosen = _rarest(c, row, words)
+    if not chosen:
+        return []
+    joined = "" if where is None else "JOIN chunk ON chunk.id = chunk_text.rowid"
+    statement = (
+        f"SELECT chunk_text.rowid, -bm25(chunk_text) FROM chunk_text {joined} WHERE chunk_text MATCH ? "
+        f"AND chunk_text.rowid BETWEEN ? AND ? AND ({'1' if where is None else where.sql}) ORDER BY rank LIMIT ?"
+    )
+    values = (" OR ".join(chosen), row.first, row.last, *(where.values if where else ()), most)
+    return [(found, score) for found, score in c.exec_driver_sql(statement, values)]
+
+
+def _rarest(c: Connection, row: CollectionRow, words: Sequence[str]) -> list[str]:
+    statement = (
+        "SELECT count(*) FROM (SELECT 1 FROM chunk_text WHERE chunk_text MATCH ? AND rowid BETWEEN ? AND ? LIMIT ?)"
+    )
+    counts = [(c.exec_driver_sql(statement, (w, row.first, row.last, _COMMON)).scalar_one(), w) for w in words]
+    chosen: list[str] = []
+    total = 0
+    for found, word in sorted(item for item in counts if item[0]):
+        total += found
+        if chosen and total > _RANKED:
+            break
+        chosen.append(word)
+    return chosen
+
+
+def vector_ids(c: Connection, row: CollectionRow) -> list[int]:
+    """Ids of the chunks that have vectors, ascending."""
+    found = c.exec_driver_sql("SELECT id FROM chunk_vector WHERE id BETWEEN ? AND ? ORDER BY id", (row.first, row.last))
+    return [number for (number,) in found]
+
+
+def vectors(c: Connection, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+    """Ids and vectors of a range of ids, ascending, read as they are taken."""
+    found = c.exec_driver_sql("SELECT id, vector FROM chunk_vector WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+    while some := found.fetchmany(1000):
+        yield from ((number, vector) for number, vector in some)
+
+
+def documents(c: Connection, ids: Sequence[int]) -> list[Document]:
+    """The chunks of these ids, in this order."""
+    statement = "SELECT id, text, metadata FROM chunk WHERE id IN (SELECT value FROM json_each(?))"
+    rows = {row[0]: row for row in c.exec_driver_sql(statement, (msgspec.json.encode(ids).decode(),))}
+    return [
+        Document(rows[number][1], msgspec.json.decode(rows[number][2]), str(number)) for number in ids if number in rows
+    ]
+
+
+def cached_vectors(c: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Vectors that were paid for before, by the hash of model and text."""
+    statement = 'SELECT "key", vector FROM embedding_cache WHERE "key" = ?'
+    return {row[0]: row[1] for key in keys if (row := c.exec_driver_sql(statement, (key,)).first())}
+
+
+def cache_vectors(c: Connection, found: Sequence[tuple[bytes, bytes]], most: int) -> None:
+    """Keeps vectors, and of all the newest `most` bytes."""
+    total = c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding_cache").scalar_one()
+    rows: list[tuple[int, bytes, bytes]] = []
+    for key, vector in found:
+        total += len(vector)
+        rows.append((total, key, vector))
+    if rows:
+        c.exec_driver_sql(
+            'INSERT INTO embedding_cache (id, "key", vector) VALUES (?, ?, ?) ON CONFLICT DO NOTHING', rows
+        )
+        c.exec_driver_sql("DELETE FROM embedding_cache WHERE id <= ?", (total - most,))
