@@ -1,0 +1,120 @@
+"""Text splitters. The cutting is in `headrace.retrieval.splitters`."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from headrace.engine.node import Context, Node
+from headrace.errors import FlowError
+from headrace.retrieval.encodings import EncodingName, encoding
+from headrace.retrieval.languages import Language
+from headrace.retrieval.pages import markdown_of
+from headrace.retrieval.splitters import (
+    ChunkSplitter,
+    Cut,
+    by_characters,
+    by_language,
+    by_tokens,
+    check_sizes,
+    recursively,
+    under_headings,
+)
+
+_ANY_TEXT = ("\n\n", "\n", " ", "")
+
+
+class _Sizes(Node, frozen=True, kw_only=True):
+    """Sizes are in characters."""
+
+    chunkSize: int = 1000
+    chunkOverlap: int = 200
+
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes that cannot be."""
+        check_sizes(self.chunkSize, self.chunkOverlap)
+        return self._splitter(repr(self), self._cut(ctx))
+
+    def _splitter(self, name: str, cut: Cut) -> ChunkSplitter:
+        return ChunkSplitter(name, cut)
+
+    def _cut(self, ctx: Context) -> Cut:
+        raise NotImplementedError
+
+
+class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="recursiveCharacterTextSplitter"):
+    """Cuts between paragraphs where it can, else between lines, words, characters. `separators` is a JSON list."""
+
+    separators: str = ""
+
+    def _cut(self, ctx: Context) -> Cut:
+        return recursively([re.escape(one) for one in self._separators()], self.chunkSize, self.chunkOverlap)
+
+    def _separators(self) -> list[str]:
+        if not self.separators.strip():
+            return list(_ANY_TEXT)
+        try:
+            return msgspec.json.decode(self.separators, type=list[str]) or list(_ANY_TEXT)
+        except msgspec.MsgspecError:
+            raise FlowError(
+                f'the splitter\'s separators are {self.separators!r}: write a JSON list of texts, such as ["|", "##"]'
+            ) from None
+
+
+class CharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="characterTextSplitter"):
+    """Cuts at one separator, a blank line if none is given."""
+
+    separator: str = "\n\n"
+
+    def _cut(self, ctx: Context) -> Cut:
+        return by_characters(self.separator, self.chunkSize, self.chunkOverlap)
+
+
+class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextSplitter"):
+    """Cuts Markdown at headings, code blocks and rules. With `splitByHeaders` no chunk reaches over such a heading."""
+
+    splitByHeaders: Literal["disabled", "h1", "h2", "h3", "h4", "h5", "h6"] = "disabled"
+
+    def _cut(self, ctx: Context) -> Cut:
+        cut = by_language("markdown", self.chunkSize, self.chunkOverlap)
+        return cut if self.splitByHeaders == "disabled" else under_headings(int(self.splitByHeaders[1]), cut)
+
+
+class HtmlToMarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="htmlToMarkdownTextSplitter"):
+    """Turns HTML into Markdown and cuts that."""
+
+    def _splitter(self, name: str, cut: Cut) -> ChunkSplitter:
+        return ChunkSplitter(name, cut, markdown_of)
+
+    def _cut(self, ctx: Context) -> Cut:
+        return by_language("markdown", self.chunkSize, self.chunkOverlap)
+
+
+class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"):
+    """Cuts source code between classes, functions and blocks."""
+
+    language: Language
+
+    def _cut(self, ctx: Context) -> Cut:
+        return by_language(self.language, self.chunkSize, self.chunkOverlap)
+
+
+class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitter"):
+    """Cuts after a number of tokens, in which both sizes are here. The encoding's table must be on the machine."""
+
+    encodingName: EncodingName = "gpt2"
+
+    def _cut(self, ctx: Context) -> Cut:
+        return by_tokens(encoding(self.encodingName, ctx.environ), self.chunkSize, self.chunkOverlap)
+
+
+NODES = (
+    RecursiveCharacterTextSplitter,
+    CharacterTextSplitter,
+    MarkdownTextSplitter,
+    HtmlToMarkdownTextSplitter,
+    CodeTextSplitter,
+    TokenTextSplitter,
+)
