@@ -71,13 +71,13 @@ class Upsert:
     async def run(self, documents: AsyncGenerator[Document | LoadFailure]) -> Upserted:
         """Does it. Raises FlowError, ProviderError and StorageError; the batches before stay stored."""
         async with self._collection.lock, aclosing(documents):
-            row, number = await self._begin()
+            row, number, first = await self._begin()
             batch: dict[tuple[str, str], Chunk] = {}
             size = 0
             async for document in documents:
                 if isinstance(document, LoadFailure):
-                    self._done.failures.append(document)
-                    self._failed.add(document.source)
+                    batch = {key: chunk for key, chunk in batch.items() if chunk.source != document.source}
+                    await self._take_back(row, first, document)
                     continue
                 chunk = self._chunk(document)
                 if batch.setdefault((chunk.source, chunk.key), chunk) is not chunk:
@@ -90,13 +90,25 @@ class Upsert:
             await self._clean(row, number)
             return self._done
 
+    async def _take_back(self, row: CollectionRow, first: int, failure: LoadFailure) -> None:
+        """Keeps of a document that failed what was there before, and nothing of its readable half."""
+        self._done.failures.append(failure)
+        self._failed.add(failure.source)
+        self._done.numAdded -= await self._collection.database.write(
+            lambda c: passages.delete_since(c, row, failure.source, first)
+        )
+        self._done.addedDocs = [one for one in self._done.addedDocs if self._source(one) != failure.source]
+
+    def _source(self, document: Document) -> str:
+        return str(document.metadata.get(self._source_key) or "")
+
     def _chunk(self, document: Document) -> Chunk:
         found = content_hash(document)
-        source = str(document.metadata.get(self._source_key) or "")
+        source = self._source(document)
         self._sources.add(source)
         return Chunk(source, document.id or found, found, document)
 
-    async def _begin(self) -> tuple[CollectionRow, int]:
+    async def _begin(self) -> tuple[CollectionRow, int, int]:
         collection, embeddings = self._collection, self._collection.embeddings
         made_by = embeddings.name if embeddings else None
         row = await collection.database.write(lambda c: passages.open_collection(c, collection.name, timestamp()))
@@ -104,7 +116,8 @@ class Upsert:
             await self._must_be_empty(row, made_by)
         while not await collection.database.write(lambda c: passages.claim(c, row.name, made_by, _DELETED)):
             pass
-        return row, await collection.database.write(lambda c: passages.begin_upsert(c, row.id))
+        number, first = await collection.database.write(lambda c: passages.begin_upsert(c, row.id))
+        return row, number, first
 
     async def _must_be_empty(self, row: CollectionRow, made_by: str | None) -> None:
         if await self._collection.database.scan(lambda c: passages.count(c, row)):

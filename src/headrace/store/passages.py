@@ -96,11 +96,13 @@ def fix_dimensions(c: Connection, name: str, given: int) -> int:
     return row.dimensions or given if row else given
 
 
-def begin_upsert(c: Connection, collection: int) -> int:
-    """The number of a new upsert; the collection counts as incomplete until it is finished."""
-    return c.exec_driver_sql(
-        "UPDATE collection SET upserts = upserts + 1, fingerprint = NULL WHERE id = ? RETURNING upserts", (collection,)
-    ).scalar_one()
+def begin_upsert(c: Connection, collection: int) -> tuple[int, int]:
+    """The number of a new upsert and the first id it can give; the collection is incomplete until it is finished."""
+    number, following = c.exec_driver_sql(
+        "UPDATE collection SET upserts = upserts + 1, fingerprint = NULL WHERE id = ? RETURNING upserts, next",
+        (collection,),
+    ).one()
+    return number, collection * _SPAN + following
 
 
 def finish_upsert(c: Connection, collection: int, number: int, fingerprint: str | None) -> None:
@@ -177,6 +179,12 @@ def delete_unseen(c: Connection, row: CollectionRow, upsert: int, sources: Seque
         "AND upsert < ? LIMIT ?"
     )
     return _delete(c, row.id, unseen, (row.id, msgspec.json.encode(sources).decode(), upsert, most))
+
+
+def delete_since(c: Connection, row: CollectionRow, source: str, first: int) -> int:
+    """Deletes chunks of a source that have this id or a later one, and says how many."""
+    later = "SELECT id FROM chunk WHERE collection = ? AND source = ? AND id >= ?"
+    return _delete(c, row.id, later, (row.id, source, first))
 
 
 def delete_chunks(c: Connection, row: CollectionRow, ids: Sequence[int]) -> int:

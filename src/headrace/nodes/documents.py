@@ -1,0 +1,227 @@
+"""Document loaders. The reading is in `headrace.retrieval`; each hands over documents, or their text as one."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from headrace.engine.node import Context, Node
+from headrace.engine.ports import Documents, Splitter
+from headrace.errors import FlowError
+from headrace.retrieval.files import File, files_of
+from headrace.retrieval.folder import folder_files
+from headrace.retrieval.github import Repository, RepositoryDocuments
+from headrace.retrieval.library import library
+from headrace.retrieval.loading import FileDocuments, Finish, Parse, texts_of
+from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
+from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
+from headrace.retrieval.texts import text_documents
+from headrace.retrieval.web import Crawl, PageDocuments
+
+_GITHUB = "https://github.com"
+_GITHUB_API = "https://api.github.com"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+class _Loader(Node, frozen=True, kw_only=True):
+    """What all loaders have. `metadata` is added to every document; the keys in `omitMetadataKeys` are left out."""
+
+    textSplitter: Splitter | None = None
+    metadata: dict[str, Any] = {}
+    omitMetadataKeys: str = ""
+    output: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The documents, or for the output `text` what they say."""
+        documents = await self._documents(ctx)
+        return await texts_of(documents) if self.output == "text" else documents
+
+    async def _documents(self, ctx: Context) -> Documents:
+        raise NotImplementedError
+
+    @property
+    def _finish(self) -> Finish:
+        return Finish(self.textSplitter, self.metadata, _words(self.omitMetadataKeys))
+
+    async def _files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents:
+        """The files of an input, stored or in the flow; decoding large ones takes a while."""
+        folder = library().files / ctx.flow
+        return await asyncio.to_thread(
+            lambda: FileDocuments([(file, parse) for file in files_of(value, folder)], self._finish, recipe)
+        )
+
+
+class PlainText(_Loader, frozen=True, kw_only=True, tag="plainText"):
+    """A text in the flow itself."""
+
+    text: str
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return FileDocuments([(File("plain text", self.text.encode()), _unnamed)], self._finish, "plainText")
+
+
+def _unnamed(file: Any, name: str) -> Any:
+    return (msgspec.structs.replace(document, metadata={}) for document in text_documents(file, name))
+
+
+class TextFile(_Loader, frozen=True, kw_only=True, tag="textFile"):
+    """Text files."""
+
+    txtFile: str
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return await self._files(ctx, self.txtFile, text_documents)
+
+
+class PdfFile(_Loader, frozen=True, kw_only=True, tag="pdfFile"):
+    """PDF files, one document a page or a file."""
+
+    pdfFile: str
+    usage: PdfUsage = "perPage"
+    legacyBuild: bool = False
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return await self._files(ctx, self.pdfFile, partial(pdf_documents, usage=self.usage), self.usage)
+
+
+class DocxFile(_Loader, frozen=True, kw_only=True, tag="docxFile"):
+    """Word documents."""
+
+    docxFile: str
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return await self._files(ctx, self.docxFile, docx_documents)
+
+
+class CsvFile(_Loader, frozen=True, kw_only=True, tag="csvFile"):
+    """CSV files, one document a row; of one column, if it is named."""
+
+    csvFile: str
+    columnName: str = ""
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return await self._files(ctx, self.csvFile, partial(csv_documents, column=self.columnName), self.columnName)
+
+
+class JsonFile(_Loader, frozen=True, kw_only=True, tag="jsonFile"):
+    """JSON files: one document a text in them, only under the named pointers if there are any, or one an object."""
+
+    jsonFile: str
+    separateByObject: bool = False
+    pointersName: str = ""
+
+    async def _documents(self, ctx: Context) -> Documents:
+        parse = partial(json_documents, pointers=_words(self.pointersName), by_object=self.separateByObject)
+        return await self._files(ctx, self.jsonFile, parse, f"{self.pointersName}{self.separateByObject}")
+
+
+class JsonlinesFile(_Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
+    """Files of JSON lines: one document a line, what the pointer finds in it."""
+
+    jsonlinesFile: str
+    pointerName: str
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return await self._files(
+            ctx, self.jsonlinesFile, partial(jsonl_documents, pointer=self.pointerName), self.pointerName
+        )
+
+
+class FolderFiles(_Loader, frozen=True, kw_only=True, tag="folderFiles"):
+    """All files of a folder inside the folder `files` of the data folder, each read as what its ending says."""
+
+    folderPath: str
+    recursive: bool = False
+    pdfUsage: PdfUsage = "perPage"
+    pointerName: str = ""
+
+    async def _documents(self, ctx: Context) -> Documents:
+        root = library().files
+        return await asyncio.to_thread(
+            lambda: FileDocuments(
+                folder_files(
+                    root, self.folderPath, recursive=self.recursive, usage=self.pdfUsage, pointer=self.pointerName
+                ),
+                self._finish,
+                f"{self.pdfUsage}{self.pointerName}",
+            )
+        )
+
+
+class CheerioWebScraper(_Loader, frozen=True, kw_only=True, tag="cheerioWebScraper"):
+    """A web page, the pages that it leads to, or those of a site map. Read anew each hour."""
+
+    url: str
+    relativeLinksMethod: Crawl | None = None
+    limit: int = 10
+    selector: str = ""
+
+    async def _documents(self, ctx: Context) -> Documents:
+        return PageDocuments(
+            library().fetch,
+            self.url.strip(),
+            self._finish,
+            crawl=self.relativeLinksMethod,
+            limit=self.limit,
+            selector=self.selector,
+        )
+
+
+class Github(_Loader, frozen=True, kw_only=True, tag="github"):
+    """The text files of a repository on GitHub. Read anew each hour."""
+
+    credential: str = ""
+    repoLink: str
+    branch: str = "main"
+    recursive: bool = False
+    maxConcurrency: int | None = None
+    githubBaseUrl: str = ""
+    githubInstanceApi: str = ""
+    ignorePath: str = ""
+    maxRetries: int | None = None
+
+    async def _documents(self, ctx: Context) -> Documents:
+        token = (await ctx.secrets(self.credential)).get("accessToken", "").strip() if self.credential else ""
+        repository = Repository(
+            link=self.repoLink.strip(),
+            branch=self.branch,
+            recursive=self.recursive,
+            ignored=self._ignored(),
+            api=self.githubInstanceApi or _GITHUB_API,
+        )
+        base = self.githubBaseUrl or _GITHUB
+        if not repository.link.startswith(f"{base.rstrip('/')}/"):
+            raise FlowError(
+                f"the repository {repository.link!r} is not on {base!r}: set its base URL, or mend the link"
+            )
+        return RepositoryDocuments(library().fetch, repository, token, self._finish)
+
+    def _ignored(self) -> list[str]:
+        if not self.ignorePath.strip():
+            return []
+        try:
+            return msgspec.json.decode(self.ignorePath, type=list[str])
+        except msgspec.MsgspecError:
+            raise FlowError(
+                f'the paths to ignore are {self.ignorePath!r}: write a JSON list of texts, such as ["*.md"]'
+            ) from None
+
+
+NODES = (
+    PlainText,
+    TextFile,
+    PdfFile,
+    DocxFile,
+    CsvFile,
+    JsonFile,
+    JsonlinesFile,
+    FolderFiles,
+    CheerioWebScraper,
+    Github,
+)

@@ -1,0 +1,120 @@
+"""Turns sources into documents: each read in a thread of its own, cut, with the metadata that the flow wants."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from itertools import islice
+from typing import Any, BinaryIO, TypeAlias, TypeVar
+
+import msgspec
+
+from headrace.engine.ports import Documents, LoadFailure, Splitter
+from headrace.errors import FlowError
+from headrace.events import Document
+from headrace.retrieval.files import File
+
+_T = TypeVar("_T")
+_AT_ONCE = 16
+
+Parse: TypeAlias = Callable[[BinaryIO, str], Iterator[Document]]
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """What becomes of every document: cut, metadata added, metadata left out ("*": all but the added)."""
+
+    splitter: Splitter | None = None
+    metadata: Mapping[str, Any] = {}
+    omitted: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """Splitter and metadata, for fingerprints."""
+        return f"{self.splitter.name if self.splitter else ''}{self.metadata}{self.omitted}"
+
+    def chunks(self, document: Document) -> Iterator[Document]:
+        """The document as it is stored. Blocking."""
+        for chunk in self.splitter.split(document) if self.splitter else (document,):
+            yield Document(chunk.pageContent, self._finished(chunk.metadata), chunk.id)
+
+    def _finished(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        if "*" in self.omitted:
+            return dict(self.metadata)
+        found = {**metadata, **self.metadata}
+        for path in self.omitted:
+            found = _without(found, path.split("."))
+        return found
+
+
+def _without(value: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    key, *rest = path
+    if not rest:
+        return {name: item for name, item in value.items() if name != key}
+    return {**value, key: _without(value[key], rest)} if isinstance(value.get(key), dict) else value
+
+
+class FileDocuments:
+    """Implements `headrace.engine.ports.Documents` for files."""
+
+    fingerprint: str
+
+    def __init__(self, files: Sequence[tuple[File, Parse]], finish: Finish, recipe: str) -> None:
+        """`recipe` says how the files are parsed, for the fingerprint."""
+        marks = [file.fingerprint for file, _ in files]
+        self.fingerprint = fingerprint(recipe, finish.name, *marks) if all(marks) else ""
+        self._files, self._finish = files, finish
+
+    async def read(self) -> AsyncGenerator[Document | LoadFailure]:
+        """The documents, file after file."""
+        async with aclosing(in_thread(self._all())) as found:
+            async for document in found:
+                yield document
+
+    def _all(self) -> Generator[Document | LoadFailure]:
+        for file, parse in self._files:
+            empty = True
+            try:
+                with file.open() as content:
+                    for document in parse(content, file.name):
+                        for chunk in self._finish.chunks(document):
+                            empty = False
+                            yield chunk
+            except OSError as error:
+                yield LoadFailure(file.name, "opened", error.strerror or str(error))
+            except FlowError as error:
+                yield LoadFailure(file.name, "read", str(error))
+            else:
+                if empty:
+                    yield LoadFailure(file.name, "read", "it holds no text")
+
+
+def fingerprint(*parts: str) -> str:
+    """One hash of several texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+async def in_thread(items: Generator[_T]) -> AsyncGenerator[_T]:
+    """What a blocking generator yields, run in a thread of its own, some at a time."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, "headrace-load")
+    try:
+        while some := await loop.run_in_executor(thread, lambda: list(islice(items, _AT_ONCE))):
+            for item in some:
+                yield item
+    finally:
+        thread.submit(items.close)
+        thread.shutdown(wait=False)
+
+
+async def texts_of(documents: Documents) -> str:
+    """All texts, one below the other. Raises FlowError for a document that cannot be read."""
+    found: list[str] = []
+    async with aclosing(documents.read()) as read:
+        async for document in read:
+            if isinstance(document, LoadFailure):
+                raise FlowError(str(document))
+            found.append(document.pageContent)
+    return "\n".join(found)

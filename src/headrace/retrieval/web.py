@@ -1,0 +1,139 @@
+"""Documents out of web pages: one page, the pages it leads to, or those of a site map.
+
+Every address goes through the `Fetch` that the process gives, which decides what may be reached.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import aclosing
+from time import time
+from typing import Literal, TypeAlias
+from xml.etree import ElementTree
+
+from headrace.engine.ports import LoadFailure
+from headrace.errors import FlowError, HeadraceError
+from headrace.events import Document
+from headrace.retrieval.library import Fetch
+from headrace.retrieval.loading import Finish, fingerprint, in_thread
+from headrace.retrieval.pages import links_of, parsed, text_of
+
+Crawl: TypeAlias = Literal["webCrawl", "scrapeXMLSitemap"]
+
+_PAGE_MOST = 10 << 20  # bytes
+_PAGES_MOST = 1000
+_HOUR = 3600
+_NO_PAGE = re.compile(rb"%PDF-|PK\x03\x04|\x89PNG|GIF8|\xff\xd8\xff")
+
+
+async def fetched(fetch: Fetch, url: str, most: int = _PAGE_MOST, headers: Mapping[str, str] | None = None) -> bytes:
+    """What the address answers. Raises FlowError when it is too much, and what `fetch` raises."""
+    held = bytearray()
+    async with aclosing(fetch(url, headers or {})) as blocks:
+        async for block in blocks:
+            held += block
+            if len(held) > most:
+                raise FlowError(f"it is larger than {most >> 20} MiB")
+    return bytes(held)
+
+
+def hourly(*parts: str) -> str:
+    """A fingerprint that holds for the hour: only reading tells whether a page has changed."""
+    return fingerprint(*parts, str(int(time() // _HOUR)))
+
+
+class PageDocuments:
+    """Implements `headrace.engine.ports.Documents` for web pages."""
+
+    fingerprint: str
+
+    def __init__(
+        self, fetch: Fetch, url: str, finish: Finish, *, crawl: Crawl | None, limit: int, selector: str
+    ) -> None:
+        """`limit` counts pages; 0 means as many as there are."""
+        self.fingerprint = hourly(url, finish.name, str(crawl), str(limit), selector)
+        self._fetch, self._url, self._finish, self._selector = fetch, url, finish, selector
+        self._crawl: Crawl | None = crawl
+        self._limit = min(limit or _PAGES_MOST, _PAGES_MOST) if crawl else 1
+
+    async def read(self) -> AsyncGenerator[Document | LoadFailure]:
+        """The documents, page after page, nearest first."""
+        waiting = {self._url: None}
+        done = 0
+        if self._crawl == "scrapeXMLSitemap":
+            waiting = {}
+            async for found in self._site_map():
+                if isinstance(found, LoadFailure):
+                    yield found
+                else:
+                    waiting[found] = None
+        seen = set(waiting)
+        while waiting and done < self._limit:
+            url = next(iter(waiting))
+            waiting.pop(url)
+            done += 1
+            links: list[str] = []
+            async for document in self._page(url, links):
+                yield document
+            new = [link for link in dict.fromkeys(links) if link not in seen]
+            waiting |= dict.fromkeys(new) if self._crawl == "webCrawl" else {}
+            seen.update(new)
+
+    async def _page(self, url: str, links: list[str]) -> AsyncGenerator[Document | LoadFailure]:
+        try:
+            data = await fetched(self._fetch, url)
+        except HeadraceError as error:
+            yield LoadFailure(url, "fetched", str(error))
+            return
+        async with aclosing(in_thread(self._parsed(url, data, links))) as found:
+            async for document in found:
+                yield document
+
+    def _parsed(self, url: str, data: bytes, links: list[str]) -> Generator[Document | LoadFailure]:
+        if _NO_PAGE.match(data):
+            yield LoadFailure(url, "read", "it is no web page: upload the file instead")
+            return
+        try:
+            soup = parsed(data)
+            links += links_of(soup, url)
+            if text := text_of(soup, self._selector):
+                title = {"title": soup.title.get_text(strip=True)} if soup.title else {}
+                yield from self._finish.chunks(Document(text, {"source": url, **title}))
+            else:
+                yield LoadFailure(url, "read", "it holds no text" + (" under the selector" if self._selector else ""))
+        except (FlowError, RecursionError) as error:
+            yield LoadFailure(url, "read", str(error))
+
+    async def _site_map(self) -> AsyncGenerator[str | LoadFailure]:
+        """The pages of a site map, and of those that it leads to."""
+        waiting, left = [self._url], 50
+        while waiting and left:
+            url, left = waiting.pop(0), left - 1
+            try:
+                places, maps = _mapped(await fetched(self._fetch, url))
+            except HeadraceError as error:
+                yield LoadFailure(url, "fetched", str(error))
+                continue
+            waiting += maps
+            for place in places:
+                yield place
+
+
+def _mapped(data: bytes) -> tuple[Sequence[str], Sequence[str]]:
+    """Pages and further maps that a site map names. Raises FlowError."""
+    try:
+        if data[:2] == b"\x1f\x8b":
+            data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _PAGE_MOST)
+        tree = ElementTree.fromstring(data)  # noqa: S314  # expat limits what entities may grow to
+    except (ElementTree.ParseError, gzip.BadGzipFile, zlib.error) as error:
+        raise FlowError(f"it is no site map: {error}") from None
+    found: dict[str, list[str]] = {"url": [], "sitemap": []}
+    for entry in tree:
+        kind = entry.tag.rpartition("}")[2]
+        for child in entry:
+            if kind in found and child.tag.rpartition("}")[2] == "loc" and child.text:
+                found[kind].append(child.text.strip())
+    return found["url"], found["sitemap"]
