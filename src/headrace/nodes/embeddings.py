@@ -1,0 +1,299 @@
+"""Embeddings. Each record builds its provider's dialect; the calls are in `headrace.providers.embeddings`.
+
+A credential's key goes where the flow says. The server's own key, from its environment, goes only to the provider's
+own address, to the address that its operator set, or stays on the machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from headrace.engine.node import Context, Node
+from headrace.engine.ports import Embeddings
+from headrace.errors import FlowError
+from headrace.providers.embeddings import Dialect, HttpEmbeddings, cohere, google, ollama, openai
+from headrace.retrieval.library import library
+
+_OPENAI = "https://api.openai.com/v1"
+_MISTRAL = "https://api.mistral.ai/v1"
+_GOOGLE = "https://generativelanguage.googleapis.com"
+_COHERE = "https://api.cohere.com"
+_VOYAGE = "https://api.voyageai.com/v1/embeddings"
+_OLLAMA = "http://localhost:11434"
+_INSTANCE = re.compile(r"[A-Za-z0-9-]+")
+
+
+class _Key(msgspec.Struct, frozen=True):
+    """Where a node's key comes from: the field of its credential, else these variables."""
+
+    field: str
+    variables: tuple[str, ...] = ()
+
+
+class _Model(Node, frozen=True, kw_only=True):
+    """What all of them have."""
+
+    credential: str = ""
+
+    async def _secrets(self, ctx: Context) -> Mapping[str, str]:
+        return await ctx.secrets(self.credential) if self.credential else {}
+
+    async def _key(self, ctx: Context, key: _Key, base: str, own: str) -> str:
+        if self.credential:
+            return (await self._secrets(ctx)).get(key.field, "").strip()  # pasted with its line break
+        if base.rstrip("/") != own.rstrip("/") and not _is_loopback(base):
+            return ""
+        return next((ctx.environ[name] for name in key.variables if ctx.environ.get(name)), "")
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _kept(ctx: Context, provider: str, model: str, dialect: Dialect, **options: Any) -> Embeddings:
+    """The embeddings with their vectors kept. Their name holds all that decides what a vector is."""
+    try:
+        host = urlsplit(dialect.url).netloc.rpartition("@")[2]
+    except ValueError:
+        host = ""
+    lines = "on one line" if options.get("strip_lines") else ""
+    name = " ".join(filter(None, (provider, model, str(options.pop("settings", "")), lines, f"at {host}")))
+    return library().cached(HttpEmbeddings(ctx.http, name, dialect, **options))
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _must_have(key: str, model: str, node: str, variable: str) -> None:
+    if not key:
+        raise FlowError(f"{model!r} needs a key: connect a credential to the {node} node, or set {variable}")
+
+
+class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"):
+    """OpenAI's embeddings, and any server that speaks their protocol (`basepath`)."""
+
+    modelName: str = "text-embedding-ada-002"
+    stripNewLines: bool = False
+    batchSize: int = 512
+    timeout: float | None = None
+    """Milliseconds for one call."""
+    basepath: str = ""
+    baseOptions: dict[str, Any] = {}
+    """Headers to send with every request."""
+    dimensions: int | None = None
+    encodingFormat: Literal["float", "base64"] = "base64"
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError when OpenAI itself is asked for without a key."""
+        own = ctx.environ.get("OPENAI_BASE_URL") or _OPENAI
+        base = self.basepath or own
+        key = await self._key(ctx, _Key("openAIApiKey", ("OPENAI_API_KEY",)), base, own)
+        if base == _OPENAI:
+            _must_have(key, self.modelName, "OpenAI Embeddings", "OPENAI_API_KEY")
+        options = {"model": self.modelName, "dimensions": self.dimensions, "encoding_format": self.encodingFormat}
+        dialect = openai(
+            f"{base.rstrip('/')}/embeddings",
+            {name: str(value) for name, value in self.baseOptions.items()} | _bearer(key),
+            {name: value for name, value in options.items() if value is not None},
+        )
+        return _kept(
+            ctx,
+            "openai",
+            self.modelName,
+            dialect,
+            settings=self.dimensions or "",
+            secret=key,
+            batch=self.batchSize,
+            strip_lines=self.stripNewLines,
+            timeout=self.timeout / 1000 if self.timeout else None,
+        )
+
+
+class OpenAIEmbeddingsCustom(OpenAIEmbeddings, frozen=True, kw_only=True, tag="openAIEmbeddingsCustom"):
+    """The same with a model that no list names."""
+
+
+class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIEmbeddings"):
+    """OpenAI's embeddings on Azure. Instance, deployment and version are in the credential, or in the environment."""
+
+    batchSize: int = 100
+    timeout: float | None = None
+    """Milliseconds for one call."""
+    basepath: str = ""
+    """Address of the deployments, in place of the instance's own: `https://host/openai/deployments`."""
+    baseOptions: dict[str, Any] = {}
+    """Headers to send with every request."""
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError for what is missing."""
+        secrets = await self._secrets(ctx)
+
+        def found(field: str, *variables: str) -> str:
+            own = next((ctx.environ[name] for name in variables if ctx.environ.get(name)), "")
+            return (secrets.get(field, "") or (own if not self.credential else "")).strip()
+
+        prefix = "AZURE_OPENAI_API"
+        deployment = found(
+            "azureOpenAIApiDeploymentName", f"{prefix}_EMBEDDINGS_DEPLOYMENT_NAME", f"{prefix}_DEPLOYMENT_NAME"
+        )
+        version = found("azureOpenAIApiVersion", f"{prefix}_VERSION")
+        instance = found("azureOpenAIApiInstanceName", f"{prefix}_INSTANCE_NAME")
+        own = f"https://{instance}.openai.azure.com/openai/deployments" if _INSTANCE.fullmatch(instance) else ""
+        base = self.basepath or own
+        if not (deployment and version and base):
+            raise FlowError(
+                "Azure's embeddings need an instance, a deployment and a version: connect a credential, or set "
+                f"{prefix}_INSTANCE_NAME, {prefix}_DEPLOYMENT_NAME and {prefix}_VERSION"
+            )
+        key = await self._key(ctx, _Key("azureOpenAIApiKey", (f"{prefix}_KEY", "AZURE_OPENAI_API_KEY")), base, own)
+        _must_have(key, deployment, "Azure OpenAI Embeddings", "AZURE_OPENAI_API_KEY")
+        url = f"{base.rstrip('/')}/{quote(deployment, safe='')}/embeddings?api-version={quote(version, safe='')}"
+        headers = {name: str(value) for name, value in self.baseOptions.items()} | {"api-key": key}
+        dialect = openai(url, headers, {"encoding_format": "base64"})
+        timeout = self.timeout / 1000 if self.timeout else None
+        return _kept(ctx, "azure", deployment, dialect, secret=key, batch=self.batchSize, timeout=timeout)
+
+
+class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbeddings"):
+    """Mistral's embeddings."""
+
+    modelName: str = "mistral-embed"
+    batchSize: int = 512
+    stripNewLines: bool = True
+    overrideEndpoint: str = ""
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError without a key."""
+        base = self.overrideEndpoint or _MISTRAL
+        base = base if base.rstrip("/").endswith("/v1") else f"{base.rstrip('/')}/v1"
+        key = await self._key(ctx, _Key("mistralAIAPIKey", ("MISTRAL_API_KEY",)), base, _MISTRAL)
+        if base == _MISTRAL:
+            _must_have(key, self.modelName, "MistralAI Embeddings", "MISTRAL_API_KEY")
+        dialect = openai(f"{base.rstrip('/')}/embeddings", _bearer(key), {"model": self.modelName})
+        return _kept(
+            ctx,
+            "mistral",
+            self.modelName,
+            dialect,
+            secret=key,
+            batch=self.batchSize,
+            strip_lines=self.stripNewLines,
+        )
+
+
+class LocalAIEmbeddings(_Model, frozen=True, kw_only=True, tag="localAIEmbeddings"):
+    """Embeddings of a LocalAI server."""
+
+    basePath: str
+    modelName: str
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings."""
+        key = (await self._secrets(ctx)).get("localAIApiKey", "").strip()
+        dialect = openai(f"{self.basePath.rstrip('/')}/embeddings", _bearer(key), {"model": self.modelName})
+        return _kept(ctx, "localai", self.modelName, dialect, secret=key)
+
+
+class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
+    """Embeddings of an Ollama server."""
+
+    baseUrl: str = _OLLAMA
+    modelName: str
+    numGpu: int | None = None
+    numThread: int | None = None
+    useMMap: bool = True
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings."""
+        key = (await self._secrets(ctx)).get("ollamaApiKey", "").strip()
+        options = {"num_gpu": self.numGpu, "num_thread": self.numThread, "use_mmap": self.useMMap}
+        given = {name: value for name, value in options.items() if value is not None}
+        dialect = ollama(self.baseUrl, _bearer(key), self.modelName, given)
+        return _kept(ctx, "ollama", self.modelName, dialect, secret=key, batch=64)
+
+
+class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googleGenerativeAiEmbeddings"):
+    """Google's embeddings. `GOOGLE_GEMINI_BASE_URL` names another address for all flows."""
+
+    modelName: str = "gemini-embedding-001"
+    tasktype: Literal[
+        "TASK_TYPE_UNSPECIFIED",
+        "RETRIEVAL_QUERY",
+        "RETRIEVAL_DOCUMENT",
+        "SEMANTIC_SIMILARITY",
+        "CLASSIFICATION",
+        "CLUSTERING",
+    ] = "TASK_TYPE_UNSPECIFIED"
+    stripNewLines: bool = False
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError without a key."""
+        base = ctx.environ.get("GOOGLE_GEMINI_BASE_URL") or _GOOGLE
+        key = await self._key(ctx, _Key("googleGenerativeAPIKey", ("GOOGLE_API_KEY", "GEMINI_API_KEY")), base, base)
+        _must_have(key, self.modelName, "Google Generative AI Embeddings", "GOOGLE_API_KEY")
+        task = "" if self.tasktype == "TASK_TYPE_UNSPECIFIED" else self.tasktype
+        dialect = google(base, {"x-goog-api-key": key}, quote(self.modelName, safe="/"), task)
+        return _kept(
+            ctx,
+            "google",
+            self.modelName,
+            dialect,
+            settings=task,
+            secret=key,
+            batch=100,
+            strip_lines=self.stripNewLines,
+        )
+
+
+class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"):
+    """Cohere's embeddings. `CO_API_URL` names another address for all flows."""
+
+    modelName: str = "embed-english-v2.0"
+    inputType: Literal["search_document", "search_query", "classification", "clustering"] = "search_query"
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError without a key."""
+        base = ctx.environ.get("CO_API_URL") or _COHERE
+        key = await self._key(ctx, _Key("cohereApiKey", ("COHERE_API_KEY", "CO_API_KEY")), base, base)
+        _must_have(key, self.modelName, "Cohere Embeddings", "COHERE_API_KEY")
+        dialect = cohere(base, _bearer(key), self.modelName, self.inputType)
+        return _kept(ctx, "cohere", self.modelName, dialect, settings=self.inputType, secret=key, batch=96)
+
+
+class VoyageAIEmbeddings(_Model, frozen=True, kw_only=True, tag="voyageAIEmbeddings"):
+    """Voyage's embeddings."""
+
+    modelName: str = "voyage-2"
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError without a key."""
+        url = (await self._secrets(ctx)).get("endpoint", "").strip() or _VOYAGE
+        key = await self._key(ctx, _Key("apiKey", ("VOYAGEAI_API_KEY", "VOYAGE_API_KEY")), url, _VOYAGE)
+        if url == _VOYAGE:
+            _must_have(key, self.modelName, "VoyageAI Embeddings", "VOYAGEAI_API_KEY")
+        dialect = openai(url, _bearer(key), {"model": self.modelName})
+        return _kept(ctx, "voyage", self.modelName, dialect, secret=key, batch=128)
+
+
+NODES = (
+    OpenAIEmbeddings,
+    OpenAIEmbeddingsCustom,
+    AzureOpenAIEmbeddings,
+    OllamaEmbedding,
+    MistralAIEmbeddings,
+    GoogleGenerativeAiEmbeddings,
+    LocalAIEmbeddings,
+    CohereEmbeddings,
+    VoyageAIEmbeddings,
+)
