@@ -15,6 +15,7 @@ from headrace.errors import FlowError
 from headrace.retrieval.cached import CachedEmbeddings
 from headrace.retrieval.collection import Collection
 from headrace.retrieval.shelf import Shelf
+from headrace.store import passages
 from headrace.store.database import Database
 
 
@@ -42,6 +43,12 @@ class Library:
     def cached(self, embeddings: Embeddings) -> CachedEmbeddings:
         """The same embeddings, each vector paid for once."""
         return CachedEmbeddings(embeddings, self._database)
+
+    async def forget_oldest(self, prefix: str, keep: int) -> None:
+        """Deletes collections whose names begin so, but the newest."""
+        names = await self._database.scan(lambda c: passages.collection_names(c, prefix))
+        for name in names[:-keep]:
+            await self.collection(name).drop()
 
     @property
     def files(self) -> Path:

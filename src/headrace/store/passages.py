@@ -73,6 +73,12 @@ def open_collection(c: Connection, name: str, now: str) -> CollectionRow:
     return found
 
 
+def collection_names(c: Connection, prefix: str) -> list[str]:
+    """Names of collections that begin so, oldest first."""
+    statement = "SELECT name FROM collection WHERE substr(name, 1, length(?)) = ? ORDER BY id"
+    return [name for (name,) in c.exec_driver_sql(statement, (prefix, prefix))]
+
+
 def claim(c: Connection, name: str, embedding: str | None, most: int) -> bool:
     """Makes the collection one of vectors of this model; whether it is one now, or must be asked again.
 

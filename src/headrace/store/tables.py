@@ -215,7 +215,9 @@ FULL_TEXT = (
     "INSERT INTO chunk_text (rowid, text) VALUES (new.id, new.text); END",
     "CREATE TRIGGER chunk_deleted AFTER DELETE ON chunk BEGIN "
     "INSERT INTO chunk_text (chunk_text, rowid, text) VALUES ('delete', old.id, old.text); END",
+    "CREATE TRIGGER flow_collections AFTER DELETE ON flow BEGIN "
+    "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 6) = 'flow/' || old.id || '/'; END",
 )
-"""The words of all chunks. A chunk's text is never changed in place."""
+"""The words of all chunks, whose texts are never changed in place; and the collections of a flow go with it."""
 for _statement in FULL_TEXT:
     event.listen(chunk, "after_create", DDL(_statement))

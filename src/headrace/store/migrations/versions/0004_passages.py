@@ -59,8 +59,13 @@ def upgrade() -> None:
         "CREATE TRIGGER chunk_deleted AFTER DELETE ON chunk BEGIN "
         "INSERT INTO chunk_text (chunk_text, rowid, text) VALUES ('delete', old.id, old.text); END"
     )
+    op.execute(
+        "CREATE TRIGGER flow_collections AFTER DELETE ON flow BEGIN "
+        "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 6) = 'flow/' || old.id || '/'; END"
+    )
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER flow_collections")
     for table in ("chunk_text", "chunk_vector", "chunk", "collection", "embedding_cache"):
         op.drop_table(table)

@@ -1,0 +1,64 @@
+"""Retrievers over a vector store, and the collections that a flow's own documents go into."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, VectorStore
+from headrace.errors import FlowError
+from headrace.events import Document
+from headrace.retrieval.collection import Collection
+from headrace.retrieval.library import Library
+from headrace.retrieval.loading import fingerprint
+from headrace.retrieval.upsert import Upsert
+
+_logger = logging.getLogger("headrace.retrieval")
+_KEPT = 64
+"""Collections of a flow: overrides can make as many as there are requests."""
+
+
+class StoreRetriever:
+    """Implements `headrace.engine.ports.Retriever` with one search of a vector store."""
+
+    def __init__(self, store: VectorStore, search: Search, name: str = "", description: str = "") -> None:
+        """`search` says how to look; its text is replaced. `name` and `description` are for chains that choose."""
+        self.name, self.description = name, description
+        self._store, self._search = store, search
+
+    async def find(self, query: str) -> list[Document]:
+        """The best passages, best first."""
+        hits = await self._store.search(msgspec.structs.replace(self._search, text=query))
+        return [Document(hit.document.pageContent, hit.document.metadata) for hit in hits]
+
+
+async def flow_collection(
+    library: Library, flow: str, documents: Sequence[Documents], embeddings: Embeddings | None
+) -> Collection:
+    """The collection of a flow's own documents, upserted once as long as they stay the same.
+
+    Other documents make another collection, so that runs which override them never see each other's. Raises
+    FlowError when none of the documents can be read, ProviderError and StorageError.
+    """
+    marks = [one.fingerprint for one in documents]
+    content = fingerprint(embeddings.name if embeddings else "", *marks)
+    collection = library.collection(f"flow/{flow}/{content}", embeddings)
+    if await collection.fingerprint() == content and all(marks):
+        return collection
+    await library.forget_oldest(f"flow/{flow}/", _KEPT)
+    done = await Upsert(collection, cleanup="full", fingerprint=content).run(_all(documents))
+    for failure in done.failures:
+        _logger.warning("flow %s: %s", flow, failure)
+    if done.failures and not (await collection.info()).chunks:
+        raise FlowError(str(done.failures[0]))
+    return collection
+
+
+async def _all(documents: Sequence[Documents]) -> AsyncGenerator[Document | LoadFailure]:
+    for one in documents:
+        async with aclosing(one.read()) as read:
+            async for document in read:
+                yield document
