@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -37,24 +38,21 @@ class _Loader(Node, frozen=True, kw_only=True):
     omitMetadataKeys: str = ""
     output: str = ""
 
-    async def build(self, ctx: Context) -> object:
+    async def _given(self, documents: Documents) -> Documents | str:
         """The documents, or for the output `text` what they say."""
-        documents = await self._documents(ctx)
         return await texts_of(documents) if self.output == "text" else documents
-
-    async def _documents(self, ctx: Context) -> Documents:
-        raise NotImplementedError
 
     @property
     def _finish(self) -> Finish:
         return Finish(self.textSplitter, self.metadata, _words(self.omitMetadataKeys))
 
-    async def _files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents:
+    async def _files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents | str:
         """The files of an input, stored or in the flow; decoding large ones takes a while."""
         folder = library().files / ctx.flow
-        return await asyncio.to_thread(
+        documents = await asyncio.to_thread(
             lambda: FileDocuments([(file, parse) for file in files_of(value, folder)], self._finish, recipe)
         )
+        return await self._given(documents)
 
 
 class PlainText(_Loader, frozen=True, kw_only=True, tag="plainText"):
@@ -62,8 +60,10 @@ class PlainText(_Loader, frozen=True, kw_only=True, tag="plainText"):
 
     text: str
 
-    async def _documents(self, ctx: Context) -> Documents:
-        return FileDocuments([(File("plain text", self.text.encode()), _unnamed)], self._finish, "plainText")
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        documents = FileDocuments([(File("plain text", self.text.encode()), _unnamed)], self._finish, "plainText")
+        return await self._given(documents)
 
 
 def _unnamed(file: Any, name: str) -> Any:
@@ -75,7 +75,8 @@ class TextFile(_Loader, frozen=True, kw_only=True, tag="textFile"):
 
     txtFile: str
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         return await self._files(ctx, self.txtFile, text_documents)
 
 
@@ -86,7 +87,8 @@ class PdfFile(_Loader, frozen=True, kw_only=True, tag="pdfFile"):
     usage: PdfUsage = "perPage"
     legacyBuild: bool = False
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         return await self._files(ctx, self.pdfFile, partial(pdf_documents, usage=self.usage), self.usage)
 
 
@@ -95,7 +97,8 @@ class DocxFile(_Loader, frozen=True, kw_only=True, tag="docxFile"):
 
     docxFile: str
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         return await self._files(ctx, self.docxFile, docx_documents)
 
 
@@ -105,7 +108,8 @@ class CsvFile(_Loader, frozen=True, kw_only=True, tag="csvFile"):
     csvFile: str
     columnName: str = ""
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         return await self._files(ctx, self.csvFile, partial(csv_documents, column=self.columnName), self.columnName)
 
 
@@ -116,7 +120,8 @@ class JsonFile(_Loader, frozen=True, kw_only=True, tag="jsonFile"):
     separateByObject: bool = False
     pointersName: str = ""
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         parse = partial(json_documents, pointers=_words(self.pointersName), by_object=self.separateByObject)
         return await self._files(ctx, self.jsonFile, parse, f"{self.pointersName}{self.separateByObject}")
 
@@ -127,7 +132,8 @@ class JsonlinesFile(_Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
     jsonlinesFile: str
     pointerName: str
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         return await self._files(
             ctx, self.jsonlinesFile, partial(jsonl_documents, pointer=self.pointerName), self.pointerName
         )
@@ -141,17 +147,16 @@ class FolderFiles(_Loader, frozen=True, kw_only=True, tag="folderFiles"):
     pdfUsage: PdfUsage = "perPage"
     pointerName: str = ""
 
-    async def _documents(self, ctx: Context) -> Documents:
-        root = library().files
-        return await asyncio.to_thread(
-            lambda: FileDocuments(
-                folder_files(
-                    root, self.folderPath, recursive=self.recursive, usage=self.pdfUsage, pointer=self.pointerName
-                ),
-                self._finish,
-                f"{self.pdfUsage}{self.pointerName}",
-            )
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        documents = await asyncio.to_thread(self._found, library().files)
+        return await self._given(documents)
+
+    def _found(self, root: Path) -> FileDocuments:
+        files = folder_files(
+            root, self.folderPath, recursive=self.recursive, usage=self.pdfUsage, pointer=self.pointerName
         )
+        return FileDocuments(files, self._finish, f"{self.pdfUsage}{self.pointerName}")
 
 
 class CheerioWebScraper(_Loader, frozen=True, kw_only=True, tag="cheerioWebScraper"):
@@ -162,8 +167,9 @@ class CheerioWebScraper(_Loader, frozen=True, kw_only=True, tag="cheerioWebScrap
     limit: int = 10
     selector: str = ""
 
-    async def _documents(self, ctx: Context) -> Documents:
-        return PageDocuments(
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        documents = PageDocuments(
             library().fetch,
             self.url.strip(),
             self._finish,
@@ -171,6 +177,7 @@ class CheerioWebScraper(_Loader, frozen=True, kw_only=True, tag="cheerioWebScrap
             limit=self.limit,
             selector=self.selector,
         )
+        return await self._given(documents)
 
 
 class Github(_Loader, frozen=True, kw_only=True, tag="github"):
@@ -186,7 +193,8 @@ class Github(_Loader, frozen=True, kw_only=True, tag="github"):
     ignorePath: str = ""
     maxRetries: int | None = None
 
-    async def _documents(self, ctx: Context) -> Documents:
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
         token = (await ctx.secrets(self.credential)).get("accessToken", "").strip() if self.credential else ""
         repository = Repository(
             link=self.repoLink.strip(),
@@ -200,7 +208,7 @@ class Github(_Loader, frozen=True, kw_only=True, tag="github"):
             raise FlowError(
                 f"the repository {repository.link!r} is not on {base!r}: set its base URL, or mend the link"
             )
-        return RepositoryDocuments(library().fetch, repository, token, self._finish)
+        return await self._given(RepositoryDocuments(library().fetch, repository, token, self._finish))
 
     def _ignored(self) -> list[str]:
         if not self.ignorePath.strip():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -32,16 +34,9 @@ class _Sizes(Node, frozen=True, kw_only=True):
     chunkSize: int = 1000
     chunkOverlap: int = 200
 
-    async def build(self, ctx: Context) -> ChunkSplitter:
-        """The splitter. Raises FlowError for sizes that cannot be."""
+    def _splitter(self, cut: Callable[[int, int], Cut], prepare: Callable[[str], str] | None = None) -> ChunkSplitter:
         check_sizes(self.chunkSize, self.chunkOverlap)
-        return self._splitter(repr(self), self._cut(ctx))
-
-    def _splitter(self, name: str, cut: Cut) -> ChunkSplitter:
-        return ChunkSplitter(name, cut)
-
-    def _cut(self, ctx: Context) -> Cut:
-        raise NotImplementedError
+        return ChunkSplitter(repr(self), cut(self.chunkSize, self.chunkOverlap), prepare)
 
 
 class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="recursiveCharacterTextSplitter"):
@@ -49,8 +44,9 @@ class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="rec
 
     separators: str = ""
 
-    def _cut(self, ctx: Context) -> Cut:
-        return recursively([re.escape(one) for one in self._separators()], self.chunkSize, self.chunkOverlap)
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes or separators that cannot be."""
+        return self._splitter(partial(recursively, [re.escape(one) for one in self._separators()]))
 
     def _separators(self) -> list[str]:
         if not self.separators.strip():
@@ -68,8 +64,9 @@ class CharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="characterTex
 
     separator: str = "\n\n"
 
-    def _cut(self, ctx: Context) -> Cut:
-        return by_characters(self.separator, self.chunkSize, self.chunkOverlap)
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes that cannot be."""
+        return self._splitter(partial(by_characters, self.separator))
 
 
 class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextSplitter"):
@@ -77,19 +74,21 @@ class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextS
 
     splitByHeaders: Literal["disabled", "h1", "h2", "h3", "h4", "h5", "h6"] = "disabled"
 
-    def _cut(self, ctx: Context) -> Cut:
-        cut = by_language("markdown", self.chunkSize, self.chunkOverlap)
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes that cannot be."""
+        return self._splitter(self._sections)
+
+    def _sections(self, size: int, overlap: int) -> Cut:
+        cut = by_language("markdown", size, overlap)
         return cut if self.splitByHeaders == "disabled" else under_headings(int(self.splitByHeaders[1]), cut)
 
 
 class HtmlToMarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="htmlToMarkdownTextSplitter"):
     """Turns HTML into Markdown and cuts that."""
 
-    def _splitter(self, name: str, cut: Cut) -> ChunkSplitter:
-        return ChunkSplitter(name, cut, markdown_of)
-
-    def _cut(self, ctx: Context) -> Cut:
-        return by_language("markdown", self.chunkSize, self.chunkOverlap)
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes that cannot be."""
+        return self._splitter(partial(by_language, "markdown"), markdown_of)
 
 
 class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"):
@@ -97,8 +96,9 @@ class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"
 
     language: Language
 
-    def _cut(self, ctx: Context) -> Cut:
-        return by_language(self.language, self.chunkSize, self.chunkOverlap)
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes that cannot be."""
+        return self._splitter(partial(by_language, self.language))
 
 
 class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitter"):
@@ -106,8 +106,9 @@ class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitte
 
     encodingName: EncodingName = "gpt2"
 
-    def _cut(self, ctx: Context) -> Cut:
-        return by_tokens(encoding(self.encodingName, ctx.environ), self.chunkSize, self.chunkOverlap)
+    async def build(self, ctx: Context) -> ChunkSplitter:
+        """The splitter. Raises FlowError for sizes that cannot be, or a table that is missing."""
+        return self._splitter(lambda size, overlap: by_tokens(encoding(self.encodingName, ctx.environ), size, overlap))
 
 
 NODES = (
