@@ -1,6 +1,7 @@
 """The embedded store: words, vectors, both; filters; the matrix file; other processes."""
 
 import math
+import os
 import struct
 from collections.abc import Generator
 from pathlib import Path
@@ -296,7 +297,7 @@ def test_another_process_sees_what_is_added_and_deleted(tmp_path: Path):
         within(mine.add([document("brand new")]))
         assert top(other, "brand new") == "brand new"
         (hit,) = within(mine.search(Search(text="brand new", k=1)))
-        within(other.delete([hit.document.id or "", "no id", "99"]))
+        within(other.delete([hit.document.id or "", "no id", "99", "9" * 5000]))
         assert top(mine, "brand new") != "brand new"
 
 
@@ -324,6 +325,25 @@ def test_a_dropped_collection_leaves_nothing(tmp_path: Path):
             counted = f"SELECT count(*) FROM {table}"
             assert within(library._database.read(lambda c, s=counted: c.exec_driver_sql(s).scalar())) == 0
         assert top(many(library), "passage 5") == "passage 5"
+
+
+def test_what_is_left_of_collections_that_are_gone_is_swept(tmp_path: Path):
+    with opened(tmp_path / "data") as library:
+        top(many(library), "passage 1")
+    folder = tmp_path / "data" / "vectors"
+    (folder / "77.f32").write_bytes(b"of a collection that is gone")
+    (folder / "1.abcd").write_bytes(b"half-written long ago")
+    os.utime(folder / "1.abcd", (0, 0))
+    (folder / "1.ef01").write_bytes(b"another process is writing it")
+    with opened(tmp_path / "data") as library:
+        top(library.collection("many", Bags(16)), "passage 1")
+    assert sorted(path.name for path in folder.iterdir()) == ["1.ef01", "1.f32"]
+
+
+@pytest.mark.parametrize("k", [0, -1])
+@pytest.mark.parametrize("model", [None, Bags()], ids=["words", "vectors"])
+def test_no_hits_are_no_hits(library: Library, k: int, model: Bags | None):
+    assert found(birds(library, model), "bird", k=k) == []
 
 
 def test_a_question_embedded_by_another_model_is_refused(library: Library):

@@ -143,6 +143,25 @@ def test_another_model_replaces_all_vectors_or_says_how(library: Library):
     assert within(wider.info()).dimensions == 128
 
 
+def test_a_collection_that_is_deleted_or_taken_over_during_an_upsert_is_said(library: Library):
+    async def work(disturb: Any) -> None:
+        async def documents() -> AsyncGenerator[Document]:
+            for number in range(600):
+                yield document(f"passage {number}")
+            await disturb()
+
+        await Upsert(library.collection("x", Bags())).run(documents())
+
+    async def take_over() -> None:
+        other = Library(library._database, Path("unused")).collection("x", Bags(64, "other"))
+        await Upsert(other, cleanup="full").run(given([document("theirs")]))
+
+    for disturb in (library.collection("x").drop, take_over):
+        with pytest.raises(FlowError, match="was deleted or given another model: upsert again"):
+            within(work(disturb))
+    assert texts(library.collection("x")) == ["theirs"]
+
+
 def test_upserts_of_one_process_wait_for_each_other(library: Library):
     async def both() -> list[Upserted]:
         documents = [document(f"passage {n}") for n in range(600)]

@@ -1,5 +1,6 @@
 """Documents, splitters, embeddings, stores and retrievers as a flow wires them."""
 
+import asyncio
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,33 @@ def test_documents_that_are_stored_are_not_even_read_again(library: Library, tmp
     path.write_text("The Wren and the Robin.")
     assert within(ask()) == 1
     assert reads == ["read", "read"]
+
+
+def test_a_file_read_in_another_way_is_read_again(library: Library):
+    path = library.files / "flow" / "a.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("bird\nWren\n")
+
+    async def ask(kind: str, **inputs: Any) -> list[str]:
+        documents = await node(library, kind, **inputs)
+        found = await (await node(library, "memoryVectorStore", document=[documents])).find("wren")
+        return [one.pageContent for one in found]
+
+    assert within(ask("textFile", txtFile="FILE-STORAGE::a.csv")) == ["bird\nWren\n"]
+    assert within(ask("csvFile", csvFile="FILE-STORAGE::a.csv")) == ["bird: Wren"]
+    assert within(ask("csvFile", csvFile="FILE-STORAGE::a.csv", columnName="bird")) == ["Wren"]
+
+
+def test_predictions_that_come_together_embed_once(library: Library):
+    model = Bags()
+
+    async def work() -> list[Any]:
+        return await asyncio.gather(*(birds(library, embeddings=model) for _ in range(5)))
+
+    assert len(within(work())) == 5
+    assert model.asked == list(BIRDS)
+    upserts = "SELECT upserts FROM collection"
+    assert within(library._database.read(lambda c: c.exec_driver_sql(upserts).scalar_one())) == 1
 
 
 def test_runs_with_other_documents_never_see_each_others(library: Library):

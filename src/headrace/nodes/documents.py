@@ -50,7 +50,9 @@ class _Loader(Node, frozen=True, kw_only=True):
         """The files of an input, stored or in the flow; decoding large ones takes a while."""
         folder = library().files / ctx.flow
         documents = await asyncio.to_thread(
-            lambda: FileDocuments([(file, parse) for file in files_of(value, folder)], self._finish, recipe)
+            lambda: FileDocuments(
+                [(file, parse) for file in files_of(value, folder)], self._finish, f"{type(self).__name__} {recipe}"
+            )
         )
         return await self._given(documents)
 

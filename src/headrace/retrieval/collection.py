@@ -49,7 +49,7 @@ class Collection:
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Deletes passages and says how many."""
-        numbers = [int(number) for number in ids if number.isdecimal()]
+        numbers = [int(number) for number in ids if number.isdecimal() and len(number) < 20]
 
         def work(c: passages.Connection) -> int:
             row = passages.find_collection(c, self.name)

@@ -46,7 +46,7 @@ def pdf_documents(file: BinaryIO, name: str, usage: PdfUsage = "perPage") -> Ite
         if reader.is_encrypted and not reader.decrypt(""):
             raise FlowError("it is encrypted: save it without a password")
         known = {"source": name, "pdf": {"totalPages": len(reader.pages)}}
-        texts = ((number, page.extract_text().replace("\0", "")) for number, page in enumerate(reader.pages, 1))
+        texts = ((number, _clean(page.extract_text())) for number, page in enumerate(reader.pages, 1))
         if usage == "perFile":
             for piece in pieces(f"{text}\n\n" for _, text in texts):
                 yield Document(piece.strip(), known)
@@ -56,6 +56,11 @@ def pdf_documents(file: BinaryIO, name: str, usage: PdfUsage = "perPage") -> Ite
                 yield Document(text, {**known, "loc": {"pageNumber": number}})
     except stumbles as error:
         raise FlowError(f"it is damaged or no PDF: {error}") from None
+
+
+def _clean(text: str) -> str:
+    """The text without what no text holds: fonts can map glyphs to anything."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def docx_documents(file: BinaryIO, name: str) -> Iterator[Document]:

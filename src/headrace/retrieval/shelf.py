@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from headrace.retrieval.matrix import Matrix
 
 _OPEN = 32
+_HOUR = 3600  # seconds
 _CANDIDATES = 50
 _FUSION = 60
 """What reciprocal rank fusion adds to every rank: https://doi.org/10.1145/1571941.1572114"""
@@ -34,11 +37,12 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._matrices: OrderedDict[int, Matrix] = OrderedDict()
+        self._swept = False
 
     def search(self, c: Connection, name: str, wanted: Search, embedding: str | None) -> list[Scored]:
         """The best hits. `embedding` is what made the wanted vector. Raises FlowError when the two do not fit."""
         row = passages.find_collection(c, name)
-        if row is None:
+        if row is None or wanted.k < 1:
             return []
         where = condition(wanted.filter) if wanted.filter else None
         vector = None if wanted.mode == "lexical" or row.embedding is None else wanted.vector
@@ -57,6 +61,7 @@ class Shelf:
     ) -> Hits:
         from headrace.retrieval.matrix import best, spread
 
+        self._sweep(c)
         matrix = self._matrix(row)
         matrix.sync(c, row)
         allowed = None if where is None else passages.matching(c, row, where)
@@ -82,6 +87,18 @@ class Shelf:
         if len(self._matrices) > _OPEN:
             self._matrices.popitem(last=False)
         return found
+
+    def _sweep(self, c: Connection) -> None:
+        """Once: removes the files of collections that are gone, and what a killed process left half-written."""
+        if self._swept:
+            return
+        self._swept = True
+        for path in self._folder.glob("*.*"):
+            number, _, kind = path.name.partition(".")
+            with suppress(OSError):
+                left = kind != "f32" and path.stat().st_mtime < time() - _HOUR
+                if left or (kind == "f32" and number.isdecimal() and not passages.exists(c, int(number))):
+                    path.unlink()
 
     def forget(self, collection: int) -> None:
         """Removes what is kept of a collection that was deleted."""

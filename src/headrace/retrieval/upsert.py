@@ -71,6 +71,8 @@ class Upsert:
     async def run(self, documents: AsyncGenerator[Document | LoadFailure]) -> Upserted:
         """Does it. Raises FlowError, ProviderError and StorageError; the batches before stay stored."""
         async with self._collection.lock, aclosing(documents):
+            if self._fingerprint and await self._collection.fingerprint() == self._fingerprint:
+                return self._done  # whoever had the lock has done it
             row, number, first = await self._begin()
             batch: dict[tuple[str, str], Chunk] = {}
             size = 0
@@ -135,7 +137,15 @@ class Upsert:
         fresh = [chunk for chunk in chunks if there.get((chunk.source, chunk.key)) != chunk.hash]
         made = {(chunk.source, chunk.key): chunk for chunk in await self._embedded(row, fresh)}
         ready = [made.get((chunk.source, chunk.key), chunk) for chunk in chunks]
-        added = await database.write(lambda c: len(passages.add_chunks(c, row.id, number, ready)))
+        made_by = self._collection.embeddings.name if self._collection.embeddings else None
+
+        def work(c: passages.Connection) -> int:
+            now = passages.find_collection(c, row.name)
+            if now is None or (now.id, now.embedding) != (row.id, made_by):
+                raise FlowError(f"the collection {row.name!r} was deleted or given another model: upsert again")
+            return len(passages.add_chunks(c, row.id, number, ready))
+
+        added = await database.write(work)
         self._count(len(chunks), added, there, fresh)
 
     def _count(self, total: int, added: int, there: dict[tuple[str, str], str], fresh: Sequence[Chunk]) -> None:

@@ -61,6 +61,11 @@ def find_collection(c: Connection, name: str) -> CollectionRow | None:
     return None if row is None else CollectionRow(*row)
 
 
+def exists(c: Connection, collection: int) -> bool:
+    """Whether there is a collection of this id."""
+    return c.exec_driver_sql("SELECT 1 FROM collection WHERE id = ?", (collection,)).first() is not None
+
+
 def open_collection(c: Connection, name: str, now: str) -> CollectionRow:
     """The collection of this name, made if need be."""
     c.exec_driver_sql(
