@@ -275,7 +275,11 @@ def test_a_matrix_that_cannot_be_written_costs_only_memory(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "vectors").write_text("in the way")
     with opened(tmp_path / "data") as library:
-        assert top(many(library), "passage 77") == "passage 77"
+        collection = many(library)
+        assert top(collection, "passage 77") == "passage 77"
+        hits = within(collection.search(Search(text="passage", k=2500)))
+        assert within(collection.delete([hit.document.id or "" for hit in hits])) == 2500
+        assert within(collection.search(Search(text="passage 77"))) == []
 
 
 def test_changes_after_the_matrix_was_written_are_seen(tmp_path: Path):

@@ -528,6 +528,20 @@ def test_a_link_that_is_no_repository_is_refused(library: Library, link: str):
         loaded(library, "github", repoLink=link)
 
 
+# Packages that are not installed
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    library: Library, site: tuple[str, type[Site]], monkeypatch: pytest.MonkeyPatch
+):
+    url, server = site
+    server.pages = PAGES
+    for name in ("pypdf", "bs4"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "pip install 'headrace[rag]'" in failure(library, "pdfFile", pdfFile=inline(pdf("x"), "a.pdf"))
+    assert "pip install 'headrace[rag]'" in failure(library, "cheerioWebScraper", url=f"{url}/")
+
+
 # Fingerprints
 
 

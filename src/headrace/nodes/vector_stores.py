@@ -33,9 +33,9 @@ class MemoryVectorStore(_Embedded, frozen=True, kw_only=True, tag="memoryVectorS
 
 
 class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):
-    """The same under a name, `basePath`; without documents, what was upserted under that name."""
+    """The same; without documents, what was upserted under the name `basePath`, which is no folder here."""
 
-    basePath: str
+    basePath: str = ""
 
     async def _store(self, ctx: Context) -> Collection:
         if self.document:

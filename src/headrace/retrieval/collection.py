@@ -15,6 +15,8 @@ from headrace.retrieval.upsert import Upsert
 from headrace.store import passages
 from headrace.store.database import Database
 
+_DELETED = 1000
+
 
 class Collection:
     """Implements `headrace.engine.ports.VectorStore`. Without embeddings only words are looked at: `lexical`."""
@@ -72,13 +74,11 @@ class Collection:
         return await self.database.read(work)
 
     async def drop(self) -> None:
-        """Deletes the collection with all that it holds."""
-
-        def work(c: passages.Connection) -> int | None:
-            if row := passages.find_collection(c, self.name):
-                passages.delete_collection(c, row)
-                return row.id
-            return None
-
-        if (number := await self.database.write(work)) is not None:
-            await self.database.scan(lambda _: self._shelf.forget(number))
+        """Deletes the collection with all that it holds, some chunks at a time: other writes wait only for those."""
+        row = await self.database.read(lambda c: passages.find_collection(c, self.name))
+        if row is None:
+            return
+        while await self.database.write(lambda c: passages.delete_some(c, row, _DELETED)):
+            pass
+        await self.database.write(lambda c: passages.delete_collection(c, row))
+        await self.database.scan(lambda _: self._shelf.forget(row.id))

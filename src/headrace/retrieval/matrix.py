@@ -118,7 +118,8 @@ class Matrix:
             self._filed = _mapped(self._path, self._dimensions)
         except (OSError, ValueError) as error:
             _logger.warning("%s cannot be written, its vectors stay in memory: %s", self._path.name, error)
-            self._filed = _read(c, ids, self._dimensions)
+            if len(ids):
+                self._filed = _read(c, ids, self._dimensions)
 
 
 _NOTHING = np.empty(0, np.float32)

@@ -92,7 +92,7 @@ def claim(c: Connection, name: str, embedding: str | None, most: int) -> bool:
     row = find_collection(c, name)
     if row is None or row.embedding == embedding:
         return True
-    if _delete(c, row.id, "SELECT id FROM chunk WHERE collection = ? LIMIT ?", (row.id, most)):
+    if delete_some(c, row, most):
         return False
     c.exec_driver_sql("UPDATE collection SET embedding = ?, dimensions = NULL WHERE id = ?", (embedding, row.id))
     return True
@@ -209,6 +209,11 @@ def _delete(c: Connection, collection: int, ids: str, values: tuple[Any, ...]) -
     if count:
         c.exec_driver_sql("UPDATE collection SET version = version + 1 WHERE id = ?", (collection,))
     return count
+
+
+def delete_some(c: Connection, row: CollectionRow, most: int) -> int:
+    """Deletes at most so many chunks, whichever, and says how many."""
+    return _delete(c, row.id, "SELECT id FROM chunk WHERE collection = ? LIMIT ?", (row.id, most))
 
 
 def delete_collection(c: Connection, row: CollectionRow) -> None:
