@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from passages import BIRDS, Bags, document, opened
+from servers import Server, llm_chain
+from servers import node as drawn
+from upstream import Upstream
 from waiting import within
 
 from headrace.engine.inputs import read
@@ -231,3 +234,16 @@ def test_a_deleted_flow_takes_its_documents_along(tmp_path: Path):
         assert within(work()) == [True]
     finally:
         store.close()
+
+
+def test_a_server_gives_its_library_to_the_flows_that_it_runs(server: Server, upstream: Upstream):
+    described = llm_chain(upstream.url, "{context} {question}", '{"context": "{{textFile_0.data.instance}}"}')
+    file = "data:text/plain;base64,SGVyb25zIGVhdCBmaXNoLg==,filename:birds.txt"
+    described["nodes"].append(
+        drawn("textFile", "Document Loaders", txtFile=file, output="text"),
+    )
+    described["edges"].append({"source": "textFile_0", "target": "promptTemplate_0"})
+    reply = server.ask(server.create_flow(described), "What do herons eat?")
+    assert reply.status == 200, reply.text
+    (request,) = upstream.requests
+    assert request.body["messages"][-1]["content"] == "Herons eat fish. What do herons eat?"
