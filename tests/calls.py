@@ -27,19 +27,22 @@ class Recorder:
         raise ProviderUnavailable("nothing is sent from here")
 
 
-def only(http: Http) -> Outside:
-    """Model providers, and nothing else outside."""
+def only(http: Http, library: object = None) -> Outside:
+    """Model providers and a library, and nothing else outside."""
 
     async def nothing(*_: Any) -> Any:
         raise AssertionError("this test reaches nothing else outside")
 
-    return Outside(http, nothing, nothing)
+    return Outside(http, nothing, nothing, library)
 
 
 def context(
     http: Any = None,
     environ: Mapping[str, str] | None = None,
     credentials: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    library: object = None,
+    flow: str = "f",
 ) -> Context:
     async def history() -> list[Any]:
         return []
@@ -51,9 +54,9 @@ def context(
         raise NotFound(f"there is no tool {key!r}")
 
     return Context(
-        run="r", flow="f", chat="c", session="s", message="m", question="q", history=history,
+        run="r", flow=flow, chat="c", session="s", message="m", question="q", history=history,
         secrets=secrets, saved_tool=saved_tool,
-        outside=only(http or Recorder()), environ=environ or {},
+        outside=only(http or Recorder(), library), environ=environ or {},
     )  # fmt: skip
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import context
 from passages import opened
 from waiting import within
 
 from headrace.engine.inputs import read
-from headrace.engine.node import Context
 from headrace.errors import (
     FlowError,
     HeadraceError,
@@ -126,21 +126,13 @@ def embedded(
 ) -> list[list[float]]:
     """Builds the node as a flow does, and embeds."""
 
-    async def secrets(_: str) -> Mapping[str, str]:
-        return secret or {}
-
-    async def history() -> Any:
-        return ()
-
     async def work() -> list[list[float]]:
         http = ProviderHttp(Limits(read=5, attempts=2, first_pause=0.001))
-        ids = dict.fromkeys(("run", "flow", "chat", "session", "message", "question"), "x")
-        ctx = Context(**ids, history=history, secrets=secrets, http=http, environ=environ or {})
+        ctx = context(http, environ, {"c": secret or {}}, library=library)
         values = {**inputs, **({"credential": "c"} if secret is not None else {})}
         try:
-            with library.in_use():
-                embeddings: Any = await read(built_in()[node], values, node).build(ctx)
-                return [list(one) for one in await embeddings.embed(texts)]
+            embeddings: Any = await read(built_in()[node], values, node).build(ctx)
+            return [list(one) for one in await embeddings.embed(texts)]
         finally:
             await http.close()
 
@@ -270,7 +262,7 @@ def test_google_is_asked_in_its_own_protocol(library: Library):
 
     with upstream(script) as server:
         how: dict[str, Any] = {
-            "environ": {"GOOGLE_GEMINI_BASE_URL": server.url},
+            "environ": {"GOOGLE_BASE_URL": server.url},
             "secret": {"googleGenerativeAPIKey": "g"},
         }
         found = embedded(library, "googleGenerativeAiEmbeddings", ["a", "bc"], tasktype="RETRIEVAL_QUERY", **how)
@@ -286,7 +278,7 @@ def test_google_is_asked_in_its_own_protocol(library: Library):
 
 def test_cohere_is_asked_in_its_own_protocol(library: Library):
     with upstream(lambda body, _: (200, {"embeddings": {"float": [vector(t) for t in body["texts"]]}})) as server:
-        how: dict[str, Any] = {"environ": {"CO_API_URL": server.url, "COHERE_API_KEY": "c"}}
+        how: dict[str, Any] = {"environ": {"COHERE_BASE_URL": server.url, "COHERE_API_KEY": "c"}}
         assert embedded(library, "cohereEmbeddings", ["a", "bc"], **how) == [vector("a"), vector("bc")]
     path, headers, body = server.seen[0]
     assert (path, headers["authorization"]) == ("/v2/embed", "Bearer c")
@@ -344,7 +336,7 @@ def test_the_servers_own_key_never_goes_where_a_flow_says(library: Library):
     [
         (401, {"error": {"message": "bad key sk-secret"}}, ProviderUnauthorized, r"bad key \*\*\*"),
         (400, {"error": {"message": "too long"}}, ProviderRefused, "too long"),
-        (200, {"error": {"message": "model not loaded"}}, ProviderRefused, "failed: model not loaded"),
+        (200, {"error": {"message": "model not loaded"}}, ProviderRefused, "failed inside its answer: model not loaded"),
         (200, {"error": {"message": "slow down", "code": 429}}, ProviderRateLimited, "slow down"),
         (200, b"<html>", ProviderMalformed, "sent what is no list of vectors"),
         (200, b"\xff\xfe", ProviderMalformed, "no list of vectors"),

@@ -17,17 +17,16 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
+from calls import context
 from files import docx, pdf
 from passages import document, opened
 from waiting import within
 
 from headrace.engine.inputs import read
-from headrace.engine.node import Context
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError, ProviderUnavailable
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.providers.http import ProviderHttp
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import Library
 from headrace.retrieval.splitters import ChunkSplitter, recursively
@@ -70,16 +69,8 @@ def inline(data: bytes, name: str) -> str:
 
 
 async def loaded_by(library: Library, name: str, **inputs: Any) -> Any:
-    async def secrets(_: str) -> Mapping[str, str]:
-        return {"accessToken": "ghp_secret"}
-
-    async def history() -> Any:
-        return ()
-
-    ids = dict.fromkeys(("run", "chat", "session", "message", "question"), "x")
-    ctx = Context(**ids, flow=FLOW, history=history, secrets=secrets, http=ProviderHttp())
-    with library.in_use():
-        return await read(built_in()[name], inputs, name).build(ctx)
+    ctx = context(credentials={inputs.get("credential", ""): {"accessToken": "ghp_secret"}}, library=library, flow=FLOW)
+    return await read(built_in()[name], inputs, name).build(ctx)
 
 
 def loaded(library: Library, name: str, **inputs: Any) -> list[Document | LoadFailure]:

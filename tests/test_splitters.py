@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import tiktoken
+from calls import context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_text_splitters import CharacterTextSplitter, Language, RecursiveCharacterTextSplitter
@@ -13,11 +14,9 @@ from langchain_text_splitters.base import Tokenizer, split_text_on_tokens
 from waiting import within
 
 from headrace.engine.inputs import read
-from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.providers.http import ProviderHttp
 from headrace.retrieval.languages import SEPARATORS
 from headrace.retrieval.languages import Language as Ours
 from headrace.retrieval.splitters import ChunkSplitter, by_characters, by_language, by_tokens, recursively
@@ -71,11 +70,7 @@ def test_token_chunks_are_langchains(text: str, sizes: tuple[int, int]):
 def built(name: str, environ: Mapping[str, str] | None = None, **inputs: Any) -> ChunkSplitter:
     """A splitter as a flow makes it."""
 
-    async def nothing(*_: object) -> Any:
-        return {}
-
-    ids: dict[str, Any] = dict.fromkeys(("run", "flow", "chat", "session", "message", "question"), "x")
-    ctx = Context(**ids, history=nothing, secrets=nothing, http=ProviderHttp(), environ=environ or {})
+    ctx = context(environ=environ)
     splitter = within(read(built_in()[name], inputs, name).build(ctx))
     assert isinstance(splitter, ChunkSplitter)
     return splitter

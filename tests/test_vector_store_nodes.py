@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import context
 from passages import BIRDS, Bags, document, opened
 from servers import Server, llm_chain
 from servers import node as drawn
@@ -13,13 +14,12 @@ from upstream import Upstream
 from waiting import within
 
 from headrace.engine.inputs import read
-from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.providers.http import ProviderHttp
 from headrace.retrieval.collection import Collection
 from headrace.retrieval.library import Library
+from headrace.retrieval.library import library as library_of
 from headrace.retrieval.upsert import Upsert
 from headrace.schema import FlowRow
 from headrace.store.store import Store
@@ -34,13 +34,7 @@ def library(tmp_path: Path) -> Generator[Library]:
 async def node(library: Library, kind: str, flow: str = "flow", /, **inputs: Any) -> Any:
     """What a node of a flow builds."""
 
-    async def nothing(*_: object) -> Any:
-        return {}
-
-    ids = dict.fromkeys(("run", "chat", "session", "message", "question"), "x")
-    ctx = Context(**ids, flow=flow, history=nothing, secrets=nothing, http=ProviderHttp())
-    with library.in_use():
-        return await read(built_in()[kind], inputs, f"{kind} (x)").build(ctx)
+    return await read(built_in()[kind], inputs, f"{kind} (x)").build(context(library=library, flow=flow))
 
 
 async def birds(library: Library, text: str = "\n\n".join(BIRDS), **inputs: Any) -> Any:
@@ -208,10 +202,8 @@ def test_faiss_finds_what_was_upserted_under_its_name(library: Library):
 
 
 def test_a_process_without_a_library_says_so():
-    from headrace.retrieval.library import library
-
     with pytest.raises(FlowError, match="keeps no documents"):
-        library()
+        library_of(context())
 
 
 def test_a_deleted_flow_takes_its_documents_along(tmp_path: Path):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from msgspec import UNSET
 
-from headrace.engine.ports import Outside
+from headrace.engine.ports import FetchRequest, Outside
 from headrace.nodes import built_in
 from headrace.providers.fetch import Fetcher
 from headrace.providers.guard import Allowed
@@ -20,6 +20,8 @@ from headrace.runtime.local import Local
 from headrace.sandbox.sandbox import Sandbox
 from headrace.settings import Settings
 from headrace.store.store import Store
+
+_LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of a page or file from the web
 
 
 @asynccontextmanager
@@ -39,11 +41,17 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         value = (await sandbox.run(code, values, fetcher.fetch)).value
         return None if value is UNSET else value
 
+    async def read_page(url: str, headers: Mapping[str, str]) -> AsyncGenerator[bytes]:
+        request = FetchRequest("GET", url, list(headers.items()))
+        async with aclosing(fetcher.download(request, _LARGEST_DOCUMENT)) as parts:
+            async for part in parts:
+                yield part
+
     store = await asyncio.to_thread(Store, settings.folder)
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
-        with Library(store.database, settings.folder).in_use():
-            yield Local(store, built_in(), Outside(http, fetcher.fetch, run_script), retention)
+        library = Library(store.database, settings.folder, read_page)
+        yield Local(store, built_in(), Outside(http, fetcher.fetch, run_script, library), retention)
     finally:
         await sandbox.close()
         await http.close()

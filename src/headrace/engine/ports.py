@@ -175,6 +175,8 @@ class Outside(msgspec.Struct, frozen=True):
     http: Http
     fetch: Fetch
     run_script: RunScript
+    library: object = None
+    """What retrieval reads and writes, `headrace.retrieval.library.Library`; None where there is none."""
 
 
 # Retrieval

@@ -7,18 +7,24 @@ from headrace.nodes import (
     chains,
     chat_models,
     completions,
+    documents,
+    embeddings,
     memory,
     moderation,
     openai_models,
     output_parsers,
     prompts,
+    retrievers,
     scripts,
+    splitters,
     tools,
+    vector_stores,
 )
 
 
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
-    families = (*models, prompts, memory, moderation, output_parsers, tools, scripts, chains, agents)
+    retrieval = (documents, splitters, embeddings, vector_stores, retrievers)
+    families = (*models, prompts, memory, moderation, output_parsers, *retrieval, tools, scripts, chains, agents)
     return catalog(family.NODES for family in families)

@@ -48,7 +48,7 @@ class _Loader(Node, frozen=True, kw_only=True):
 
     async def _files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents | str:
         """The files of an input, stored or in the flow; decoding large ones takes a while."""
-        folder = library().files / ctx.flow
+        folder = library(ctx).files / ctx.flow
         documents = await asyncio.to_thread(
             lambda: FileDocuments(
                 [(file, parse) for file in files_of(value, folder)], self._finish, f"{type(self).__name__} {recipe}"
@@ -151,7 +151,7 @@ class FolderFiles(_Loader, frozen=True, kw_only=True, tag="folderFiles"):
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
-        documents = await asyncio.to_thread(self._found, library().files)
+        documents = await asyncio.to_thread(self._found, library(ctx).files)
         return await self._given(documents)
 
     def _found(self, root: Path) -> FileDocuments:
@@ -172,7 +172,7 @@ class CheerioWebScraper(_Loader, frozen=True, kw_only=True, tag="cheerioWebScrap
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
         documents = PageDocuments(
-            library().fetch,
+            library(ctx).fetch,
             self.url.strip(),
             self._finish,
             crawl=self.relativeLinksMethod,
@@ -210,7 +210,7 @@ class Github(_Loader, frozen=True, kw_only=True, tag="github"):
             raise FlowError(
                 f"the repository {repository.link!r} is not on {base!r}: set its base URL, or mend the link"
             )
-        return await self._given(RepositoryDocuments(library().fetch, repository, token, self._finish))
+        return await self._given(RepositoryDocuments(library(ctx).fetch, repository, token, self._finish))
 
     def _ignored(self) -> list[str]:
         if not self.ignorePath.strip():

@@ -6,7 +6,6 @@ own address, to the address that its operator set, or stays on the machine.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -17,15 +16,12 @@ import msgspec
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
+from headrace.nodes.accounts import is_loopback
+from headrace.nodes.providers import COHERE, GOOGLE, MISTRAL, OLLAMA, OPENAI
 from headrace.providers.embeddings import Dialect, HttpEmbeddings, cohere, google, ollama, openai
 from headrace.retrieval.library import library
 
-_OPENAI = "https://api.openai.com/v1"
-_MISTRAL = "https://api.mistral.ai/v1"
-_GOOGLE = "https://generativelanguage.googleapis.com"
-_COHERE = "https://api.cohere.com"
 _VOYAGE = "https://api.voyageai.com/v1/embeddings"
-_OLLAMA = "http://localhost:11434"
 _INSTANCE = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -47,17 +43,9 @@ class _Model(Node, frozen=True, kw_only=True):
     async def _key(self, ctx: Context, key: _Key, base: str, own: str) -> str:
         if self.credential:
             return (await self._secrets(ctx)).get(key.field, "").strip()  # pasted with its line break
-        if base.rstrip("/") != own.rstrip("/") and not _is_loopback(base):
+        if base.rstrip("/") != own.rstrip("/") and not is_loopback(base):
             return ""
         return next((ctx.environ[name] for name in key.variables if ctx.environ.get(name)), "")
-
-
-def _is_loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _kept(ctx: Context, provider: str, model: str, dialect: Dialect, **options: Any) -> Embeddings:
@@ -68,7 +56,7 @@ def _kept(ctx: Context, provider: str, model: str, dialect: Dialect, **options: 
         host = ""
     lines = "on one line" if options.get("strip_lines") else ""
     name = " ".join(filter(None, (provider, model, str(options.pop("settings", "")), lines, f"at {host}")))
-    return library().cached(HttpEmbeddings(ctx.http, name, dialect, **options))
+    return library(ctx).cached(HttpEmbeddings(ctx.http, name, dialect, **options))
 
 
 def _bearer(key: str) -> dict[str, str]:
@@ -96,10 +84,10 @@ class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError when OpenAI itself is asked for without a key."""
-        own = ctx.environ.get("OPENAI_BASE_URL") or _OPENAI
+        own = ctx.environ.get(OPENAI.base_environ) or OPENAI.base
         base = self.basepath or own
         key = await self._key(ctx, _Key("openAIApiKey", ("OPENAI_API_KEY",)), base, own)
-        if base == _OPENAI:
+        if base == OPENAI.base:
             _must_have(key, self.modelName, "OpenAI Embeddings", "OPENAI_API_KEY")
         options = {"model": self.modelName, "dimensions": self.dimensions, "encoding_format": self.encodingFormat}
         dialect = openai(
@@ -175,10 +163,10 @@ class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbed
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
-        base = self.overrideEndpoint or _MISTRAL
+        base = self.overrideEndpoint or MISTRAL.base
         base = base if base.rstrip("/").endswith("/v1") else f"{base.rstrip('/')}/v1"
-        key = await self._key(ctx, _Key("mistralAIAPIKey", ("MISTRAL_API_KEY",)), base, _MISTRAL)
-        if base == _MISTRAL:
+        key = await self._key(ctx, _Key("mistralAIAPIKey", ("MISTRAL_API_KEY",)), base, MISTRAL.base)
+        if base == MISTRAL.base:
             _must_have(key, self.modelName, "MistralAI Embeddings", "MISTRAL_API_KEY")
         dialect = openai(f"{base.rstrip('/')}/embeddings", _bearer(key), {"model": self.modelName})
         return _kept(
@@ -208,7 +196,7 @@ class LocalAIEmbeddings(_Model, frozen=True, kw_only=True, tag="localAIEmbedding
 class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
     """Embeddings of an Ollama server."""
 
-    baseUrl: str = _OLLAMA
+    baseUrl: str = OLLAMA.base
     modelName: str
     numGpu: int | None = None
     numThread: int | None = None
@@ -224,7 +212,7 @@ class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
 
 
 class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googleGenerativeAiEmbeddings"):
-    """Google's embeddings. `GOOGLE_GEMINI_BASE_URL` names another address for all flows."""
+    """Google's embeddings. `GOOGLE_BASE_URL` names another address for all flows."""
 
     modelName: str = "gemini-embedding-001"
     tasktype: Literal[
@@ -239,7 +227,7 @@ class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googl
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
-        base = ctx.environ.get("GOOGLE_GEMINI_BASE_URL") or _GOOGLE
+        base = ctx.environ.get(GOOGLE.base_environ) or GOOGLE.base
         key = await self._key(ctx, _Key("googleGenerativeAPIKey", ("GOOGLE_API_KEY", "GEMINI_API_KEY")), base, base)
         _must_have(key, self.modelName, "Google Generative AI Embeddings", "GOOGLE_API_KEY")
         task = "" if self.tasktype == "TASK_TYPE_UNSPECIFIED" else self.tasktype
@@ -257,14 +245,14 @@ class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googl
 
 
 class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"):
-    """Cohere's embeddings. `CO_API_URL` names another address for all flows."""
+    """Cohere's embeddings. `COHERE_BASE_URL` names another address for all flows."""
 
     modelName: str = "embed-english-v2.0"
     inputType: Literal["search_document", "search_query", "classification", "clustering"] = "search_query"
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
-        base = ctx.environ.get("CO_API_URL") or _COHERE
+        base = ctx.environ.get(COHERE.base_environ) or COHERE.base
         key = await self._key(ctx, _Key("cohereApiKey", ("COHERE_API_KEY", "CO_API_KEY")), base, base)
         _must_have(key, self.modelName, "Cohere Embeddings", "COHERE_API_KEY")
         dialect = cohere(base, _bearer(key), self.modelName, self.inputType)

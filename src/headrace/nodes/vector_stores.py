@@ -25,7 +25,7 @@ class _Embedded(Node, frozen=True, kw_only=True):
 
     async def _store(self, ctx: Context) -> Collection:
         """The documents' collection. Those that are stored already are not read or embedded again."""
-        return await flow_collection(library(), ctx.flow, self.document, self.embeddings)
+        return await flow_collection(library(ctx), ctx.flow, self.document, self.embeddings)
 
 
 class MemoryVectorStore(_Embedded, frozen=True, kw_only=True, tag="memoryVectorStore"):
@@ -39,8 +39,8 @@ class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):
 
     async def _store(self, ctx: Context) -> Collection:
         if self.document:
-            return await flow_collection(library(), ctx.flow, self.document, self.embeddings)
-        store = library().collection(f"faiss/{self.basePath}", self.embeddings)
+            return await flow_collection(library(ctx), ctx.flow, self.document, self.embeddings)
+        store = library(ctx).collection(f"faiss/{self.basePath}", self.embeddings)
         if not (await store.info()).chunks:
             raise FlowError(f"nothing was upserted under {self.basePath!r}: connect documents to the Faiss node")
         return store

@@ -15,6 +15,7 @@ from headrace.engine.ports import Body, Http, HttpCall
 from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
 
 _END_PATIENCE = 0.05  # seconds
+_LARGEST_ANSWER = 256 * 1024 * 1024  # bytes of one that is read whole
 _T = TypeVar("_T")
 
 
@@ -67,16 +68,25 @@ async def answered(http: Http, call: HttpCall, parser: AnswerParser) -> AsyncGen
     parser.close()
 
 
-async def json_answer(http: Http, call: HttpCall, kind: type[_T]) -> _T:
-    """The answer to a call that has a single JSON value for one. Raises ProviderError."""
-    body, answer = await http.send(call), b""
+async def whole_answer(http: Http, call: HttpCall) -> bytes:
+    """The body of a call's answer. Raises ProviderError, also for one that is too large."""
+    body, answer = await http.send(call), bytearray()
     try:
         while data := await body.read():
             answer += data
+            if len(answer) > _LARGEST_ANSWER:
+                raise ProviderMalformed(
+                    f"the answer from {call.url.split('?')[0]} has more than {_LARGEST_ANSWER} bytes"
+                )
     finally:
         body.close()
+    return bytes(answer)
+
+
+async def json_answer(http: Http, call: HttpCall, kind: type[_T]) -> _T:
+    """The answer to a call that has a single JSON value for one. Raises ProviderError."""
     try:
-        return msgspec.json.decode(answer, type=kind)
+        return msgspec.json.decode(await whole_answer(http, call), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProviderMalformed(f"the answer from {call.url.split('?')[0]} cannot be read: {error}") from None
 

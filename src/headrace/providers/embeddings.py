@@ -15,14 +15,14 @@ import msgspec
 
 from headrace.engine.ports import Http, HttpCall
 from headrace.errors import ProviderError, ProviderMalformed
-from headrace.providers.http import message_of, refusal_class
+from headrace.providers.answers import whole_answer
+from headrace.providers.refusals import failure_inside
 
 Vector: TypeAlias = Sequence[float]
 
 _AT_ONCE = 4
 _BATCH_TEXT = 200_000
 """Characters in one call: OpenAI takes 300,000 tokens, and no text has more tokens than bytes."""
-_ANSWER_MOST = 256 << 20  # bytes
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,22 +81,13 @@ class HttpEmbeddings:
         return vectors
 
     async def _answer(self, body: bytes) -> bytes:
-        answer = await self._http.post(HttpCall(self._dialect.url, self._headers, body, self._secret, self._timeout))
-        held = bytearray()
-        try:
-            while data := await answer.read():
-                held += data
-                if len(held) > _ANSWER_MOST:
-                    raise ProviderMalformed(f"{self.name!r} answered more than {_ANSWER_MOST >> 20} MiB")
-        finally:
-            answer.close()
-        return bytes(held)
+        call = HttpCall(self._dialect.url, self._headers, body, self._secret, self._timeout)
+        return await whole_answer(self._http, call)
 
     def _refused(self, data: bytes, error: Exception) -> ProviderError:
         """Some servers answer 200 and an error."""
         if b'"error"' in data[:200]:
-            text, code = message_of(data, self._secret)
-            return refusal_class(int(code) if code.isdigit() else 400, code)(f"{self.name!r} failed: {text}")
+            return failure_inside(data, self._secret, status=400)
         return ProviderMalformed(f"{self.name!r} sent what is no list of vectors: {error}")
 
     def _check(self, vectors: Sequence[Vector]) -> None:

@@ -127,8 +127,8 @@ def _by_status(status: int) -> type[ProviderError]:
             return ProviderUnavailable if status >= 500 else ProviderRefused
 
 
-def failure_inside(raw: bytes, secret: str = "") -> ProviderError:
-    """The error that an answer carries inside, after its status was 200."""
+def failure_inside(raw: bytes, secret: str = "", status: int = 500) -> ProviderError:
+    """The error that an answer carries inside, after its status was 200; `status` counts where it names no other."""
     said = complaint(raw, secret)
-    status = next((int(code) for code in said.codes if code.isdigit()), 500)
+    status = next((int(code) for code in said.codes if code.isdigit()), status)
     return refusal_class(status, said)(f"the model failed inside its answer: {said.message}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from headrace.engine.node import Context
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.retrieval.cached import CachedEmbeddings
@@ -62,22 +61,10 @@ class Library:
             raise FlowError("this server does not fetch web pages: it was started without a way to the web")
         return self._fetch
 
-    @contextmanager
-    def in_use(self) -> Generator[None]:
-        """Makes this the library of every run that is begun inside the block."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
 
-
-_current: ContextVar[Library] = ContextVar("headrace library")
-
-
-def library() -> Library:
-    """The library of this run. Raises FlowError when the process has none."""
-    try:
-        return _current.get()
-    except LookupError:
-        raise FlowError("this process keeps no documents: run the flow in a server") from None
+def library(ctx: Context) -> Library:
+    """The library that a run retrieves from. Raises FlowError when the process has none."""
+    found = ctx.outside.library
+    if not isinstance(found, Library):
+        raise FlowError("this process keeps no documents: run the flow in a server")
+    return found
