@@ -336,7 +336,12 @@ def test_the_servers_own_key_never_goes_where_a_flow_says(library: Library):
     [
         (401, {"error": {"message": "bad key sk-secret"}}, ProviderUnauthorized, r"bad key \*\*\*"),
         (400, {"error": {"message": "too long"}}, ProviderRefused, "too long"),
-        (200, {"error": {"message": "model not loaded"}}, ProviderRefused, "failed inside its answer: model not loaded"),
+        (
+            200,
+            {"error": {"message": "model not loaded"}},
+            ProviderRefused,
+            "failed inside its answer: model not loaded",
+        ),
         (200, {"error": {"message": "slow down", "code": 429}}, ProviderRateLimited, "slow down"),
         (200, b"<html>", ProviderMalformed, "sent what is no list of vectors"),
         (200, b"\xff\xfe", ProviderMalformed, "no list of vectors"),
