@@ -54,7 +54,7 @@ def stream(*lines: str, end: str = "\n\n") -> bytes:
 
 def parsed(*reads: bytes) -> list[Delta]:
     parser = ChunkParser()
-    deltas = [delta for data in reads for delta in parser.feed(data)]
+    deltas = [delta for data in [*filter(None, reads), b""] for delta in parser.feed(data)]
     parser.close()
     return deltas
 

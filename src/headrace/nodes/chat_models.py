@@ -263,7 +263,8 @@ class AwsChatBedrock(Node, frozen=True, kw_only=True, tag="awsChatBedrock"):
         )
         own = ctx.environ.get(BEDROCK.base_environ) or f"https://bedrock-runtime.{self.region}.amazonaws.com"
         model = self.customModel or (f"global.{self.model}" if self.useGlobalEndpoint else self.model)
-        endpoint = Endpoint(ctx.http, f"{(host or own).rstrip('/')}/model/{quote(model, safe='')}/converse-stream")
+        # The signature is over the path as it is sent, and colons are sent as they are.
+        endpoint = Endpoint(ctx.http, f"{(host or own).rstrip('/')}/model/{quote(model, safe=':')}/converse-stream")
         options: dict[str, Any] = {
             "inferenceConfig": set_values({"maxTokens": self.max_tokens_to_sample, "temperature": self.temperature})
         }

@@ -32,10 +32,13 @@ class AnswerParser(ABC):
 
     @abstractmethod
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """Adds the deltas that `data` completes. Raises ProviderError."""
+        """Adds the deltas that `data` completes; without any data the connection has ended. Raises ProviderError."""
 
     def feed(self, data: bytes) -> Sequence[Delta]:
-        """The deltas that `data` completes. Raises ProviderError; `close` does when there are deltas to give first."""
+        """The deltas that `data` completes, b"" being the end, as for Body.
+
+        Raises ProviderError; `close` does when there are deltas to give first.
+        """
         deltas: list[Delta] = []
         try:
             self.read(data, deltas)
@@ -63,6 +66,9 @@ async def answered(http: Http, call: HttpCall, parser: AnswerParser) -> AsyncGen
             if parser.done:
                 await _rest(body)
                 break
+        else:
+            if deltas := parser.feed(b""):
+                yield deltas
     finally:
         body.close()
     parser.close()

@@ -56,8 +56,8 @@ class _Block(msgspec.Struct):
     type: str
     id: str = ""
     name: str = ""
-    text: str = ""
-    data: str = ""
+    text: Any = ""  # what blocks of kinds to come call so may be anything
+    data: Any = ""
 
 
 class _Usage(msgspec.Struct):
@@ -160,6 +160,7 @@ class EventParser(LineParser):
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
         self._usage = _Usage()
+        self._tools: set[int] = set()  # blocks that are calls of the flow's tools; others are the provider's own
 
     def take(self, payload: bytes, deltas: list[Delta]) -> None:
         """One event. Raises ProviderMalformed, or the error that the stream carries."""
@@ -188,18 +189,19 @@ class EventParser(LineParser):
     def _opened(self, index: int, block: _Block, deltas: list[Delta]) -> None:
         match block.type:
             case "text":
-                deltas.append(TextDelta(block.text))
+                deltas.append(TextDelta(str(block.text)))
             case "tool_use":
+                self._tools.add(index)
                 deltas.append(ToolCallDelta(index, block.id, block.name))
             case "redacted_thinking":
-                deltas.append(ThinkingDelta("", block.data))
+                deltas.append(ThinkingDelta("", str(block.data)))
             case _:
                 pass
 
     def _said(self, index: int, delta: _Delta, deltas: list[Delta]) -> None:
         if delta.text is not None:
             deltas.append(TextDelta(delta.text))
-        elif delta.partial_json is not None:
+        elif delta.partial_json is not None and index in self._tools:
             deltas.append(ToolCallDelta(index, arguments=delta.partial_json))
         elif delta.thinking is not None:
             deltas.append(ThinkingDelta(delta.thinking))

@@ -103,7 +103,10 @@ def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
         yield {"toolResult": {"toolUseId": message.answers.id, "content": [{"text": message.text}]}}
         return
     for thought in message.thoughts:
-        yield {"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}
+        if thought.text:
+            yield {"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}
+        else:
+            yield {"reasoningContent": {"redactedContent": thought.signature}}
     for part in message.parts:
         yield _part(part)
     for call in message.calls:
@@ -128,6 +131,7 @@ class _Usage(msgspec.Struct):
 class _Reasoning(msgspec.Struct):
     text: str = ""
     signature: str = ""
+    redactedContent: str = ""
 
 
 class _Tool(msgspec.Struct):
@@ -170,6 +174,8 @@ class FrameParser(AnswerParser):
         """See AnswerParser."""
         from botocore.eventstream import ParserError
 
+        if not data:
+            return
         try:
             self._buffer.add_data(data)
             for frame in self._buffer:
@@ -208,4 +214,5 @@ class FrameParser(AnswerParser):
         if delta.toolUse:
             deltas.append(ToolCallDelta(index, arguments=delta.toolUse.input))
         if delta.reasoningContent:
-            deltas.append(ThinkingDelta(delta.reasoningContent.text, delta.reasoningContent.signature))
+            thought = delta.reasoningContent
+            deltas.append(ThinkingDelta(thought.text, thought.signature or thought.redactedContent))

@@ -94,9 +94,16 @@ class _Token(msgspec.Struct):
     special: bool = False
 
 
+class _Details(msgspec.Struct):
+    finish_reason: str = ""
+    generated_tokens: int = 0
+    input_length: int = 0
+
+
 class _Piece(msgspec.Struct):
     token: _Token | None = None
     generated_text: str | None = None
+    details: _Details | None = None
     error: Any = None
 
 
@@ -119,4 +126,8 @@ class GenerationParser(LineParser):
             deltas.append(TextDelta(piece.token.text))
         if piece.generated_text is not None:
             self.finished = True
-            deltas.append(FinishDelta("stop"))
+            details = piece.details or _Details()
+            deltas.append(FinishDelta("length" if details.finish_reason == "length" else "stop"))
+            if read := details.input_length:
+                said = details.generated_tokens
+                deltas.append(UsageDelta(Usage(read, said, read + said)))

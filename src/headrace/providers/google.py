@@ -192,7 +192,16 @@ class ChunkParser(LineParser):
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
         self._calls = 0
-        self._counted = False
+        self._reason = ""
+        self._counted: _Usage | None = None
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        """See AnswerParser. Older models and proxies give a reason and a count with every chunk: the last ones hold."""
+        super().read(data, deltas)
+        if not data and self.finished:
+            deltas.append(FinishDelta("tool_calls" if self._calls else _FINISH.get(self._reason, "other")))
+            if self._counted:
+                deltas.append(UsageDelta(_usage(self._counted)))
 
     def take(self, payload: bytes, deltas: list[Delta]) -> None:
         """One chunk, which may hold several parts. Raises ProviderMalformed, or the error that the stream carries."""
@@ -207,9 +216,7 @@ class ChunkParser(LineParser):
             raise ProviderFiltered(f"the provider refused the question: {chunk.promptFeedback.blockReason}")
         for candidate in chunk.candidates:
             self._candidate(candidate, deltas)
-        if chunk.usageMetadata and self.finished and not self._counted:  # every chunk has one: the count so far
-            self._counted = True
-            deltas.append(UsageDelta(_usage(chunk.usageMetadata)))
+        self._counted = chunk.usageMetadata or self._counted
 
     def _candidate(self, candidate: _Candidate, deltas: list[Delta]) -> None:
         for part in candidate.content.parts if candidate.content else ():
@@ -218,10 +225,9 @@ class ChunkParser(LineParser):
             webs = [ground.web for ground in candidate.groundingMetadata.groundingChunks if ground.web]
             deltas.extend(CitationDelta(Document("", {"source": web.uri, "title": web.title})) for web in webs)
         if reason := candidate.finishReason:
-            self.finished = True
+            self.finished, self._reason = True, reason
             if reason in _FILTERED:
                 raise ProviderFiltered(f"the provider stopped the answer: {candidate.finishMessage or reason}")
-            deltas.append(FinishDelta("tool_calls" if self._calls else _FINISH.get(reason, "other")))
 
     def _part(self, part: _Part, deltas: list[Delta]) -> None:
         if part.functionCall:

@@ -135,7 +135,10 @@ class ProviderHttp:
         try:
             async with asyncio.timeout_at(min(deadline or patience, patience)):
                 session = self._opened_session()
-                response = await session.request(call.method, call.url, data=call.body, headers=call.headers)
+                # A redirect is not followed: the headers hold a key, which is for this address alone.
+                response = await session.request(
+                    call.method, call.url, data=call.body, headers=call.headers, allow_redirects=False
+                )
         except aiohttp.ConnectionTimeoutError:
             raise ProviderUnavailable(f"cannot connect to the model at {_place(call)}: no answer") from None
         except TimeoutError:

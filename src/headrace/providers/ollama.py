@@ -30,7 +30,7 @@ from headrace.providers.lines import LineParser
 from headrace.providers.refusals import failure_inside
 
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/webp")), 20 * 1024 * 1024)
-_FINISH: Final[Mapping[str, Finish]] = {"stop": "stop", "length": "length"}
+_FINISH: Final[Mapping[str, Finish]] = {"": "stop", "stop": "stop", "length": "length"}  # "" is of old versions
 
 
 class _Function(msgspec.Struct):

@@ -185,6 +185,14 @@ class ChunkParser(LineParser):
         self._thinking = thinking
         self._calls: list[str] = []  # ids in order of appearance, where the server counts none
         self._cited = False
+        self._counted: _Usage | None = None
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        """See AnswerParser. Some servers give the count so far with every chunk: the last one holds."""
+        super().read(data, deltas)
+        if self._counted and (self.done or not data):
+            deltas.append(UsageDelta(_usage(self._counted)))
+            self._counted = None
 
     def take(self, payload: bytes, deltas: list[Delta]) -> None:
         """One chunk. Raises ProviderMalformed, or the error that the stream carries."""
@@ -201,8 +209,7 @@ class ChunkParser(LineParser):
                 self._said(choice.delta, deltas)
             if choice.finish_reason:
                 self._finish(choice.finish_reason, deltas)
-        if chunk.usage is not None:
-            deltas.append(UsageDelta(_usage(chunk.usage)))
+        self._counted = chunk.usage or self._counted
         if chunk.citations and not self._cited:  # the same list comes with every chunk
             self._cited = True
             deltas.extend(CitationDelta(Document("", {"source": source})) for source in chunk.citations)

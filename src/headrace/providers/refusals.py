@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,9 +24,16 @@ from headrace.errors import (
 _LONGEST = 2000  # characters of a provider's message that are passed on
 _TOO_LONG = re.compile(
     r"(?i)context (?:length|window|size)|context_length|(?:prompt|input|request) is too (?:long|large)|too many "
-    r"(?:input )?tokens|maximum (?:number of (?:input )?tokens|prompt length)|too large for model|reduce the length|"
-    r"exceeds? the (?:available|model's) context"
+    r"(?:input )?tokens(?!, please wait)|maximum (?:number of (?:input )?tokens|prompt length)|too large for model|"
+    r"reduce the length|exceeds? the (?:available|model's) context|`max_new_tokens` must be|"
+    r"`inputs` must have less than"
 )
+# What some providers say only in words: Anthropic of its filter, xAI of a key (with status 400), Bedrock of a model.
+_BY_WORDS: Mapping[str, type[ProviderError]] = {
+    "blocked by content filtering policy": ProviderFiltered,
+    "Incorrect API key": ProviderUnauthorized,
+    "model identifier is invalid": ProviderNotFound,
+}
 # Each provider's own words for the same few things: OpenAI and Azure, then Anthropic, Google, AWS.
 _BY_CODE: Mapping[str, type[ProviderError]] = {
     "insufficient_quota": ProviderRefused,
@@ -86,10 +94,13 @@ def complaint(body: bytes, secret: str = "") -> Complaint:
         return Complaint(body.decode("utf-8", "replace").strip()[:500])
     if isinstance(parsed, list) and parsed:  # Google wraps it once more when it does not stream events
         parsed = parsed[0]
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    error = parsed.get("error") or parsed if isinstance(parsed, dict) else parsed
+    if isinstance(error, dict) and isinstance(several := error.get("errors"), list) and several:  # Cloudflare
+        error = several[0]
     if not isinstance(error, dict):
         return Complaint(str(error)[:_LONGEST])
-    return Complaint(str(error.get("message") or error)[:_LONGEST], tuple(dict.fromkeys(_codes(error))))
+    said = error.get("message") or error.get("detail") or error  # Replicate, and servers on FastAPI, say `detail`
+    return Complaint(str(said)[:_LONGEST], tuple(dict.fromkeys(_codes(error))))
 
 
 def _codes(error: Mapping[str, Any]) -> Iterator[str]:
@@ -105,10 +116,9 @@ def refusal_class(status: int, said: Complaint) -> type[ProviderError]:
     """The error class for an HTTP status and what the provider said with it; its own code counts for more."""
     if status in (400, 413, 422, 500) and _TOO_LONG.search(said.message):
         return ProviderContextTooLong
-    for code in said.codes:
-        if kind := _BY_CODE.get(code):
-            return kind
-    return _by_status(status)
+    found = (kind for words, kind in _BY_WORDS.items() if words in said.message)
+    found = chain(found, (_BY_CODE[code] for code in said.codes if code in _BY_CODE))
+    return next(found, _by_status(status))
 
 
 def _by_status(status: int) -> type[ProviderError]:

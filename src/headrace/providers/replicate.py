@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import msgspec
@@ -12,8 +12,8 @@ import msgspec
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, TextDelta
 from headrace.engine.ports import HttpCall, Images
 from headrace.engine.references import text_of
-from headrace.errors import ProviderCut, ProviderError, ProviderUnavailable
-from headrace.providers.answers import json_answer
+from headrace.errors import ProviderError, ProviderMalformed, ProviderUnavailable
+from headrace.providers.answers import AnswerParser, answered, json_answer
 from headrace.providers.completions import prompt_of
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.refusals import complaint
@@ -51,19 +51,15 @@ class ReplicateChat:
         made = await self._asked(self._endpoint.call(body))
         ended = False
         try:
-            if made.urls.stream:
-                async for deltas in self._streamed(made.urls.stream):
+            async with aclosing(self._told(made)) as batches:
+                async for deltas in batches:
                     yield deltas
-            else:
-                text = await self._looked_up(made)
-                yield [TextDelta(text)]
             ended = True
         finally:
             if not ended and made.urls.cancel:
                 with suppress(ProviderError, TimeoutError):
                     async with asyncio.timeout(5):
                         await self._asked(self._call("POST", made.urls.cancel))
-        yield [FinishDelta("stop")]
 
     def _call(self, method: Any, url: str, accept: str = "application/json") -> HttpCall:
         headers = {**self._endpoint.headers, "Accept": accept}
@@ -72,39 +68,61 @@ class ReplicateChat:
     async def _asked(self, call: HttpCall) -> _Prediction:
         return await json_answer(self._endpoint.http, call, _Prediction)
 
-    async def _looked_up(self, made: _Prediction) -> str:
+    def _told(self, made: _Prediction) -> AsyncGenerator[Sequence[Delta]]:
+        if not made.urls.stream:
+            return self._looked_up(made)
+        call = self._call("GET", made.urls.stream, "text/event-stream")
+        return answered(self._endpoint.http, call, OutputParser(self._endpoint.secret))
+
+    async def _looked_up(self, made: _Prediction) -> AsyncGenerator[Sequence[Delta]]:
         """The output of a prediction that does not stream: a list's items in one, since they are pieces of text."""
         while made.status in ("starting", "processing"):
             await asyncio.sleep(_LOOK_EVERY)
             made = await self._asked(self._call("GET", made.urls.get))
         if made.status != "succeeded":
-            raise self._failure(made.error or f"the prediction was {made.status}")
-        return "".join(map(text_of, made.output)) if isinstance(made.output, list) else text_of(made.output or "")
+            raise _failure(made.error or f"the prediction was {made.status}", self._endpoint.secret)
+        whole = "".join(map(text_of, made.output)) if isinstance(made.output, list) else text_of(made.output or "")
+        yield [TextDelta(whole), FinishDelta("stop")]
 
-    async def _streamed(self, url: str) -> AsyncGenerator[Sequence[Delta]]:
-        body = await self._endpoint.http.send(self._call("GET", url, "text/event-stream"))
-        decoder = Decoder()
+
+def _failure(error: Any, secret: str) -> ProviderError:
+    said = complaint(text_of(error).encode(), secret)
+    return ProviderUnavailable(f"the model failed inside its answer: {said.message}")
+
+
+class _Done(msgspec.Struct):
+    reason: str = ""
+
+
+_decode = msgspec.json.Decoder(_Done).decode
+
+
+class OutputParser(AnswerParser):
+    """Turns the bytes of a prediction's stream into deltas. No I/O. Its data is plain text, of any number of lines."""
+
+    def __init__(self, secret: str = "") -> None:
+        super().__init__(secret)
+        self._decoder = Decoder()
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        """See AnswerParser."""
+        for event in self._decoder.feed(data or b"\n\n"):  # the last event may lack its blank line
+            match event.event:
+                case "output":
+                    deltas.append(TextDelta(event.data))
+                case "error":
+                    raise _failure(event.data, self.secret)
+                case "done":
+                    self._ending(event.data, deltas)
+                case _:
+                    pass
+
+    def _ending(self, data: str, deltas: list[Delta]) -> None:
+        self.finished = self.done = True
         try:
-            while data := await body.read():
-                deltas: list[Delta] = []
-                for event in decoder.feed(data):
-                    match event.event:
-                        case "output":
-                            deltas.append(TextDelta(event.data))
-                        case "error":
-                            raise self._failure(event.data)
-                        case "done":
-                            if deltas:
-                                yield deltas
-                            return
-                        case _:
-                            pass
-                if deltas:
-                    yield deltas
-        finally:
-            body.close()
-        raise ProviderCut("the model's answer broke off before its end")
-
-    def _failure(self, error: Any) -> ProviderError:
-        said = complaint(text_of(error).encode(), self._endpoint.secret)
-        return ProviderUnavailable(f"the model failed inside its answer: {said.message}")
+            reason = _decode(data or "{}").reason
+        except msgspec.MsgspecError as error:
+            raise ProviderMalformed(f"the model sent an end that cannot be read: {error}") from None
+        if reason:
+            raise _failure(f"the prediction ended as {reason!r}", self.secret)
+        deltas.append(FinishDelta("stop"))
