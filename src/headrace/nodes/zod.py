@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(
     r"""|(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`)|(?P<regex>/(?:[^/\\\n]|\\.)+/\w*)|(?P<sign>[.(){}\[\]:,]))""",
     re.DOTALL,
 )
-_DEEPEST: Final = 50  # levels: a schema is no place to exhaust the stack
+_DEEPEST: Final = 50  # levels of the text, and 100 of the schema: neither is a place to exhaust the stack
 _STRING_FORMATS: Final = {"email": "email", "url": "uri", "uuid": "uuid", "datetime": "date-time", "date": "date"}
 _IGNORED: Final = frozenset(("strict", "passthrough", "strip", "trim", "readonly", "brand", "cuid", "finite", "safe"))
 
@@ -60,7 +60,22 @@ class Reading:
         self._comment()
         if self._next < len(self._tokens):
             raise self.wrong("there is more behind the schema")
+        self._measure(found)
         return found
+
+    def _measure(self, found: dict[str, Any]) -> None:
+        """Chains of calls make a schema deeper than its text: `z.string().nullable().nullable()`…"""
+        level: list[Any] = [found]
+        for _ in range(2 * _DEEPEST):
+            inner = [each.values() if isinstance(each, dict) else each for each in level]
+            level = [each for values in inner for each in values if isinstance(each, dict | list)]
+        if level:
+            raise self.wrong("it is nested too deeply", 0)
+
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self.wrong("it is nested too deeply")
 
     def _ahead(self) -> int:
         """Where the next token is that is no comment."""
@@ -96,9 +111,7 @@ class Reading:
 
     def _type(self) -> tuple[dict[str, Any], bool]:
         """A schema, and whether it may be left out."""
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise self.wrong("it is nested too deeply")
+        self._deeper()
         self._take("z")
         self._take(".")
         name = self._take().text
@@ -132,13 +145,13 @@ class Reading:
                 inner = dict(found)
                 found.clear()
                 found["anyOf"] = [inner, {"type": "null"}]
-            case "describe":
+            case "describe" if isinstance(first, str):
                 found["description"] = first
             case "default":
                 found["default"] = first
                 return True
             case _ if not _refine(found, name, first):
-                raise self.wrong(f".{name}() is not known here")
+                raise self.wrong(f".{name}() is not known here, or not with this argument")
             case _:
                 pass
         return False
@@ -162,10 +175,11 @@ class Reading:
                 return token.text[1 : token.text.rindex("/")]
             case "name", "true" | "false" | "null":
                 return msgspec.json.decode(token.text)
-            case "sign", "[":
-                return self._until("]")
-            case "sign", "{":
-                return self._members()
+            case "sign", "[" | "{":
+                self._deeper()
+                values = self._until("]") if token.text == "[" else self._members()
+                self._depth -= 1
+                return values
             case _:
                 self._next -= 1
                 raise self.wrong("a value is expected")
@@ -240,11 +254,17 @@ class Reading:
 
     def enum(self) -> dict[str, Any]:
         """Behind `z.enum(`."""
-        return {"type": "string", "enum": self._values()[0]}
+        given = self._values()
+        if not given or not isinstance(given[0], list):
+            raise self.wrong("z.enum needs a list of texts")
+        return {"type": "string", "enum": given[0]}
 
     def literal(self) -> dict[str, Any]:
         """Behind `z.literal(`."""
-        return {"const": self._values()[0]}
+        given = self._values()
+        if not given:
+            raise self.wrong("z.literal needs a value")
+        return {"const": given[0]}
 
     def plain(self, **schema: Any) -> dict[str, Any]:
         """Behind the opening of a type without arguments that count."""
@@ -278,6 +298,8 @@ def _refine(found: dict[str, Any], name: str, value: Any) -> bool:
     """Narrows a schema by one refinement; says whether it is known."""
     sizes = {"string": "Length", "array": "Items"}.get(str(found.get("type")), "")
     match name:
+        case "min" | "max" | "length" | "gte" | "lte" | "gt" | "lt" if not isinstance(value, int | float):
+            return False
         case "min" | "max" | "length" | "gte" | "lte" | "nonempty":
             least, most = (f"min{sizes}", f"max{sizes}") if sizes else ("minimum", "maximum")
             found |= {least: 1 if name == "nonempty" else value} if name not in ("max", "lte") else {}
@@ -289,11 +311,21 @@ def _refine(found: dict[str, Any], name: str, value: Any) -> bool:
         case "positive" | "nonnegative":
             found["exclusiveMinimum" if name == "positive" else "minimum"] = 0
         case "regex":
-            found["pattern"] = value
+            return _pattern(found, value)
         case _ if name in _STRING_FORMATS:
             found["format"] = _STRING_FORMATS[name]
         case _:
             return name in _IGNORED
+    return True
+
+
+def _pattern(found: dict[str, Any], value: Any) -> bool:
+    """Takes a pattern in, if it means something outside of JavaScript too."""
+    try:
+        re.compile(value)
+    except (re.error, TypeError, OverflowError, RecursionError):
+        return False
+    found["pattern"] = value
     return True
 
 
@@ -302,7 +334,13 @@ _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 def unquoted(text: str) -> str:
     """What a text in quotes says."""
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text[1:-1], flags=re.DOTALL)
+    said = re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|(.))",
+        lambda found: chr(int(found[1], 16)) if found[1] else _ESCAPES.get(found[2], found[2]),
+        text[1:-1],
+        flags=re.DOTALL,
+    )
+    return said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # JavaScript writes pairs of them
 
 
 def json_schema(text: str) -> dict[str, Any]:
