@@ -19,6 +19,7 @@ from headrace.engine.chat import (
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
+    ToolSpec,
     UsageDelta,
 )
 from headrace.engine.ports import HttpCall, Images
@@ -94,8 +95,9 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _spec(tool: Any) -> Mapping[str, Any]:
-    return {"name": tool.name, "description": tool.description, "inputSchema": {"json": tool.parameters}}
+def _spec(tool: ToolSpec) -> Mapping[str, Any]:
+    described = {"description": tool.description} if tool.description else {}  # an empty one is refused
+    return {"name": tool.name, **described, "inputSchema": {"json": tool.parameters}}
 
 
 def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:

@@ -40,7 +40,7 @@ def picture(part: ImagePart, limits: ImageLimits) -> Picture | None:
     if media_type not in limits.types:
         known = ", ".join(sorted(limits.types))
         raise InvalidRequest(f"this model takes no pictures of type {media_type!r}, only {known}")
-    if (size := len(text) * 3 // 4) > limits.size:
+    if (size := len(text) * 3 // 4 - text[-2:].count("=")) > limits.size:
         raise InvalidRequest(f"a picture has {size} bytes, and this model takes {limits.size} at most: make it smaller")
     try:
         binascii.a2b_base64(text, strict_mode=True)
