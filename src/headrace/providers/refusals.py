@@ -22,6 +22,7 @@ from headrace.errors import (
 )
 
 _LONGEST = 2000  # characters of a provider's message that are passed on
+_LONGEST_PAGE = 500  # and of what is no message but a page of some proxy
 _TOO_LONG = re.compile(
     r"(?i)context (?:length|window|size)|context_length|(?:prompt|input|request) is too (?:long|large)|too many "
     r"(?:input )?tokens(?!, please wait)|maximum (?:number of (?:input )?tokens|prompt length)|too large for model|"
@@ -84,23 +85,27 @@ class Complaint(NamedTuple):
 def complaint(body: bytes, secret: str = "") -> Complaint:
     """The message and codes of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text.
 
-    `secret` is masked, wherever the provider repeats it.
+    `secret` is masked, wherever and however the provider repeats it.
     """
-    if secret:
-        body = body.replace(secret.encode(), b"***")
+    body = body.replace(secret.encode(), b"***") if secret else body
     try:
-        parsed: Any = msgspec.json.decode(body)
+        found, longest = _found(msgspec.json.decode(body)), _LONGEST
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Complaint(body.decode("utf-8", "replace").strip()[:500])
+        found, longest = Complaint(body.decode("utf-8", "replace").strip()), _LONGEST_PAGE
+    message = found.message.replace(secret, "***") if secret else found.message
+    return Complaint(message[:longest], found.codes)
+
+
+def _found(parsed: Any) -> Complaint:
     if isinstance(parsed, list) and parsed:  # Google wraps it once more when it does not stream events
         parsed = parsed[0]
     error = parsed.get("error") or parsed if isinstance(parsed, dict) else parsed
     if isinstance(error, dict) and isinstance(several := error.get("errors"), list) and several:  # Cloudflare
         error = several[0]
     if not isinstance(error, dict):
-        return Complaint(str(error)[:_LONGEST])
+        return Complaint(str(error))
     said = error.get("message") or error.get("detail") or error  # Replicate, and servers on FastAPI, say `detail`
-    return Complaint(str(said)[:_LONGEST], tuple(dict.fromkeys(_codes(error))))
+    return Complaint(str(said), tuple(dict.fromkeys(_codes(error))))
 
 
 def _codes(error: Mapping[str, Any]) -> Iterator[str]:
