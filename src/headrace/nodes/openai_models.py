@@ -181,6 +181,24 @@ class _Cloudflare(OpenAIModel, frozen=True, kw_only=True):
         return Place(f"{where.base}/chat/completions", where.key)
 
 
+class _Baidu(OpenAIModel, frozen=True, kw_only=True):
+    """Baidu's models; the builder has a second input for those that it does not list."""
+
+    customModelName: str = ""
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "model": self.customModelName or self.modelName}
+
+
+class _Deepseek(OpenAIModel, frozen=True, kw_only=True):
+    """DeepSeek's models, which think when they are told to."""
+
+    thinking: bool = False
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "thinking": {"type": "enabled"} if self.thinking else None}
+
+
 class _Sambanova(OpenAIModel, frozen=True, kw_only=True):
     """SambaNova's models. The builder fills in an address with a slip in it."""
 
@@ -205,7 +223,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
     (_Azure, Row("azureChatOpenAI_LlamaIndex", providers.AZURE, "gpt-3.5-turbo-16k", quirks=_SILENT)),
     (OpenAIModel, Row("chatAlibabaTongyi", providers.ALIBABA, quirks=_JSON)),
     (
-        OpenAIModel,
+        _Baidu,
         Row(
             "chatBaiduWenxin",
             providers.BAIDU,
@@ -226,7 +244,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
         ),
     ),
     (OpenAIModel, Row("chatCometAPI", providers.COMET, "gpt-5-mini", 0.7)),
-    (OpenAIModel, Row("chatDeepseek", providers.DEEPSEEK, "deepseek-chat", 0.7, _JSON)),
+    (_Deepseek, Row("chatDeepseek", providers.DEEPSEEK, "deepseek-chat", 0.7, _JSON)),
     (
         OpenAIModel,
         Row("chatFireworks", providers.FIREWORKS, "accounts/fireworks/models/llama-v3p1-8b-instruct", quirks=_SCHEMA),
