@@ -1,8 +1,9 @@
-"""What the tests share: one server, one scripted model endpoint."""
+"""What the tests share: one server, one scripted model endpoint, one scripted provider of any protocol."""
 
 from collections.abc import Generator
 
 import pytest
+from provider import Provider, providing
 from servers import Server, conversation, serving
 from upstream import Upstream, serve_in_thread
 
@@ -30,3 +31,9 @@ def upstream(endpoint: Upstream) -> Upstream:
 def chat(server: Server, upstream: Upstream) -> str:
     """The id of a conversation flow on the scripted model."""
     return server.create_flow(conversation(upstream.url))
+
+
+@pytest.fixture(scope="session")
+def provider() -> Generator[Provider]:
+    with providing() as provider:
+        yield provider

@@ -44,7 +44,7 @@ MODEL_NODES: dict[str, ModelNode] = {
 }
 WITHOUT_PROVIDER = {"chatExtractive", "chatFallback"}
 ALL = {
-    kind.__struct_config__.tag for kind in (*chat_models.NODES, *completions.NODES, *openai_models.NODES)
+    str(kind.__struct_config__.tag) for kind in (*chat_models.NODES, *completions.NODES, *openai_models.NODES)
 } - WITHOUT_PROVIDER
 
 PATHS = {  # how the path of a protocol's calls ends

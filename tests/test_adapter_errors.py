@@ -1,7 +1,6 @@
 """What providers answer when something is wrong: each node turns it into the class that says what to do."""
 
 import json
-from collections.abc import Generator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import msgspec
 import pytest
 from calls import context
 from model_nodes import ALL, MODEL_NODES, SECRET, account_file, environ_to
-from provider import Answer, Provider, as_json, providing
+from provider import Answer, Provider, as_json
 from waiting import within
 
 from headrace.engine.chat import ChatRequest, ModelMessage
@@ -127,12 +126,6 @@ CASES = [(node, kind) for node, model in MODEL_NODES.items() for kind in SAID[mo
 
 def test_every_node_of_a_model_is_looked_at() -> None:
     assert {*MODEL_NODES} == ALL
-
-
-@pytest.fixture(scope="module")
-def provider() -> Generator[Provider]:
-    with providing() as provider:
-        yield provider
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from model_nodes import ALL, MODEL_NODES, SECRET, account_file, environ_to, private_key, protocol_of
 from protocols import expected, transcript
-from provider import Answer, Provider, Seen, as_json, providing
+from provider import Answer, Provider, Seen, as_json
 from servers import Server, flow, node, serving
 
 from headrace.engine.inputs import fields_of
@@ -31,12 +31,6 @@ PLAIN = {
     "generation": "generation/plain.sse",
     "replicate": "replicate/plain.sse",
 }
-
-
-@pytest.fixture(scope="module")
-def provider() -> Generator[Provider]:
-    with providing() as provider:
-        yield provider
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +67,10 @@ def said_by(protocol: str) -> str:
 def exported(tag: str, **inputs: Any) -> dict[str, Any]:
     """A model's node with every input that its record declares, those not set as the builder writes them."""
     declared = fields_of(built_in()[tag])
-    values: dict[str, Any] = dict.fromkeys(declared, "")
-    values |= {"streaming": True} if "streaming" in declared else {}
-    return node(tag, "Chat Models", **(values | MODEL_NODES[tag].inputs | {"temperature": "0.5"} | inputs))
+    streaming = {"streaming": True} if "streaming" in declared else {}
+    values: dict[str, Any] = {**dict.fromkeys(declared, ""), **streaming, **MODEL_NODES[tag].inputs}
+    values |= {"temperature": "0.5", **inputs}
+    return node(tag, "Chat Models", **values)
 
 
 def conversation(model: dict[str, Any], **inputs: Any) -> dict[str, Any]:

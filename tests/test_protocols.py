@@ -1,7 +1,7 @@
 """Every provider's protocol: whole transcripts, cut anywhere, over real sockets, give their deltas at once."""
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocols import PROTOCOLS, SECRET, TRANSCRIPTS, all_shown, expected, transcript
-from provider import Answer, Provider, Seen, as_json, providing
+from provider import Answer, Provider, Seen, as_json
 from waiting import within
 
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, UsageDelta
@@ -92,12 +92,6 @@ def test_a_frame_with_a_wrong_checksum_is_malformed_after_what_came_before_it(pl
 
 
 # Over sockets
-
-
-@pytest.fixture(scope="module")
-def provider() -> Generator[Provider]:
-    with providing() as provider:
-        yield provider
 
 
 def answer_with(provider: Provider, name: str, answer: Answer) -> None:

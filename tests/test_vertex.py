@@ -2,7 +2,6 @@
 
 import json
 from base64 import urlsafe_b64decode
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from model_nodes import account_file, private_key
 from protocols import transcript
-from provider import Answer, Provider, as_json, providing
+from provider import Answer, Provider, as_json
 from waiting import within
 
 from headrace.engine.chat import ChatRequest, ModelMessage
@@ -27,12 +26,6 @@ from headrace.providers.http import Limits, ProviderHttp
 from headrace.providers.vertex import service_account
 
 CLOCK = 1_800_000_000.0
-
-
-@pytest.fixture(scope="module")
-def provider() -> Generator[Provider]:
-    with providing() as provider:
-        yield provider
 
 
 @pytest.fixture(scope="module")
