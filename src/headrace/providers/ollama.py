@@ -44,9 +44,9 @@ class _Call(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: str = ""
-    thinking: str = ""
-    tool_calls: list[_Call] = []
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -131,7 +131,7 @@ class ChunkParser(LineParser):
             deltas.append(ThinkingDelta(message.thinking))
         if message.content:
             deltas.append(TextDelta(message.content))
-        for call in message.tool_calls:
+        for call in message.tool_calls or ():
             arguments = msgspec.json.encode(call.function.arguments).decode()
             deltas.append(ToolCallDelta(self._calls, call.id or f"call-{self._calls}", call.function.name, arguments))
             self._calls += 1

@@ -42,7 +42,7 @@ class _Piece(msgspec.Struct):
 
 class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None  # servers that do not stream them send the object
 
 
 class _Call(msgspec.Struct):
@@ -70,9 +70,9 @@ class _Details(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    total_tokens: int | None = 0
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -243,7 +243,9 @@ class ChunkParser(LineParser):
             self._calls.append(call.id)
         if index is None:  # without a number a call is known by its id, and what has none belongs to the last one
             index = self._calls.index(call.id) if call.id else max(0, len(self._calls) - 1)
-        return ToolCallDelta(index, call.id or "", function.name or "", function.arguments or "")
+        given = function.arguments or ""
+        arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+        return ToolCallDelta(index, call.id or "", function.name or "", arguments)
 
     def _finish(self, reason: str, deltas: list[Delta]) -> None:
         self.finished = True
@@ -254,10 +256,11 @@ class ChunkParser(LineParser):
 
 def _usage(usage: _Usage) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    read, said = usage.prompt_tokens or 0, usage.completion_tokens or 0
     return Usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens or usage.prompt_tokens + usage.completion_tokens,
+        read,
+        said,
+        usage.total_tokens or read + said,
         prompt.cached_tokens if prompt else None,
         completion.reasoning_tokens if completion else None,
     )
