@@ -95,7 +95,8 @@ def shown(delta: Delta) -> dict[str, Any]:
         case TextDelta():
             return {"text": delta.text}
         case ThinkingDelta():
-            return {"thinking": delta.text} | ({"signature": delta.signature} if delta.signature else {})
+            more = {"signature": delta.signature, "redacted": delta.redacted}
+            return {"thinking": delta.text} | {name: value for name, value in more.items() if value}
         case ToolCallDelta():
             parts = {"id": delta.id, "name": delta.name, "arguments": delta.arguments, "signature": delta.signature}
             return {"call": delta.index} | {name: value for name, value in parts.items() if value}

@@ -33,7 +33,7 @@ TALK = [
     ModelMessage("user", "Hi"),
     ModelMessage("assistant", "Hello"),
     ModelMessage("user", "Weather and time?"),
-    ModelMessage("assistant", "I look.", [SUNNY, NOON], [Thought("Both.", "s1"), Thought("", "s2")]),
+    ModelMessage("assistant", "I look.", [SUNNY, NOON], [Thought("Both.", "s1"), Thought("", "s2", redacted=True)]),
     ModelMessage("tool", "sunny", answers=SUNNY),
     ModelMessage("tool", "noon", answers=NOON),
     ModelMessage("user", "Thanks"),

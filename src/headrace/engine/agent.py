@@ -58,7 +58,7 @@ class Turn:
                 case ThinkingDelta():
                     self._thinking.append(delta.text)
                     if delta.signature:
-                        self._thoughts.append(Thought("".join(self._thinking), delta.signature))
+                        self._thoughts.append(Thought("".join(self._thinking), delta.signature, delta.redacted))
                         self._thinking.clear()
                 case _:
                     pass

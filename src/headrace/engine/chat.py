@@ -42,6 +42,8 @@ class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
 
     text: str
     signature: str = ""
+    redacted: bool = False
+    """The provider shows no text, and the signature is all there is of the block."""
 
 
 class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,11 +108,13 @@ class TextDelta(msgspec.Struct, frozen=True):
     text: str
 
 
-class ThinkingDelta(msgspec.Struct, frozen=True):
+class ThinkingDelta(msgspec.Struct, frozen=True, omit_defaults=True):
     """Text of the model's reasoning, or the signature that closes a block of it."""
 
     text: str
     signature: str = ""
+    redacted: bool = False
+    """The block is closed by this signature and has no text."""
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True):

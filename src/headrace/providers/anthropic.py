@@ -134,10 +134,10 @@ def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
         yield {"type": "tool_result", "tool_use_id": message.answers.id, "content": message.text}
         return
     for thought in message.thoughts:
-        if thought.text:
-            yield {"type": "thinking", "thinking": thought.text, "signature": thought.signature}
-        else:
+        if thought.redacted:
             yield {"type": "redacted_thinking", "data": thought.signature}
+        else:
+            yield {"type": "thinking", "thinking": thought.text, "signature": thought.signature}
     for part in message.parts:
         yield _part(part)
     for call in message.calls:
@@ -194,7 +194,7 @@ class EventParser(LineParser):
                 self._tools.add(index)
                 deltas.append(ToolCallDelta(index, block.id, block.name))
             case "redacted_thinking":
-                deltas.append(ThinkingDelta("", str(block.data)))
+                deltas.append(ThinkingDelta("", str(block.data), redacted=True))
             case _:
                 pass
 

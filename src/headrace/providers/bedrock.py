@@ -105,10 +105,10 @@ def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
         yield {"toolResult": {"toolUseId": message.answers.id, "content": [{"text": message.text}]}}
         return
     for thought in message.thoughts:
-        if thought.text:
-            yield {"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}
-        else:
+        if thought.redacted:
             yield {"reasoningContent": {"redactedContent": thought.signature}}
+        else:
+            yield {"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}
     for part in message.parts:
         yield _part(part)
     for call in message.calls:
@@ -216,5 +216,5 @@ class FrameParser(AnswerParser):
         if delta.toolUse:
             deltas.append(ToolCallDelta(index, arguments=delta.toolUse.input))
         if delta.reasoningContent:
-            thought = delta.reasoningContent
-            deltas.append(ThinkingDelta(thought.text, thought.signature or thought.redactedContent))
+            thought, redacted = delta.reasoningContent, delta.reasoningContent.redactedContent
+            deltas.append(ThinkingDelta(thought.text, thought.signature or redacted, bool(redacted)))
