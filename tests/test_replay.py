@@ -14,8 +14,8 @@ SCENARIOS = (
     "conversation_python_sdk_body conversation_session_ids conversation_template empty_answer_and_question "
     "error_cut_mid_stream error_upstream_401 heartbeat input_moderation list_output_parser llm_chain_prompt_values "
     "llm_chain_single_variable long_stream override_config_off override_config_on tool_agent_calculator "
-    "tool_agent_two_calls tool_agent_bad_calls custom_tool_return_direct custom_function_ending unicode_content "
-    "unknown_flow"
+    "tool_agent_two_calls tool_agent_bad_calls custom_tool_return_direct custom_function_ending retrieval_qa "
+    "retriever_and_calculator_agent unicode_content unknown_flow"
 ).split()
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings of Flowise are not beside this project")

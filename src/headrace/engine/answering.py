@@ -29,8 +29,9 @@ PIECES: Final = re.compile(r"\s+|\S+")
 class Telling:
     """Turns the deltas of one answer into events: `start` with the first chunk, then what the model thinks and says."""
 
-    def __init__(self, ctx: Context, *, started: bool = False) -> None:
-        self._ctx, self._started = ctx, started
+    def __init__(self, ctx: Context, *, opens_empty: bool = True) -> None:
+        """`opens_empty` says whether an empty first chunk opens the answer, or waits for the first word."""
+        self._ctx, self._started, self._opens_empty = ctx, False, opens_empty
         self._thinking_since: float | None = None
         self._cited: list[Document] = []
 
@@ -42,7 +43,8 @@ class Telling:
                 case TextDelta():  # by far the most frequent one
                     if self._thinking_since is not None:
                         events.append(self._thought())
-                    self._begin(delta.text, events)
+                    if delta.text or self._opens_empty:
+                        self._begin(delta.text, events)
                     if delta.text:
                         events.append(Token(delta.text))
                 case ThinkingDelta() if delta.text:
@@ -78,9 +80,11 @@ class Telling:
         return Thinking("", round(seconds))
 
 
-async def told(model: ChatModel, request: ChatRequest, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+async def told(
+    model: ChatModel, request: ChatRequest, ctx: Context, *, opens_empty: bool = True
+) -> AsyncGenerator[Sequence[Event]]:
     """The model's answer as events, a batch for each of its own."""
-    telling = Telling(ctx)
+    telling = Telling(ctx, opens_empty=opens_empty)
     async with aclosing(model.stream(request)) as batches:
         async for deltas in batches:
             if events := telling.events(deltas):

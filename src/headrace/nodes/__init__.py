@@ -14,6 +14,7 @@ from headrace.nodes import (
     openai_models,
     output_parsers,
     prompts,
+    retrieval_chains,
     retrievers,
     scripts,
     splitters,
@@ -25,6 +26,6 @@ from headrace.nodes import (
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
-    retrieval = (documents, splitters, embeddings, vector_stores, retrievers)
+    retrieval = (documents, splitters, embeddings, vector_stores, retrievers, retrieval_chains)
     families = (*models, prompts, memory, moderation, output_parsers, *retrieval, tools, scripts, chains, agents)
     return catalog(family.NODES for family in families)

@@ -16,12 +16,13 @@ from headrace.engine.ports import Tool, ToolResult
 from headrace.events import fold
 from headrace.nodes.arithmetic import calculated
 
-_INPUT: Final[dict[str, Any]] = {
+INPUT: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"input": {"type": "string"}},
     "required": ["input"],
     "additionalProperties": False,
 }
+"""The arguments of a tool that takes one text."""
 _NO_SUM: Final = "I don't know how to do that."  # what agents of the builder read here; recordings hold it
 
 
@@ -109,7 +110,7 @@ class ChainTool(Node, frozen=True, kw_only=True, tag="chainTool"):
                 ctx.count(inner.usage)
             return ToolResult(said if inner.text is None else inner.text)
 
-        return FunctionTool(self.name, self.description, _INPUT, call, return_direct=self.returnDirect)
+        return FunctionTool(self.name, self.description, INPUT, call, return_direct=self.returnDirect)
 
 
 NODES = (Calculator, CurrentDateTime, ChainTool)

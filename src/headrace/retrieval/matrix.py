@@ -126,12 +126,13 @@ _NOTHING = np.empty(0, np.float32)
 
 
 def best(ids: Ids, scores: Floats, most: int) -> list[tuple[int, float]]:
-    """The ids with the highest scores, highest first."""
+    """The ids with the highest scores, highest first; of equal ones those that were stored first."""
     most = min(most, len(ids))
     if most < 1:
         return []
-    top = np.argpartition(scores, -most)[-most:]
-    top = top[np.lexsort((ids[top], -scores[top]))]
+    least = np.partition(scores, -most)[-most]
+    top = np.flatnonzero(scores >= least)  # with all that are as good as the last one
+    top = top[np.lexsort((ids[top], -scores[top]))][:most]
     return [(int(ids[place]), float(scores[place])) for place in top if scores[place] > -np.inf]
 
 
