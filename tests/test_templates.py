@@ -1,11 +1,157 @@
 """The builder's own templates: which of them this server can run, and that it does. They lie beside the project."""
 
+import json
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from model_nodes import account_file, environ_to, protocol_of
+from provider import Answer, Provider, Seen, as_json, providing
+from servers import Reply, Server, serving
+
+from headrace.engine.graph import coverage, read_flow
+from headrace.nodes import built_in
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "flowise" / "templates"
 KINDS = ("chatflows", "agentflows", "agentflowsv2")
-RUN = 9  # of 51: raise it with every node that makes more of them run
+RUN = 12  # of 51: raise it with every node that makes more of them run
 
 pytestmark = pytest.mark.skipif(not TEMPLATES.exists(), reason="the templates of Flowise are not beside this project")
+
+
+def test_no_fewer_templates_run_than_before(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [file for kind in KINDS for file in sorted((TEMPLATES / kind).glob("*.json"))]
+    found = {file.stem: coverage(read_flow(file.read_text()), built_in()).missing for file in files}
+    run = sorted(name for name, missing in found.items() if not missing)
+    with capsys.disabled():
+        print(f"\ntemplates that run: {len(run)} of {len(files)}")
+    assert len(run) >= RUN, {name: missing for name, missing in found.items() if missing}
+
+
+def said(text: str) -> Answer:
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}
+    return Answer([f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()])
+
+
+def vectors(seen: Seen) -> Answer:
+    texts = seen.body["input"] if isinstance(seen.body["input"], list) else [seen.body["input"]]
+    data = [{"index": n, "embedding": [float(len(text) % 7 + 1), 1.0]} for n, text in enumerate(texts)]
+    return as_json({"data": data})
+
+
+class World:
+    """Every provider at one address: a chat model says `words`, in turn, and the last of them again and again."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self.words: list[str] = []
+        provider.answer = self.answer
+
+    def answer(self, seen: Seen) -> Answer:
+        if seen.path.endswith("/embeddings"):
+            return vectors(seen)
+        match protocol_of(seen.path):
+            case "openai":
+                return said(self.words.pop(0) if len(self.words) > 1 else self.words[0])
+            case "ollama":
+                return Answer([(json.dumps({"message": {"content": self.words[0]}, "done": True}) + "\n").encode()])
+            case "replicate":
+                return as_json({"status": "succeeded", "output": ["https://pictures.example/1.png"]}, 201)
+            case _:
+                return as_json({"error": f"nothing is at {seen.path}"}, 404)
+
+    @property
+    def asked(self) -> list[str]:
+        """The last message of every conversation."""
+        return [seen.body["messages"][-1]["content"] for seen in self.provider.seen if "messages" in seen.body]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[World, Server]]:
+    with providing() as provider:
+        account = account_file(tmp_path_factory.mktemp("account"), f"{provider.url}/token")
+        environ = {**environ_to(provider.url, account), "AZURE_OPENAI_API_DEPLOYMENT_NAME": "deployed"}
+        with serving(tmp_path_factory.mktemp("templates") / "data", **environ) as server:
+            yield World(provider), server
+
+
+def imported(server: Server, name: str, change: Callable[[Any], None] | None = None) -> str:
+    flow = json.loads((TEMPLATES / "chatflows" / f"{name}.json").read_text())
+    if change:
+        change({node["id"]: node["data"]["inputs"] for node in flow["nodes"]})
+    return server.create_flow(flow)
+
+
+class Case(NamedTuple):
+    """What a template is asked, what its models say in turn, and what its answer has."""
+
+    words: list[str]
+    answer: Mapping[str, Any]
+    streams: bool = True
+
+
+CASES = {
+    "LLM Chain": Case(["Acme"], {"text": "Acme"}),
+    "Prompt Chaining": Case(["plan", "tasks"], {"text": "tasks"}),
+    "Conversation Chain": Case(["Hello"], {"text": "Hello"}),
+    "List Output Parser": Case(["a, b"], {"json": ["a", "b"]}, streams=False),
+    "Input Moderation": Case(["No", "No", "No", "Tea."], {"text": "Tea."}),
+    "HuggingFace LLM Chain": Case(["42"], {"text": "42"}, streams=False),
+    "Replicate LLM": Case([""], {"text": "https://pictures.example/1.png"}, streams=False),
+    "Image Generation": Case(["![](picture)"], {"text": "![](picture)"}, streams=False),
+    "Simple Chat Engine": Case(["Hello"], {"text": "Hello"}, streams=False),
+}
+
+
+@pytest.mark.parametrize(("name", "case"), CASES.items(), ids=CASES.keys())
+def test_a_template_runs_unchanged(world: tuple[World, Server], name: str, case: Case) -> None:
+    models, server = world
+    flow_id = imported(server, name)
+    assert server.send("GET", f"/api/v1/chatflows-streaming/{flow_id}").json == {"isStreaming": case.streams}
+    models.words = list(case.words)
+    answer = server.ask(flow_id, "a question").json
+    assert {key: answer.get(key) for key in case.answer} == case.answer
+    if case.streams:
+        models.words = list(case.words)
+        stream = server.ask(flow_id, "a question", streaming=True)
+        assert "".join(event["data"] for event in stream.events if event["event"] == "token") == case.answer["text"]
+
+
+def test_the_first_answer_of_chained_prompts_is_in_the_second_prompt(world: tuple[World, Server]) -> None:
+    models, server = world
+    models.words, models.provider.seen = ["my plan", "done"], []
+    server.ask(imported(server, "Prompt Chaining"), "earn money")
+    assert "objective: earn money" in models.asked[0]
+    assert "the result: my plan" in models.asked[1]
+
+
+def test_the_template_with_a_list_at_the_top_of_its_schema_says_what_to_change(world: tuple[World, Server]) -> None:
+    models, server = world
+    reply: Reply = server.ask(imported(server, "Advanced Structured Output Parser"), "films")
+    assert (reply.status, reply.json["code"]) == (422, "flow_error")
+    assert "put the schema into z.object" in reply.json["message"]
+
+    def wrapped(inputs: Any) -> None:
+        parser = inputs["advancedStructuredOutputParser_0"]
+        parser["exampleJson"] = f"z.object({{ films: {parser['exampleJson']} }})"
+
+    film = {"title": "Dune", "yearOfRelease": 2021, "genres": ["Action"], "shortDescription": "Sand."}
+    models.words = ["no form at all", f"```json\n{json.dumps({'films': [film]})}\n```"]
+    answer = server.ask(imported(server, "Advanced Structured Output Parser", wrapped), "films").json
+    assert answer["json"] == {"films": [film]}
+
+
+def test_local_qna_answers_from_its_file(world: tuple[World, Server]) -> None:
+    models, server = world
+    url = models.provider.url
+
+    def filled(inputs: Any) -> None:
+        inputs["textFile_0"]["txtFile"] = "data:text/plain;base64,VGhlIHNreSBpcyBncmVlbi4=,filename:sky.txt"
+        inputs["localAIEmbeddings_0"]["basePath"] = f"{url}/v1"
+        inputs["chatOllama_0"]["baseUrl"] = url
+
+    models.words, models.provider.seen = ["Green."], []
+    answer = server.ask(imported(server, "Local QnA", filled), "Which colour has the sky?").json
+    assert answer["text"] == "Green."
+    assert any("The sky is green." in json.dumps(seen.body) for seen in models.provider.seen if "chat" in seen.path)
