@@ -12,6 +12,7 @@ test: check
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/adapters.py
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

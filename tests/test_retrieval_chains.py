@@ -19,12 +19,15 @@ def documents() -> list[dict[str, Any]]:
         "plainText", "Document Loaders", text=BIRDS, metadata='{"source": "birds"}',
         textSplitter="{{characterTextSplitter_0.data.instance}}",
     )  # fmt: skip
-    wires = {"document": ["{{plainText_0.data.instance}}"], "topK": "1"}
+    wires: dict[str, Any] = {"document": ["{{plainText_0.data.instance}}"], "topK": "1"}
     return [splitter, text, node("memoryVectorStore", "Vector Stores", output="retriever", **wires)]
 
 
 def qa(base: str, chain: str = "conversationalRetrievalQAChain", **inputs: Any) -> dict[str, Any]:
-    wires = {"model": "{{chatOpenAI_0.data.instance}}", "vectorStoreRetriever": "{{memoryVectorStore_0.data.instance}}"}
+    wires: dict[str, Any] = {
+        "model": "{{chatOpenAI_0.data.instance}}",
+        "vectorStoreRetriever": "{{memoryVectorStore_0.data.instance}}",
+    }
     memory = node("bufferMemory", "Memory", label="Memory", memoryKey="chat_history")
     return flow(chat_model(base), memory, *documents(), node(chain, "Chains", label="QA", **wires, **inputs))
 
@@ -83,7 +86,7 @@ def test_an_agent_looks_things_up_and_shows_its_sources(server: Server, upstream
         "retrieverTool", "Tools", name="search birds", description="Looks birds up.", returnSourceDocuments=True,
         retriever="{{memoryVectorStore_0.data.instance}}",
     )  # fmt: skip
-    wires = {"model": "{{chatOpenAI_0.data.instance}}", "tools": ["{{retrieverTool_0.data.instance}}"]}
+    wires: dict[str, Any] = {"model": "{{chatOpenAI_0.data.instance}}", "tools": ["{{retrieverTool_0.data.instance}}"]}
     parts = flow(chat_model(upstream.url), *documents(), tool, node("toolAgent", "Agents", **wires))
     stream = server.ask(server.create_flow(parts), '/tool search_birds {"input": "wren"}', streaming=True)
     assert stream.kinds == ["start", "token", "sourceDocuments", "usedTools", "metadata", "end"]
