@@ -94,6 +94,7 @@ class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGen
     maxOutputTokens: int | None = None
     topP: float | None = None
     topK: int | None = None
+    seed: int | None = None
     safetySettings: list[dict[str, str]] = []
     """Each `{harmCategory, harmBlockThreshold}`."""
     baseUrl: str = ""
@@ -114,6 +115,7 @@ class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGen
             "maxOutputTokens": self.maxOutputTokens,
             "topP": self.topP,
             "topK": self.topK,
+            "seed": self.seed,
         }
         thinking = set_values({"thinkingBudget": self.thinkingBudget, "thinkingLevel": self.thinkingLevel or None})
         body: dict[str, Any] = {"generationConfig": set_values(generation)}
@@ -177,6 +179,7 @@ class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
     repeatLastN: int | None = None
     repeatPenalty: float | None = None
     stop: str = ""
+    seed: int | None = None
     tfsZ: float | None = None
 
     async def build(self, ctx: Context) -> ChatModel:
@@ -203,6 +206,7 @@ class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
             "repeat_last_n": self.repeatLastN,
             "repeat_penalty": self.repeatPenalty,
             "stop": words(self.stop),
+            "seed": self.seed,
             "tfs_z": self.tfsZ,
         }
         body = {
@@ -228,13 +232,14 @@ class ChatCohere(Node, frozen=True, kw_only=True, tag="chatCohere"):
     cache: Cache | None = None
     modelName: str = "command-r7b-12-2024"
     temperature: float | None = 0.7
+    seed: int | None = None
     streaming: bool = True
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a key."""
         where = await account(ctx, COHERE, credential=self.credential)
         endpoint = Endpoint(ctx.http, f"{where.base}/v2/chat", {"Authorization": f"Bearer {where.key}"}, where.key)
-        options = set_values({"model": self.modelName, "temperature": self.temperature})
+        options = set_values({"model": self.modelName, "temperature": self.temperature, "seed": self.seed})
         return cached(self.cache, CohereChat(endpoint, options), endpoint.url, options)
 
 

@@ -74,6 +74,7 @@ class OpenAIModel(Node, frozen=True, kw_only=True):
     frequencyPenalty: float | None = None
     presencePenalty: float | None = None
     stopSequence: str = ""
+    seed: int | None = None
     timeout: float | None = None
     """Milliseconds for the whole answer."""
     basepath: str = ""
@@ -108,6 +109,7 @@ class OpenAIModel(Node, frozen=True, kw_only=True):
             "frequency_penalty": self.frequencyPenalty,
             "presence_penalty": self.presencePenalty,
             "stop": words(self.stopSequence),
+            "seed": self.seed,
             **{body: getattr(self, name) for name, (body, _) in self.row.extras.items()},
         }
 
