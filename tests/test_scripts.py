@@ -17,7 +17,7 @@ ORDER = {
     "description": "Looks an order up.",
     "color": "#000",
     "schema": json.dumps([{"property": "id", "type": "string", "required": True}, {"property": "n", "type": "number"}]),
-    "func": "return `order ${$id} in ${$flow.chatId}, ${typeof $n}, ${$vars.town ?? 'nowhere'}`;",
+    "func": "return `order ${$id} in ${$flow.chatId}, ${typeof $n}, ${$vars.nobodys ?? 'nowhere'}`;",
 }
 
 

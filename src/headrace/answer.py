@@ -252,5 +252,6 @@ def _unfold(answer: Prediction) -> Iterator[Event]:
     for part in _PARTS:
         if (value := getattr(answer, str(part.__struct_config__.tag))) is not None:
             yield part(value)
-    yield Metadata(RunMetadata(**{name: getattr(answer, name) for name in RunMetadata.__struct_fields__}))
+    about = {name: getattr(answer, name) for name in RunMetadata.__struct_fields__ if name != "text"}
+    yield Metadata(RunMetadata(**about))
     yield End()

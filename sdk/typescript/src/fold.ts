@@ -47,9 +47,10 @@ export class Fold {
     }
   }
 
-  /** The answer so far; its text is "" before the first token. */
+  /** The answer so far; its text is "" before the first token, and missing beside a value in place of text. */
   get prediction(): Prediction {
-    return { text: this.#text.join(""), ...this.#answer };
+    const text = this.#answer.json === undefined ? { text: this.#text.join("") } : {};
+    return { ...text, ...this.#answer };
   }
 }
 
@@ -73,6 +74,7 @@ export function* unfold(answer: Prediction): Generator<HeadraceEvent, void> {
   for (const part of PARTS) {
     if (answer[part] !== undefined) yield { event: part, data: answer[part] } as unknown as HeadraceEvent;
   }
-  yield { event: "metadata", data: about(answer as Json) };
+  const { text: _, ...rest } = about(answer as Json);
+  yield { event: "metadata", data: rest };
   yield { event: "end", data: "[DONE]" };
 }
