@@ -15,6 +15,7 @@ import msgspec
 from headrace.engine.chat import (
     CitationDelta,
     Delta,
+    FactsDelta,
     FinishDelta,
     TextDelta,
     ThinkingDelta,
@@ -106,6 +107,8 @@ def shown(delta: Delta) -> dict[str, Any]:
             return {"usage": msgspec.to_builtins(delta.usage)}
         case FinishDelta():
             return {"finish": delta.reason}
+        case FactsDelta():
+            return {"facts": delta.facts}
 
 
 def all_shown(deltas: Sequence[Delta]) -> list[dict[str, Any]]:

@@ -57,6 +57,8 @@ class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an assistant thought before it called its tools."""
     answers: ToolCall | None = None
     """The call that a message of role "tool" is the result of."""
+    name: str = ""
+    """Who speaks, where several speak in one role: letters, digits, `_` and `-`."""
 
     @property
     def text(self) -> str:
@@ -100,6 +102,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     """"auto", "none", "required", or the name of the tool that must be called."""
     schema: OutputSchema | None = None
     """With it the answer's text is JSON of this form, by whichever means the provider has."""
+    facts: bool = False
+    """Whether the answer shall end with what the provider says of the call, where its adapter can tell."""
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -148,4 +152,10 @@ class FinishDelta(msgspec.Struct, frozen=True):
     reason: Finish
 
 
-Delta: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | CitationDelta | UsageDelta | FinishDelta
+class FactsDelta(msgspec.Struct, frozen=True):
+    """What the provider says of the call as a whole, in its own words; only for requests that want `facts`."""
+
+    facts: dict[str, Any]
+
+
+Delta: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | CitationDelta | UsageDelta | FinishDelta | FactsDelta

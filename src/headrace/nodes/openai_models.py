@@ -137,6 +137,7 @@ class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
             self.row.quirks,
             system_role="developer" if self._reasons else "system",
             strict_tools=self.strictToolCalling,
+            names=True,
             image_detail=self.imageResolution,
         )
 

@@ -11,6 +11,7 @@ from headrace.engine.chat import (
     ChatRequest,
     CitationDelta,
     Delta,
+    FactsDelta,
     Finish,
     FinishDelta,
     ImagePart,
@@ -95,6 +96,8 @@ class Quirks(msgspec.Struct, frozen=True):
     """How it is held to a form: by a JSON Schema, by JSON mode, or by a tool that it must call."""
     system_role: Literal["system", "developer"] = "system"
     strict_tools: bool = False
+    names: bool = False
+    """Its messages say who speaks; others refuse a field that they do not know."""
     image_detail: str = ""
 
 
@@ -122,7 +125,7 @@ class OpenAIChat:
         """See ChatModel."""
         by_tool = request.schema and self._quirks.schemas == "tool"
         call = self._endpoint.call(self._body(as_tool(request) if by_tool else request))
-        parser = ChunkParser(self._endpoint.secret, thinking=self._quirks.thinking)
+        parser = ChunkParser(self._endpoint.secret, thinking=self._quirks.thinking, facts=request.facts)
         deltas = answered(self._endpoint.http, call, parser)
         return tool_as_text(deltas) if by_tool else deltas
 
@@ -157,6 +160,8 @@ class OpenAIChat:
         role = self._quirks.system_role if message.role == "system" else message.role
         content = message.content if isinstance(message.content, str) else [self._part(p) for p in message.content]
         sent: dict[str, Any] = {"role": role, "content": content}
+        if message.name and self._quirks.names:
+            sent["name"] = message.name
         if message.calls:
             sent["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -180,18 +185,22 @@ def _choice(choice: str) -> Any:
 class ChunkParser(LineParser):
     """Turns the bytes of a chat completion stream, cut anywhere, into deltas. No I/O."""
 
-    def __init__(self, secret: str = "", *, thinking: bool = True) -> None:
+    def __init__(self, secret: str = "", *, thinking: bool = True, facts: bool = False) -> None:
         super().__init__(secret)
-        self._thinking = thinking
+        self._thinking, self._facts = thinking, facts
+        self._reason: str | None = None
         self._calls: list[str] = []  # ids in order of appearance, where the server counts none
         self._cited = False
         self._counted: _Usage | None = None
+        self._last = b""  # the chunk that it came with
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
         """See AnswerParser. Some servers give the count so far with every chunk: the last one holds."""
         super().read(data, deltas)
         if self._counted and (self.done or not data):
             deltas.append(UsageDelta(_usage(self._counted)))
+            if self._facts:
+                deltas.append(_facts(self._last, self._reason))
             self._counted = None
 
     def take(self, payload: bytes, deltas: list[Delta]) -> None:
@@ -209,7 +218,8 @@ class ChunkParser(LineParser):
                 self._said(choice.delta, deltas)
             if choice.finish_reason:
                 self._finish(choice.finish_reason, deltas)
-        self._counted = chunk.usage or self._counted
+        if chunk.usage is not None:
+            self._counted, self._last = chunk.usage, payload
         if chunk.citations and not self._cited:  # the same list comes with every chunk
             self._cited = True
             deltas.extend(CitationDelta(Document("", {"source": source})) for source in chunk.citations)
@@ -248,10 +258,24 @@ class ChunkParser(LineParser):
         return ToolCallDelta(index, call.id or "", function.name or "", arguments)
 
     def _finish(self, reason: str, deltas: list[Delta]) -> None:
-        self.finished = True
+        self.finished, self._reason = True, reason
         if reason == "content_filter":
             raise ProviderFiltered("the provider's content filter stopped the answer")
         deltas.append(FinishDelta(_FINISH.get(reason, "other")))
+
+
+def _facts(payload: bytes, finish: str | None) -> FactsDelta:
+    """Read from the last chunk once more: no other one is asked for them."""
+    chunk = msgspec.json.decode(payload)
+    found = {
+        "model_provider": "openai",
+        "model_name": chunk.get("model"),
+        "finish_reason": finish,
+        "system_fingerprint": chunk.get("system_fingerprint"),
+        "service_tier": chunk.get("service_tier"),
+        "usage": chunk.get("usage"),
+    }
+    return FactsDelta({name: value for name, value in found.items() if value is not None})
 
 
 def _usage(usage: _Usage) -> Usage:
