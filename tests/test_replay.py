@@ -15,7 +15,8 @@ SCENARIOS = (
     "error_cut_mid_stream error_upstream_401 heartbeat input_moderation list_output_parser llm_chain_prompt_values "
     "llm_chain_single_variable long_stream override_config_off override_config_on tool_agent_calculator "
     "tool_agent_two_calls tool_agent_bad_calls custom_tool_return_direct custom_function_ending retrieval_qa "
-    "retriever_and_calculator_agent unicode_content unknown_flow"
+    "retriever_and_calculator_agent unicode_content unknown_flow v2_condition v2_errors v2_iterations "
+    "v2_llm_memory_two_turns v2_loop v2_parallel_branches v2_structured_all_types v2_translator v2_unicode_and_thinking"
 ).split()
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings of Flowise are not beside this project")
@@ -37,7 +38,8 @@ def recorded_model(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_recording_replays_the_same(server: Server, recorded_model: str, scenario: str) -> None:
-    tool = [sys.executable, str(RECORDINGS / "replay.py"), "--url", server.url, "--key", KEY, "--mock", recorded_model]
+    tool = [sys.executable, str(Path(__file__).with_name("replaying.py")), str(RECORDINGS)]
+    tool += ["--url", server.url, "--key", KEY, "--mock", recorded_model]
     result = subprocess.run(
         [*tool, str(RECORDINGS / "transcripts" / scenario)], capture_output=True, text=True, timeout=120, check=False
     )

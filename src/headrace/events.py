@@ -219,12 +219,15 @@ class RunMetadata(msgspec.Struct, omit_defaults=True):
     chatId: str | None = None
     chatMessageId: str | None = None
     question: Any = None
+    form: dict[str, Any] | None = None
     sessionId: str | None = None
     memoryType: str | None = None
     followUpPrompts: str | None = None
     flowVariables: dict[str, Any] | None = None
     action: dict[str, Any] | None = None
     executionId: str | None = None
+    agentFlowExecutedData: list[dict[str, Any]] | None = None
+    """All executed nodes, where they have changed since the last event of that name."""
     usage: Usage | None = None
     json: Any = None
     """The answer of a flow that answers with a value in place of text."""
@@ -278,6 +281,7 @@ class Prediction(msgspec.Struct, omit_defaults=True):
     artifacts: list[dict[str, Any]] | None = None
     fileAnnotations: list[dict[str, Any]] | None = None
     question: Any = None
+    form: dict[str, Any] | None = None
     chatId: str | None = None
     chatMessageId: str | None = None
     executionId: str | None = None
@@ -327,17 +331,17 @@ def encode(event: Event) -> bytes:
     try:
         data = _encode(value)
     except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 has no form for
-        data = _encode(_whole(msgspec.to_builtins(value)))
+        data = _encode(whole(msgspec.to_builtins(value)))
     return data.replace(b"data:", b"data\\u003a") if b"data:" in data else data
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """The value with `?` for what is no character."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
-    return [_whole(item) for item in value] if isinstance(value, list) else value
+        return {whole(key): whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list) else value
 
 
 class Fold:

@@ -79,6 +79,8 @@ class FlowNode(msgspec.Struct):
     id: str
     data: NodeData
     type: str = "customNode"
+    parentNode: str | None = None
+    """The iteration that it lies in."""
 
 
 class FlowEdge(msgspec.Struct):
@@ -86,6 +88,8 @@ class FlowEdge(msgspec.Struct):
 
     source: str
     target: str
+    sourceHandle: str | None = None
+    """`<node>-output-<name>`: the output that it begins at."""
 
 
 class FlowFile(msgspec.Struct):
@@ -150,6 +154,22 @@ class Turn(msgspec.Struct, frozen=True):
 
     role: Role
     content: str
+
+
+class ExecutionRow(msgspec.Struct):
+    """A stored execution of an agent flow; `executionData` and `action` are JSON texts, as Flowise has them."""
+
+    id: str
+    agentflowId: str
+    sessionId: str
+    state: str
+    executionData: str
+    createdDate: str
+    updatedDate: str
+    action: str | None = None
+    isPublic: bool | None = None
+    stoppedDate: str | None = None
+    workspaceId: str | None = None
 
 
 RunState = Literal["running", "finished", "failed", "cancelled"]

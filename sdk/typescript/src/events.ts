@@ -40,12 +40,15 @@ export interface RunMetadata {
   chatId?: string;
   chatMessageId?: string;
   question?: unknown;
+  form?: Record<string, unknown>;
   sessionId?: string;
   memoryType?: string;
   followUpPrompts?: string;
   flowVariables?: Record<string, unknown>;
   action?: Record<string, unknown>;
   executionId?: string;
+  /** All executed nodes, where they have changed since the last event of that name. */
+  agentFlowExecutedData?: Array<Record<string, unknown>>;
   usage?: Usage;
   /** The answer of a flow that answers with a value in place of text. */
   json?: unknown;
@@ -65,6 +68,7 @@ export interface Prediction {
   artifacts?: Array<Record<string, unknown>>;
   fileAnnotations?: Array<Record<string, unknown>>;
   question?: unknown;
+  form?: Record<string, unknown>;
   chatId?: string;
   chatMessageId?: string;
   executionId?: string;
@@ -369,12 +373,14 @@ export const RUN_METADATA: Fields = {
   chatId: ["optional", "string"],
   chatMessageId: ["optional", "string"],
   question: ["optional", "unknown"],
+  form: ["optional", "object"],
   sessionId: ["optional", "string"],
   memoryType: ["optional", "string"],
   followUpPrompts: ["optional", "string"],
   flowVariables: ["optional", "object"],
   action: ["optional", "object"],
   executionId: ["optional", "string"],
+  agentFlowExecutedData: ["optional", ["list", "object"]],
   usage: ["optional", USAGE],
   json: ["optional", "unknown"],
   text: ["optional", "string"],
@@ -396,6 +402,7 @@ export const PREDICTION: Fields = {
   artifacts: ["optional", ["list", "object"]],
   fileAnnotations: ["optional", ["list", "object"]],
   question: ["optional", "unknown"],
+  form: ["optional", "object"],
   chatId: ["optional", "string"],
   chatMessageId: ["optional", "string"],
   executionId: ["optional", "string"],

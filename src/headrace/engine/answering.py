@@ -29,9 +29,9 @@ PIECES: Final = re.compile(r"\s+|\S+")
 class Telling:
     """Turns the deltas of one answer into events: `start` with the first chunk, then what the model thinks and says."""
 
-    def __init__(self, ctx: Context, *, opens_empty: bool = True) -> None:
-        """`opens_empty` says whether an empty first chunk opens the answer, or waits for the first word."""
-        self._ctx, self._started, self._opens_empty = ctx, False, opens_empty
+    def __init__(self, ctx: Context, *, starts: bool = True, opens_empty: bool = True) -> None:
+        """`starts` says whether there is a `start`; `opens_empty` whether an empty first chunk gives it already."""
+        self._ctx, self._started, self._opens_empty = ctx, not starts, opens_empty
         self._thinking_since: float | None = None
         self._cited: list[Document] = []
 

@@ -8,13 +8,13 @@ from typing import Any
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ModelMessage
 from headrace.engine.graph import Graph
-from headrace.engine.inputs import fields_of, fits, parsed, read
+from headrace.engine.inputs import fields_of, given, parsed, read
 from headrace.engine.node import Context, Node, Step
 from headrace.engine.overrides import Overrides
 from headrace.engine.references import Scope, node_ids
 from headrace.errors import FlowError
 from headrace.events import Event
-from headrace.schema import NodeData, Turn
+from headrace.schema import FlowFile, NodeData, PredictionRequest, Turn
 
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
@@ -24,16 +24,33 @@ def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
     return [ModelMessage("assistant" if turn.role == "apiMessage" else "user", turn.content) for turn in turns]
 
 
-async def run(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
-    """Starts the answer: its events in batches, without the terminal ones. Raises FlowError and what nodes raise."""
-    scope = await _scope(graph, ctx)
-    for node in graph.order[:-1]:
-        record = _record(node, graph, catalog, scope, overrides)
-        scope.built[node.id] = await record.build(ctx)
-    step = _record(graph.ending, graph, catalog, scope, overrides)
-    if not isinstance(step, Step):
-        raise FlowError(f"{graph.ending.id!r} cannot end a flow: connect it to a chain or an agent")
-    return await step.run(ctx)
+def transcript(turns: Sequence[ModelMessage]) -> str:
+    """What was said, a line for each turn."""
+    return "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in turns)
+
+
+class Chatflow:
+    """A chatflow, ready to run."""
+
+    def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
+        """Raises FlowError for a flow that cannot run, and UnknownNodes."""
+        self._graph, self._catalog = Graph(flow, catalog), catalog
+        self.memory = self._graph.memory
+
+    def check(self, request: PredictionRequest) -> None:
+        """A chatflow can be asked anything."""
+
+    async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
+        """Starts the answer: its events in batches, without the terminal ones. Raises what nodes raise."""
+        graph = self._graph
+        scope = await _scope(graph, ctx)
+        for node in graph.order[:-1]:
+            record = _record(node, graph, self._catalog, scope, overrides)
+            scope.built[node.id] = await record.build(ctx)
+        step = _record(graph.ending, graph, self._catalog, scope, overrides)
+        if not isinstance(step, Step):
+            raise FlowError(f"{graph.ending.id!r} cannot end a flow: connect it to a chain or an agent")
+        return await step.run(ctx)
 
 
 async def _scope(graph: Graph, ctx: Context) -> Scope:
@@ -44,12 +61,12 @@ async def _scope(graph: Graph, ctx: Context) -> Scope:
     texts = {
         "question": ctx.question,
         "file_attachment": "",
-        "chat_history": "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in turns),
+        "chat_history": transcript(turns),
     }
-    return Scope(texts, _flow_values(ctx, turns), ctx.variables)
+    return Scope(texts, flow_values(ctx, turns), ctx.variables)
 
 
-def _flow_values(ctx: Context, turns: Sequence[ModelMessage]) -> Mapping[str, Any]:
+def flow_values(ctx: Context, turns: Sequence[ModelMessage]) -> Mapping[str, Any]:
     """What `{{$flow.…}}` reads."""
     return {
         "chatflowid": ctx.flow,
@@ -71,10 +88,7 @@ def said(turns: Sequence[ModelMessage]) -> list[dict[str, str]]:
 def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides) -> Node:
     kind = catalog[node.name]
     fields, accepting = fields_of(kind), graph.accepting[node.id]
-    changed = overrides.apply(node.id, node.name, node.label, node.inputs)
-    inputs = node.inputs | {  # a value that does not fit is ignored: the flow's author did not choose it
-        name: value for name, value in changed.items() if name not in fields or fits(value, fields[name])
-    }
+    inputs = given(node, kind, overrides)
     values: dict[str, Any] = {
         name: scope.resolve(
             parsed(inputs[name], field), accepts_variables=name in accepting, into_template=field.is_template

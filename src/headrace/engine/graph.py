@@ -93,17 +93,22 @@ class Graph:
         nodes = {node.id: node for node in nodes_of(flow)}
         self.ending = endings(flow)[-1]
         self.order = _ordered(self.ending, nodes, _sources(flow, nodes))
-        if missing := sorted({node.name for node in self.order if node.name not in catalog}):
-            raise UnknownNodes(
-                f"this server has no node {', '.join(map(repr, missing))}, which the flow needs: "
-                "replace it in the builder, or install a package that brings it"
-            )
+        check_known({node.name for node in self.order}, catalog)
         output = (self.ending.outputs or {}).get("output", self.ending.name)
         if output != self.ending.name and not _is_ending_function(self.ending):
             raise FlowError(f"{self.ending.id!r} ends the flow, so its output must be {self.ending.name!r}")
         self.memory = _memory(flow, nodes)
         self.reads_history = any("{{chat_history}}" in t or "$flow.chatHistory" in t for t in _texts(self.order))
-        self.accepting = {node.id: _accepting(node, catalog) for node in self.order}
+        self.accepting = {node.id: accepting(node, catalog) for node in self.order}
+
+
+def check_known(names: Iterable[str], catalog: Catalog) -> None:
+    """Raises UnknownNodes that names the node types that this server lacks."""
+    if missing := sorted({name for name in names if name not in catalog}):
+        raise UnknownNodes(
+            f"this server has no node {', '.join(map(repr, missing))}, which the flow needs: "
+            "replace it in the builder, or install a package that brings it"
+        )
 
 
 def _sources(flow: FlowFile, nodes: Mapping[str, NodeData]) -> dict[str, list[str]]:
@@ -143,7 +148,7 @@ def _memory(flow: FlowFile, nodes: Mapping[str, NodeData]) -> NodeData | None:
     return next((node for node in sources if node and node.category == "Memory"), None)
 
 
-def _accepting(node: NodeData, catalog: Catalog) -> frozenset[str]:
+def accepting(node: NodeData, catalog: Catalog) -> frozenset[str]:
     """Inputs in which `{{question}}` and the like are replaced: as the flow file says, or else the node type."""
     if node.inputParams:
         return frozenset(p["name"] for p in node.inputParams if p.get("acceptVariable") and "name" in p)

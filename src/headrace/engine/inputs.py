@@ -14,13 +14,18 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from headrace.engine.node import Node
+from headrace.engine.overrides import Overrides
 from headrace.errors import FlowError
+from headrace.schema import NodeData
 
 _PLACE = re.compile(r" - at `\$\.?.*`$")
 
 
 class Field(msgspec.Struct, frozen=True):
-    """How one input is read. `port` is the capability that must be connected, None for a parameter."""
+    """How one input is read. `port` is the capability that must be connected, None for a parameter.
+
+    What `is_late` is resolved by the node itself, once it knows its output.
+    """
 
     name: str
     """The record's field; the flow file may call it something else."""
@@ -28,6 +33,7 @@ class Field(msgspec.Struct, frozen=True):
     required: bool
     is_json: bool
     accepts_variables: bool
+    is_late: bool
     is_template: bool
     port: type[Any] | None
 
@@ -50,6 +56,7 @@ def _field(field: msgspec.structs.FieldInfo, hint: Any) -> Field:
         required=field.required,
         is_json=port is None and any((get_origin(option) or option) in (dict, list) for option in plain),
         accepts_variables=_marked(metas, "acceptVariable"),
+        is_late=_marked(metas, "late"),
         is_template=_marked(metas, "template"),
         port=port,
     )
@@ -77,6 +84,15 @@ def parsed(value: Any, field: Field) -> Any:
         except msgspec.DecodeError:
             return value
     return value
+
+
+def given(node: NodeData, kind: type[Node], overrides: Overrides) -> dict[str, Any]:
+    """The node's inputs with those that the request sets."""
+    fields = fields_of(kind)
+    changed = overrides.apply(node.id, node.name, node.label, node.inputs)
+    return node.inputs | {  # a value that does not fit is ignored: the flow's author did not choose it
+        name: value for name, value in changed.items() if name not in fields or fits(value, fields[name])
+    }
 
 
 def fits(value: Any, field: Field) -> bool:

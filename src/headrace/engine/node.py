@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from headrace.engine.chat import ModelMessage
+from headrace.engine.execution import Execution
 from headrace.engine.ports import Http, Outside
 from headrace.errors import FlowError
 from headrace.events import Event, Usage
@@ -22,6 +23,14 @@ Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
 """A text with `{variables}`: what a reference brings into it is text, its braces included."""
 Templated: TypeAlias = Annotated[dict[str, Any], msgspec.Meta(extra={"acceptVariable": True})]
 """A JSON parameter in which `{{question}}`, `{{chat_history}}` and other nodes' results are replaced."""
+
+
+async def _nothing() -> Sequence[dict[str, Any]]:
+    return ()
+
+
+def _unnoted(_: Execution) -> None:
+    pass
 
 
 class Context(msgspec.Struct, kw_only=True):
@@ -59,6 +68,16 @@ class Context(msgspec.Struct, kw_only=True):
     """What nodes keep for each other during the run, by name."""
     shown_values: dict[str, Any] = {}
     """Those of them that the answer shows."""
+    form: Mapping[str, Any] | None = None
+    """What the user filled in, where the flow begins with a form."""
+    previous: Callable[[], Awaitable[Sequence[dict[str, Any]]]] = _nothing
+    """What the nodes of the session's last execution did, for agent flows."""
+    execution: Execution | None = None
+    """What an agent flow has done so far."""
+    note: Callable[[Execution], None] = _unnoted
+    """Keeps the execution as it is now; returns at once."""
+    parting: Sequence[Event] = ()
+    """What a cancelled run still tells before its `abort`."""
 
     @property
     def http(self) -> Http:

@@ -6,14 +6,15 @@ Every text is replaced in one pass, so a value that itself looks like a referenc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 _REFERENCE = re.compile(r"\{\{([^{}\s]+)\}\}")
 _INSTANCE = re.compile(r"\{\{([^{}\s.]+)\.data\.instance[^{}\s]*\}\}")
-_MISSING: Any = object()
+MISSING: Any = object()
+"""Stands for what a reference does not find; null is found nowhere either."""
 
 
 def text_of(value: Any) -> str:
@@ -57,11 +58,11 @@ class Scope:
         whole = _REFERENCE.fullmatch(value)
         if whole and not accepts_variables and not into_template:
             found = self._find(whole[1], accepts_variables)
-            return value if found is _MISSING else found
+            return value if found is MISSING else found
 
         def replaced(match: re.Match[str]) -> str:
             found = self._find(match[1], accepts_variables)
-            if found is _MISSING:
+            if found is MISSING:
                 return match[0]
             text = text_of(found)
             return text.replace("{", "{{").replace("}", "}}") if into_template else text
@@ -70,26 +71,27 @@ class Scope:
 
     def _find(self, path: str, accepts_variables: bool) -> Any:
         if path in self._texts:
-            return self._texts[path] if accepts_variables else _MISSING
+            return self._texts[path] if accepts_variables else MISSING
         root, *keys = path.split(".")
         if root in self._roots:
-            return _dig(self._roots[root], keys)
+            return dig(self._roots[root], keys)
         if root in self.built and keys[:2] == ["data", "instance"]:
-            return _dig(self.built[root], keys[2:])
-        return _MISSING
+            return dig(self.built[root], keys[2:])
+        return MISSING
 
 
-def _dig(value: Any, keys: list[str]) -> Any:
+def dig(value: Any, keys: Sequence[str]) -> Any:
+    """What lies at the path inside the value, through JSON texts too; MISSING when it leads nowhere or to null."""
     for key in keys:
         if isinstance(value, str) and value.startswith("{"):
             value = _parsed(value)
         if isinstance(value, Mapping):
-            value = value.get(key, _MISSING)
+            value = value.get(key, MISSING)
         elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
         else:
-            return _MISSING
-    return _MISSING if value is None else value
+            return MISSING
+    return MISSING if value is None else value
 
 
 def _parsed(text: str) -> Any:

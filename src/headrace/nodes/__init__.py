@@ -2,6 +2,9 @@
 
 from headrace.engine.catalog import Catalog, catalog
 from headrace.nodes import (
+    agentflow,
+    agentflow_conditions,
+    agentflow_models,
     agents,
     caches,
     chains,
@@ -26,6 +29,8 @@ from headrace.nodes import (
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
+    steps = (agentflow, agentflow_conditions, agentflow_models)
     retrieval = (documents, splitters, embeddings, vector_stores, retrievers, retrieval_chains)
-    families = (*models, prompts, memory, moderation, output_parsers, *retrieval, tools, scripts, chains, agents)
+    chained = (prompts, memory, moderation, output_parsers, *retrieval, tools, scripts, chains, agents)
+    families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
+from headrace.engine.agentflow import Agentflow
 from headrace.engine.catalog import Catalog
-from headrace.engine.graph import Graph, read_flow, streams
-from headrace.engine.overrides import OverrideRules
+from headrace.engine.chatflow import Chatflow
+from headrace.engine.graph import read_flow, streams
+from headrace.engine.node import Context
+from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.errors import FlowError
-from headrace.schema import ContinueFor, FlowFile, FlowRow
+from headrace.events import Event
+from headrace.schema import ContinueFor, FlowFile, FlowRow, NodeData, PredictionRequest
 from headrace.store.store import Store
 
 _T = TypeVar("_T")
@@ -52,6 +57,25 @@ class ApiConfig(msgspec.Struct, frozen=True):
     rateLimit: RateLimit | None = None
 
 
+class Engine(Protocol):
+    """A flow that is ready to run."""
+
+    memory: NodeData | None
+    """The node whose label is the `memoryType` of answers."""
+
+    def check(self, request: PredictionRequest) -> None:
+        """Raises InvalidRequest for what this flow cannot be asked."""
+        ...
+
+    async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
+        """Starts the answer: its events in batches, without the terminal ones."""
+        ...
+
+
+_ENGINES: Final[Mapping[str, Callable[[FlowFile, Catalog], Engine]]] = {"AGENTFLOW": Agentflow}
+"""What prepares and runs a type of flow; chatflows are the others."""
+
+
 class Flow:
     """A stored flow with everything read out of it that predictions need."""
 
@@ -77,9 +101,9 @@ class Flow:
         return read_config(self.row.apiConfig, ApiConfig, "apiConfig")
 
     @cached_property
-    def graph(self) -> Graph:
+    def engine(self) -> Engine:
         """What runs. Raises FlowError and UnknownNodes."""
-        return Graph(self.file, self._catalog)
+        return _ENGINES.get(self.row.type, Chatflow)(self.file, self._catalog)
 
     @cached_property
     def streams(self) -> bool:

@@ -11,6 +11,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Outside
 from headrace.errors import StorageError
 from headrace.runtime.durable import DurableLog, Retention
+from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flows
 from headrace.runtime.queue import LocalQueue
 from headrace.runtime.runs import Runs
@@ -30,7 +31,8 @@ class Local:
         self.log = DurableLog(store.database, store.presence)
         self._queue = LocalQueue()
         self.runs = Runs(self.log, self._queue, store.database, store.presence.id)
-        self._worker = Worker(self._queue, self.log, self.flows, store, outside)
+        self.executions = Executions(store.database)
+        self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""
@@ -45,6 +47,7 @@ class Local:
             asyncio.create_task(self._beat(heartbeat)),
             asyncio.create_task(self.log.watch(self.runs.obey)),
             asyncio.create_task(self._tidy()),
+            asyncio.create_task(self.executions.keep_writing()),
         ]
         try:
             yield

@@ -195,7 +195,8 @@ def _info(job: Job) -> RunInfo:
 
 
 def _job(flow: Flow, request: PredictionRequest, *, streaming: bool) -> Job:
-    memory = flow.graph.memory
+    flow.engine.check(request)
+    memory = flow.engine.memory
     session = (request.overrideConfig or {}).get("sessionId")
     # As with Flowise, a session that is fixed in the flow serves only JSON predictions that name no chat.
     fixed = memory.inputs.get("sessionId") if memory and not streaming and not request.chatId else None
@@ -219,6 +220,8 @@ class Recording:
         self._log, self._run = log, run
         self.usage: Usage | None = None
         """What the run has cost; an `abort` carries it."""
+        self.parting: Sequence[Event] = ()
+        """What a run that was stopped still tells before its ending."""
         self._task: asyncio.Task[None] | None = None
         self._stopped_by: HeadraceError | None = None
         self._cancelled = self._complete = False
@@ -238,7 +241,8 @@ class Recording:
             if self._cancelled:  # a node did not let itself be cancelled
                 raise asyncio.CancelledError
         except asyncio.CancelledError:
-            ending.append(failure(self._stopped_by) if self._stopped_by else Abort("[DONE]", self.usage))
+            stopped = failure(self._stopped_by) if self._stopped_by else Abort("[DONE]", self.usage)
+            ending += [*self.parting, stopped]
         except HeadraceError as error:
             ending.append(failure(error))
         except Exception:

@@ -7,11 +7,13 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from headrace.engine import chatflow
+from headrace.engine.agentnode import filled
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
@@ -20,6 +22,7 @@ from headrace.engine.postprocessing import processed
 from headrace.engine.references import text_of
 from headrace.errors import HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
+from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
@@ -35,8 +38,11 @@ NO_QUESTION = "undefined"
 class Worker:
     """Runs jobs until it is told to stop."""
 
-    def __init__(self, queue: Queue, log: EventLog, flows: Flows, store: Store, outside: Outside) -> None:
+    def __init__(
+        self, queue: Queue, log: EventLog, flows: Flows, store: Store, executions: Executions, outside: Outside
+    ) -> None:
         self._queue, self._log, self._flows, self._store, self._outside = queue, log, flows, store, outside
+        self._executions = executions
         self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
 
     async def work(self) -> None:
@@ -79,17 +85,21 @@ class Worker:
                 async for events in batches:
                     answer.add(events)
                     yield events
+            recording.complete()  # what is said is said: a cancel comes too late
+            yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
         except asyncio.CancelledError:
+            recording.parting = ctx.parting
             if recording.cancelled:
                 recording.usage = ctx.usage or _estimate(answer.prediction)
                 await self._keep_aborted(job, flow, ctx, answer.prediction)
             raise
-        recording.complete()  # what is said is said: a cancel comes too late
-        yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
+        finally:
+            if ctx.execution:
+                await self._executions.end(job, ctx.execution, cancelled=recording.cancelled)
 
     async def _answering(self, flow: Flow, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """The flow's answer, rewritten where its author wants that."""
-        batches = await chatflow.run(flow.graph, self._flows.catalog, ctx, overrides)
+        batches = await flow.engine.run(ctx, overrides)
         processing = flow.chatbot.postProcessing
         if not processing.enabled or not processing.customFunction:
             return batches
@@ -108,6 +118,9 @@ class Worker:
         async def history() -> Sequence[Turn]:
             return () if job.new_chat else await self._store.history(job.flow, job.session)
 
+        async def previous() -> Sequence[dict[str, Any]]:
+            return () if job.new_chat else await self._executions.previous(job.flow, job.session)
+
         return Context(
             run=job.run,
             flow=job.flow,
@@ -123,13 +136,16 @@ class Worker:
             saved_tool=self._store.tool,
             outside=self._outside,
             kept=flow.kept,
+            form=job.request.form or None,
+            previous=previous,
+            note=lambda execution: self._executions.note(job, execution),
         )
 
     async def _keep(
         self, job: Job, flow: Flow, ctx: Context, answer: Prediction, *, aborted: bool = False
     ) -> RunMetadata:
         """Stores the question and the answer, and returns what `metadata` says about them."""
-        memory = flow.graph.memory
+        memory, execution = flow.engine.memory, ctx.execution
         metadata = RunMetadata(
             chatId=job.chat,
             chatMessageId=job.message,
@@ -142,6 +158,13 @@ class Worker:
             fields=ctx.fields,
             flowVariables=ctx.shown_values or None,
         )
+        if execution:
+            metadata.form, metadata.executionId, metadata.action = (
+                job.request.form or None,
+                execution.id,
+                execution.action,
+            )
+            metadata.agentFlowExecutedData = execution.data if execution.amended else None
         await self._store.add_messages(_turn_rows(job, metadata, answer, aborted=aborted))
         return metadata
 
@@ -186,10 +209,11 @@ def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: 
         id=str(uuid4()),
         role="userMessage",
         chatflowid=job.flow,
-        content="" if question is None else text_of(question),
+        content=filled(metadata.form) if metadata.form else "" if question is None else text_of(question),
         chatId=job.chat,
         sessionId=job.session,
         createdDate=timestamp(job.received),
+        executionId=metadata.executionId,
         memoryType=metadata.memoryType,
         leadEmail=job.request.leadEmail,
     )
@@ -199,6 +223,8 @@ def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: 
         role="apiMessage",
         content=_content(answer, metadata),
         createdDate=timestamp(),
+        action=metadata.action,
+        reasonContent=answer.reasonContent,
         sourceDocuments=answer.sourceDocuments,
         usedTools=answer.usedTools,
         fileAnnotations=answer.fileAnnotations,

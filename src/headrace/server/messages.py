@@ -43,10 +43,11 @@ async def list_messages(
 ) -> list[dict[str, Any]]:
     """Messages of a flow in the order they were stored."""
     wanted = MessageFilter(chatId, sessionId, memoryType, messageId, _types(chat_types), startDate, endDate)
-    store = local(request).store
-    await store.flow(flow_id)
-    rows = await store.messages(flow_id, wanted, newest_first=order == "DESC")
-    return [{**msgspec.structs.asdict(row), "execution": None} for row in rows]
+    here = local(request)
+    await here.store.flow(flow_id)
+    rows = await here.store.messages(flow_id, wanted, newest_first=order == "DESC")
+    executions = await here.executions.some([row.executionId for row in rows if row.executionId])
+    return [{**msgspec.structs.asdict(row), "execution": executions.get(row.executionId or "")} for row in rows]
 
 
 @delete(

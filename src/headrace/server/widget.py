@@ -52,7 +52,9 @@ def upload_rules(flow: Flow) -> dict[str, Any]:
 
 
 def _takes_images(node: NodeData) -> bool:
-    return node.category == "Chat Models" and node.inputs.get("allowImageUploads") in (True, "true")
+    inside = [value for name, value in node.inputs.items() if name.endswith("ModelConfig") and isinstance(value, dict)]
+    models = [node.inputs] if node.category == "Chat Models" else inside
+    return any(model.get("allowImageUploads") in (True, "true") for model in models)
 
 
 def public_flow(text: str) -> str:

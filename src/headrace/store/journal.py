@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from headrace.events import End, Error, Token, decode, encode
 from headrace.schema import RunInfo
+from headrace.store import executions
 from headrace.store.tables import run, run_events, run_order
 
 _ADD_EVENTS = 'INSERT INTO run_events (run, "first", "count", compact, data) VALUES (?, ?, ?, 0, ?)'
@@ -164,6 +165,7 @@ def interrupt_runs(c: Connection, owner: str, error: Error, now: str) -> int:
         ).scalar_one()
         values = {"state": "failed", "error": error.data, "code": error.code, "endedDate": now}
         c.execute(update(run).where(run.c.id == run_id).values(**values, lastSeq=first + 1, size=size))
+    executions.interrupt(c, ids, now)
     c.execute(delete(run_order).where(run_order.c.owner == owner))
     return len(ids)
 

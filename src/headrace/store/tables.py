@@ -136,6 +136,27 @@ run = Table(
 """`owner` is the process that runs it, `watched` whether that process wants to know of readers, `size` the bytes of its
 events that retention counts (0 once they are compacted)."""
 
+execution = Table(
+    "execution",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("run", Text, nullable=False),
+    Column("agentflowId", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+    Column("sessionId", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("executionData", Text, nullable=False),
+    Column("action", Text),
+    Column("isPublic", Boolean),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+    Column("stoppedDate", Text),
+    Column("workspaceId", Text),
+    Index("execution_session", "agentflowId", "sessionId", "position"),
+    Index("execution_run", "run"),
+)
+"""What agent flows have done. `run` is the run that goes on with it, or was the last one to."""
+
 run_events = Table(
     "run_events",
     metadata,

@@ -1,0 +1,145 @@
+"""What a node of an agent flow is, what it is given, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Protocol, TypeAlias
+
+import msgspec
+
+from headrace.engine.chat import ModelMessage
+from headrace.engine.execution import Execution
+from headrace.engine.node import Context, Node
+from headrace.engine.references import text_of
+from headrace.errors import FlowError
+from headrace.events import Event
+from headrace.schema import NodeData
+
+MOST_STEPS: Final = 1000
+"""Executions of nodes in one run."""
+
+Accepts: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]
+"""A text in which `{{ references }}` are replaced."""
+
+
+class StateUpdate(msgspec.Struct, frozen=True):
+    """A value to set in the flow's state."""
+
+    key: str = ""
+    value: Any = ""
+
+
+StateUpdates: TypeAlias = Annotated[list[StateUpdate], msgspec.Meta(extra={"acceptVariable": True, "late": True})]
+"""What a node changes in the flow's state: resolved once, after the node has its output."""
+
+
+def filled(form: Mapping[str, Any]) -> str:
+    """A filled form in words, as models and the chat history are told it."""
+    return "\n".join(f"{name}: {text_of(value)}" for name, value in form.items())
+
+
+class AgentRun:
+    """What all nodes of one run share."""
+
+    def __init__(self, ctx: Context, execution: Execution) -> None:
+        self.ctx, self.execution, self.form = ctx, execution, ctx.form
+        self.text = filled(ctx.form) if ctx.form else ctx.question
+        """What the user says: the question, or the filled form in words."""
+        self.state: dict[str, Any] = {}
+        self.past: Sequence[ModelMessage] = ()
+        """What was said in the session before this run."""
+        self.executed: list[dict[str, Any]] = []
+        self._steps = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further node may be executed."""
+        return self._steps > MOST_STEPS
+
+    def step(self) -> None:
+        """Counts an execution of a node. Raises FlowError when there were too many."""
+        self._steps += 1
+        if self.exhausted:
+            raise FlowError(f"the flow has executed {MOST_STEPS} nodes in one run, which is the most there may be")
+
+    def last_output(self, node: str) -> Mapping[str, Any] | None:
+        """What the node's newest execution gave."""
+        for entry in reversed(self.executed):
+            if entry["nodeId"] == node:
+                return entry["data"].get("output")
+        return None
+
+
+class Loops:
+    """How often the Loop nodes of a level were reached, and how often the last one of them has gone back."""
+
+    def __init__(self) -> None:
+        self.rounds: dict[str, int] = {}
+        self.gone_back = 0
+
+
+class Walking(Protocol):
+    """The nodes of an iteration on their way through one item."""
+
+    text: str
+    """What the last node gave."""
+
+    def events(self) -> AsyncGenerator[Sequence[Event]]:
+        """Executes them. Raises what a node raises."""
+        ...
+
+
+class Task:
+    """One execution of a node: what it is given, and what it leaves behind."""
+
+    def __init__(
+        self,
+        run: AgentRun,
+        node: NodeData,
+        history: Sequence[ModelMessage],
+        loops: Loops,
+        resolve: Callable[..., Any],
+        *,
+        is_last: bool,
+        repeat: Callable[[str, Any, int, int], Walking],
+    ) -> None:
+        self.run, self.node, self.resolve, self.is_last, self.repeat = run, node, resolve, is_last, repeat
+        self.loops = loops
+        self.history = history
+        """What the nodes before this one have said in this run."""
+        self.inputs: dict[str, Any] = {}
+        """The node's inputs with their references replaced, as they may be shown."""
+        self.asked: Mapping[str, Any] = {}
+        """Those of them that the request sets, on their own."""
+        self.state = dict(run.state)
+        self.shown: dict[str, Any] = {}
+        """The input as the execution shows it."""
+        self.output: dict[str, Any] = {}
+        self.said: list[ModelMessage] = []
+        """What the node adds to the conversation of this run."""
+        self.taken: str | None = None
+        """The only output that is taken, where the node decides on one."""
+        self.back_to: str | None = None
+        """The node to go on with, where it is not the next one."""
+        self.fallback: str | None = None
+        """What the node says once its execution has been told; it becomes its content."""
+
+    def update(self, updates: Sequence[StateUpdate], output: Any = None) -> None:
+        """Sets values in the flow's state; they may refer to the node's `output`."""
+        for update in updates:
+            if update.key:
+                self.state[update.key] = self.resolve(update.value, output=output)
+
+
+class AgentNode(Node, frozen=True, kw_only=True):
+    """A node of an agent flow."""
+
+    def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """Executes the node: its events in batches; what it gives goes into the task. Raises HeadraceError."""
+        raise FlowError(f"{type(self).__name__} cannot be executed")
+
+
+def shown(message: ModelMessage) -> dict[str, Any]:
+    """A message as executions show it; pictures are only named."""
+    content = message.text if isinstance(message.content, str) else message.text or "(picture)"
+    return {"role": message.role, "content": content, **({"name": message.name} if message.name else {})}

@@ -1,0 +1,161 @@
+"""Nodes of agent flows that steer: start, direct reply, loop, iteration."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Literal
+
+import msgspec
+
+from headrace.engine.agentnode import Accepts, AgentNode, StateUpdate, StateUpdates, Task
+from headrace.errors import FlowError, HeadraceError
+from headrace.events import Event, Token
+
+_MOST_ROUNDS: Final = "MAX_LOOP_COUNT"
+_DEFAULT_ROUNDS: Final = 10
+
+
+class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A field of the form that a flow begins with."""
+
+    type: str = "string"
+    label: str = ""
+    name: str = ""
+    addOptions: list[dict[str, Any]] = []
+
+
+class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
+    """Where an agent flow begins: with a question or a form, and with the first state."""
+
+    startInputType: Literal["chatInput", "formInput", "webhookTrigger", "scheduleInput"] = "chatInput"
+    formTitle: str = ""
+    formDescription: str = ""
+    formInputTypes: list[FormInput] = []
+    startEphemeralMemory: bool = False
+    startState: list[StateUpdate] = []
+    startPersistState: bool = False
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """Sets the state: the flow's own, over it the session's if it is to persist, over it the request's."""
+        run = task.run
+        if self.startInputType in ("webhookTrigger", "scheduleInput"):
+            raise FlowError(
+                f"{task.node.id!r} begins with a {self.startInputType}, which this server does not have yet"
+            )
+        if self.startEphemeralMemory:
+            run.past = run.ctx.prior
+        task.state = _state(self.startState)
+        if self.startPersistState:
+            task.state |= _last_state(await run.ctx.previous())
+        task.state |= _given_state(task.asked.get("startState"))
+        self._describe(task)
+        yield []
+
+    def _describe(self, task: Task) -> None:
+        key = "form" if task.run.form else "question"
+        task.shown = {key: task.run.text}
+        if key == "form" and self.formInputTypes:
+            fields = msgspec.to_builtins(self.formInputTypes)
+            task.shown = {"form": {"title": self.formTitle, "description": self.formDescription, "inputs": fields}}
+        task.output = {key: task.run.text}
+        if self.startEphemeralMemory:
+            task.output["ephemeralMemory"] = True
+        if self.startPersistState:
+            task.output["persistState"] = True
+
+
+def _state(entries: Sequence[StateUpdate]) -> dict[str, Any]:
+    return {entry.key: entry.value for entry in entries if entry.key}
+
+
+def _last_state(executed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The state that the session's last execution ended with."""
+    states = [entry["data"]["state"] for entry in executed if "state" in entry.get("data", {})]
+    return states[-1] if states else {}
+
+
+def _given_state(value: Any) -> dict[str, Any]:
+    """The state that a request sets: a list of keys and values, or an object."""
+    if isinstance(value, dict):
+        return value
+    try:
+        return _state(msgspec.convert(value or [], list[StateUpdate]))
+    except msgspec.ValidationError:
+        return {}
+
+
+class DirectReply(AgentNode, frozen=True, kw_only=True, tag="directReplyAgentflow"):
+    """Says a text."""
+
+    directReplyMessage: Accepts = ""
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """The text, as one token where it is the flow's answer."""
+        task.output = {"content": self.directReplyMessage}
+        yield [Token(self.directReplyMessage)] if task.is_last else []
+
+
+class Loop(AgentNode, frozen=True, kw_only=True, tag="loopAgentflow"):
+    """Goes back to an earlier node, so many times at most."""
+
+    loopBackToNode: str
+    """`<node id>-<label>`."""
+    maxLoopCount: int | None = None
+    fallbackMessage: Accepts = ""
+    loopUpdateState: StateUpdates = []
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """Marks where to go on, or the fallback message when it has been reached too often."""
+        loops, (target, _, label) = task.loops, self.loopBackToNode.partition("-")
+        most = self.maxLoopCount or _limit(task.run.ctx.environ.get(_MOST_ROUNDS, ""))
+        content = f"Loop back to {label} ({target})"
+        task.shown = {"nodeID": target, "maxLoopCount": most}
+        task.output = {"content": content, **task.shown, "fallbackMessage": self.fallbackMessage}
+        rounds = loops.rounds[task.node.id] = loops.rounds.get(task.node.id, 0) + 1
+        if rounds < most:
+            task.back_to, loops.gone_back = target, rounds
+        else:
+            task.fallback = self.fallbackMessage or f"Stopped after {most} rounds."
+        task.update(self.loopUpdateState, content)
+        yield []
+
+
+def _limit(text: str) -> int:
+    return int(text) if text.isdecimal() and int(text) else _DEFAULT_ROUNDS
+
+
+class Iteration(AgentNode, frozen=True, kw_only=True, tag="iterationAgentflow"):
+    """Executes the nodes inside it for each item of a list, one after the other."""
+
+    iterationInput: Accepts
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """The results, a line each. An item that fails gives the reason as its result; the others go on."""
+        items = _items(self.iterationInput, task.node.id)
+        task.shown = {"iterationInput": items}
+        results: list[str] = []
+        for index, item in enumerate(items):
+            walk = task.repeat(task.node.id, item, index, len(items))
+            try:
+                async with aclosing(walk.events()) as batches:
+                    async for events in batches:
+                        yield events
+            except HeadraceError as error:
+                if task.run.exhausted:
+                    raise
+                results.append(f"Error in iteration {index + 1}: {error}")
+            else:
+                results.append(walk.text)
+        task.state = dict(task.run.state)
+        task.output = {"iterationResults": results, "content": "\n".join(results)}
+
+
+def _items(text: str, node: str) -> list[Any]:
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except msgspec.MsgspecError:
+        raise FlowError(f"{node!r} needs a JSON list to go through, not {text[:60]!r}") from None
+
+
+NODES = (Start, DirectReply, Loop, Iteration)

@@ -1,0 +1,221 @@
+"""Nodes of agent flows that ask a chat model: LLM and agent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, ClassVar, Final, Literal, get_type_hints
+
+import msgspec
+
+from headrace.engine.agentnode import Accepts, AgentNode, StateUpdates, Task, shown
+from headrace.engine.answering import spoken
+from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema, Role
+from headrace.engine.chatflow import transcript
+from headrace.engine.node import Context
+from headrace.engine.ports import ChatModel
+from headrace.engine.reply import Reply
+from headrace.errors import FlowError, ProviderMalformed
+from headrace.events import Event, Token
+from headrace.nodes.agentflow_forms import FormField, form
+from headrace.nodes.chains import images
+
+_SUMMARY: Final = (
+    "Sum up this conversation in a few sentences for somebody who takes it over. Keep names, numbers, decisions and "
+    "open questions; leave out greetings.\n\n{conversation}"
+)
+_ROLES: Final[Mapping[str, Role]] = {
+    "system": "system",
+    "developer": "system",
+    "assistant": "assistant",
+    "user": "user",
+}
+_CHARACTERS_PER_TOKEN: Final = 4  # an estimate: counting would need the model's own table
+_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9_-]+")
+
+
+class PromptMessage(msgspec.Struct, frozen=True):
+    """A message that the flow's author wrote."""
+
+    role: Literal["system", "developer", "assistant", "user", ""] = ""
+    content: str = ""
+
+
+Messages = Annotated[list[PromptMessage], msgspec.Meta(extra={"acceptVariable": True})]
+MemoryType = Literal["allMessages", "windowSize", "conversationSummary", "conversationSummaryBuffer"]
+
+
+class ModelNode(AgentNode, frozen=True, kw_only=True):
+    """What LLM and agent share. In a flow file every input's name begins with `prefix`."""
+
+    prefix: ClassVar[str]
+
+    model: ChatModel
+    messages: Messages = []
+    enableMemory: bool = False
+    memoryType: MemoryType = "allMessages"
+    memoryWindowSize: int = 20
+    memoryMaxTokenLimit: int = 2000
+    userMessage: Accepts = ""
+    returnResponseAs: Literal["userMessage", "assistantMessage"] = "userMessage"
+    structuredOutput: Annotated[list[FormField], msgspec.Meta(extra={"acceptVariable": True})] = []
+    updateState: StateUpdates = []
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """The model's answer: live where it is the flow's own, or else all of it at once."""
+        opening = self._opening(task)
+        messages = await self._conversation(task, opening)
+        task.shown = {"messages": [shown(message) for message in messages], **self._settings(task)}
+        schema = OutputSchema("extract", form(self.structuredOutput)) if self.structuredOutput else None
+        live = task.is_last and self._streams(task) and not schema
+        reply = Reply(task.run.ctx, str(self._config(task).get("modelName") or ""))
+        async with aclosing(self.model.stream(ChatRequest(messages, schema=schema, facts=True))) as batches:
+            async for deltas in batches:
+                events = reply.take(deltas)
+                if live and events:
+                    yield events
+        content = self._give(task, reply, opening)
+        if live:
+            yield reply.end()
+        elif task.is_last:
+            yield [Token(content)]
+
+    def _give(self, task: Task, reply: Reply, opening: Sequence[ModelMessage]) -> str:
+        content, found = reply.text, reply.kept()
+        if self.structuredOutput:
+            found = _form_of(content, task.node.id)
+            content = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+        task.output = {"content": content, **reply.times(), **found}
+        role = "user" if self.returnResponseAs == "userMessage" else "assistant"
+        task.said = [*opening, ModelMessage(role, content, name=_name(task.node.label or task.node.id))]
+        task.update(self.updateState, content)
+        return content
+
+    def _streams(self, task: Task) -> bool:
+        return self._config(task).get("streaming") not in (False, "false")
+
+    def _config(self, task: Task) -> dict[str, Any]:
+        config = task.inputs.get(f"{self.prefix}ModelConfig")
+        return config if isinstance(config, dict) else {}
+
+    def _settings(self, task: Task) -> dict[str, Any]:
+        """The node's inputs that are set; its messages are shown as they were sent."""
+        own = f"{self.prefix}Messages"
+        return {key: value for key, value in task.inputs.items() if value not in ("", None) and key != own}
+
+    def _written(self) -> list[ModelMessage]:
+        return [ModelMessage(_ROLES[m.role], m.content) for m in self.messages if m.role and m.content]
+
+    def _opening(self, task: Task) -> list[ModelMessage]:
+        """What the first node to speak adds to the conversation before its answer: what it was asked."""
+        if task.history:
+            return []
+        asked = [] if self.enableMemory else [m for m in self._written() if m.role == "user"]
+        pictures = images(self.model, task.run.ctx)
+        before = [ModelMessage("user", pictures)] if pictures else []
+        return [*before, *(asked or [ModelMessage("user", task.run.text)])]
+
+    async def _conversation(self, task: Task, opening: list[ModelMessage]) -> list[ModelMessage]:
+        messages = self._written()
+        if not self.enableMemory:
+            return [*messages, *(message for message in opening if message not in messages)]
+        messages += await self._remembered([*task.run.past, *task.history, *opening], task.run.ctx)
+        if self.userMessage:
+            messages.append(ModelMessage("user", self.userMessage))
+        return messages
+
+    async def _remembered(self, turns: list[ModelMessage], ctx: Context) -> list[ModelMessage]:
+        match self.memoryType:
+            case "allMessages":
+                return turns
+            case "windowSize":
+                return turns[-2 * self.memoryWindowSize :] if self.memoryWindowSize > 0 else []
+            case "conversationSummary":
+                return [ModelMessage("assistant", await self._summary(turns, ctx))]
+            case "conversationSummaryBuffer":
+                kept = _newest(turns, self.memoryMaxTokenLimit * _CHARACTERS_PER_TOKEN)
+                if len(kept) == len(turns):
+                    return turns
+                summary = await self._summary(turns[: len(turns) - len(kept)], ctx)
+                return [ModelMessage("system", f"What was said before, in short: {summary}"), *kept]
+
+    async def _summary(self, turns: Sequence[ModelMessage], ctx: Context) -> str:
+        asked = _SUMMARY.replace("{conversation}", transcript(turns))
+        return await spoken(self.model, ChatRequest([ModelMessage("user", asked)]), ctx)
+
+
+def _newest(turns: Sequence[ModelMessage], characters: int) -> list[ModelMessage]:
+    """The last turns that fit; the very last one in any case."""
+    count = 0
+    for number, turn in enumerate(reversed(turns)):
+        count += len(turn.text)
+        if count > characters and number:
+            return list(turns[len(turns) - number :])
+    return list(turns)
+
+
+def _form_of(text: str, node: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ProviderMalformed(f"the model's answer to {node!r} is not the JSON object asked for: {error}") from None
+
+
+def _name(label: str) -> str:
+    return _NOT_IN_NAMES.sub("_", label.lower().strip())[:64]
+
+
+class _Agent(ModelNode, frozen=True, kw_only=True):
+    """The agent node, as far as it needs no tools."""
+
+    tools: list[Any] = []
+    knowledgeDocumentStores: list[Any] = []
+    knowledgeVSEmbeddings: list[Any] = []
+    toolsBuiltInOpenAI: Any = ""
+    toolsBuiltInGemini: Any = ""
+    toolsBuiltInAnthropic: Any = ""
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """Answers like an LLM node. Raises FlowError when it is to use tools."""
+        built_in = (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic)
+        for given in (self.tools, self.knowledgeDocumentStores, self.knowledgeVSEmbeddings, *built_in):
+            if given not in ([], "", "[]"):
+                raise FlowError(f"{task.node.id!r} has tools or knowledge, which agent nodes cannot use here yet")
+        async with aclosing(super().run(task)) as batches:
+            async for events in batches:
+                yield events
+        if usage := task.output.get("usageMetadata"):
+            usage["tool_call_tokens"] = 0
+
+
+def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Any:
+    if field.required:
+        return field.name, hint
+    if field.default is msgspec.NODEFAULT:
+        return field.name, hint, msgspec.field(default_factory=field.default_factory)
+    return field.name, hint, field.default
+
+
+def _named(base: type[ModelNode], tag: str, prefix: str, about: str) -> type[ModelNode]:
+    """The node type whose inputs carry the prefix: only a type's own fields can be renamed, so they come once more."""
+    hints = get_type_hints(base, include_extras=True)
+    fields = [_declared(field, hints[field.name]) for field in msgspec.structs.fields(base)]
+    kind: Any = msgspec.defstruct(
+        f"{prefix.capitalize()}Node",
+        fields,
+        bases=(base,),
+        module=__name__,
+        namespace={"prefix": prefix, "__doc__": about},
+        tag=tag,
+        rename=lambda name: f"{prefix}{name[0].upper()}{name[1:]}",
+        frozen=True,
+        kw_only=True,
+    )
+    return kind
+
+
+NODES: Final = (
+    _named(ModelNode, "llmAgentflow", "llm", "Asks a chat model, with the conversation or without it."),
+    _named(_Agent, "agentAgentflow", "agent", "Asks a chat model; without tools yet."),
+)

@@ -1,0 +1,109 @@
+"""Executions of agent flows in the database: the statements, each a function over a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+
+from headrace.schema import ExecutionRow
+from headrace.store.tables import execution, flow
+
+# One statement, so that a flow deleted in the meantime takes its executions with it and nothing fails.
+_PUT = """
+INSERT INTO execution (id, run, "agentflowId", "sessionId", state, "executionData", action, "createdDate",
+                       "updatedDate", "stoppedDate")
+SELECT :id, :run, :agentflowId, :sessionId, :state, :executionData, :action, :createdDate, :updatedDate, :stoppedDate
+WHERE EXISTS (SELECT 1 FROM flow WHERE id = :agentflowId)
+ON CONFLICT (id) DO UPDATE SET run = excluded.run, state = excluded.state, "executionData" = excluded."executionData",
+    action = excluded.action, "updatedDate" = excluded."updatedDate", "stoppedDate" = excluded."stoppedDate"
+"""
+_COLUMNS = [column for column in execution.c if column.name in ExecutionRow.__struct_fields__]
+_FLOW = [flow.c[name] for name in ("id", "name", "type", "createdDate", "updatedDate")]
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True):
+    """Which executions are meant; None means any."""
+
+    id: str | None = None
+    agentflowId: str | None = None
+    agentflowName: str | None = None
+    sessionId: str | None = None
+    state: str | None = None
+    startDate: str | None = None
+    endDate: str | None = None
+
+
+def put(c: Connection, row: ExecutionRow, run: str) -> None:
+    """Stores an execution as it is now; does nothing when its flow is gone."""
+    c.exec_driver_sql(_PUT, {**msgspec.structs.asdict(row), "run": run})
+
+
+def interrupt(c: Connection, runs: Sequence[str], now: str) -> None:
+    """Closes what these runs, which are lost, had in progress."""
+    lost = (execution.c.run.in_(runs), execution.c.state == "INPROGRESS")
+    c.execute(update(execution).where(*lost).values(state="ERROR", updatedDate=now, stoppedDate=now))
+
+
+def previous(c: Connection, flow_id: str, session: str) -> str | None:
+    """What the nodes of the session's newest execution did, as JSON; of one that has ended or waits for a human."""
+    statement = select(execution.c.executionData).where(
+        execution.c.agentflowId == flow_id, execution.c.sessionId == session, execution.c.state != "INPROGRESS"
+    )
+    return c.execute(statement.order_by(execution.c.position.desc()).limit(1)).scalar()
+
+
+def page(c: Connection, wanted: ExecutionFilter, number: int, size: int) -> tuple[list[dict[str, Any]], int]:
+    """One page of executions, newest first, each with its flow; and how many there are in all."""
+    conditions = _conditions(wanted)
+    total = c.execute(_joined(func.count()).where(*conditions)).scalar_one()
+    labelled = [column.label(f"flow_{column.name}") for column in _FLOW]
+    statement = _joined(*_COLUMNS, *labelled).where(*conditions).order_by(execution.c.position.desc())
+    rows = c.execute(statement.limit(size).offset((number - 1) * size)).mappings()
+    return [_with_flow({str(key): value for key, value in row.items()}) for row in rows], total
+
+
+def _joined(*columns: Any) -> Select[*tuple[Any, ...]]:
+    return select(*columns).select_from(execution.join(flow, flow.c.id == execution.c.agentflowId))
+
+
+def _with_flow(row: dict[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in row.items() if not key.startswith("flow_")}
+    return {**own, "agentflow": {column.name: row[f"flow_{column.name}"] for column in _FLOW}}
+
+
+def _conditions(wanted: ExecutionFilter) -> list[ColumnElement[bool]]:
+    columns = execution.c
+    equal = {
+        columns.id: wanted.id,
+        columns.agentflowId: wanted.agentflowId,
+        columns.sessionId: wanted.sessionId,
+        columns.state: wanted.state,
+        flow.c.name: wanted.agentflowName,
+    }
+    conditions = [column == value for column, value in equal.items() if value]
+    if wanted.startDate:
+        conditions.append(columns.createdDate >= wanted.startDate)
+    if wanted.endDate:
+        conditions.append(columns.createdDate <= wanted.endDate)
+    return conditions
+
+
+def some(c: Connection, ids: Sequence[str]) -> dict[str, ExecutionRow]:
+    """Executions by id; those that are not there are left out."""
+    rows = c.execute(select(*_COLUMNS).where(execution.c.id.in_(ids))).mappings()
+    found = (msgspec.convert({str(key): value for key, value in row.items()}, ExecutionRow) for row in rows)
+    return {row.id: row for row in found}
+
+
+def mark(c: Connection, execution_id: str, *, public: bool, now: str) -> None:
+    """Marks an execution as public or private."""
+    statement = update(execution).where(execution.c.id == execution_id)
+    c.execute(statement.values(isPublic=public, updatedDate=now))
+
+
+def remove(c: Connection, ids: Sequence[str]) -> int:
+    """Deletes executions and says how many."""
+    return c.execute(delete(execution).where(execution.c.id.in_(ids))).rowcount
