@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.engine.chat import ModelMessage
+from headrace.engine.chatflow import said
 from headrace.engine.node import Context
 from headrace.engine.references import text_of
 from headrace.errors import ScriptError
@@ -26,6 +28,8 @@ async def processed(
     events = [event async for batch in batches for event in batch]
     answer = fold(events)
     raw = ctx.text if ctx.text is not None else answer.text or ""
+    if ctx.execution:  # an agent flow's history ends with this very turn
+        history = [*history, *said([ModelMessage("user", ctx.question), ModelMessage("assistant", raw)])]
     try:
         text = text_of(await ctx.run_script(_plain(code), {}, **_given(raw, answer, history)))
     except ScriptError as error:
