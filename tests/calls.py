@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from headrace.engine.chat import ChatRequest, ModelMessage
-from headrace.engine.node import Context, Node
+from headrace.engine.node import Context, FlowQuestion, Node
 from headrace.engine.ports import Body, ChatModel, Http, HttpCall, Outside
 from headrace.errors import NotFound, ProviderUnavailable
+from headrace.events import Prediction
 from headrace.schema import CustomTool
 
 HI = ChatRequest([ModelMessage("user", "Hi")])
@@ -50,12 +51,15 @@ def context(
     async def secrets(key: str) -> Mapping[str, str]:
         return (credentials or {})[key]
 
+    async def ask_flow(asked: FlowQuestion) -> Prediction:
+        raise NotFound(f"there is no flow {asked.flow!r}")
+
     async def saved_tool(key: str) -> CustomTool:
         raise NotFound(f"there is no tool {key!r}")
 
     return Context(
         run="r", flow=flow, chat="c", session="s", message="m", question="q", history=history,
-        secrets=secrets, saved_tool=saved_tool,
+        secrets=secrets, saved_tool=saved_tool, ask_flow=ask_flow,
         outside=only(http or Recorder(), library), environ=environ or {},
     )  # fmt: skip
 

@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+import upstream_script
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import Server, chat_model, flow, node
+from servers import Server, chat_model, flow, llm_chain, node
 from upstream import Upstream
+from upstream_script import ChatRequest, deltas, question_of
 
 from headrace.events import decode, fold
 from headrace.nodes.arithmetic import calculated
@@ -107,3 +110,62 @@ def test_an_agents_iterations_are_bounded_by_the_flow(server: Server, upstream: 
     answer = server.ask(flow_id, question).json
     assert answer["text"] == "Agent stopped due to max iterations."
     assert len(answer["usedTools"]) == 2
+
+
+def asking(server: Server, base: str, other: str, **inputs: Any) -> str:
+    """A flow whose agent may ask another flow."""
+    tool = node("ChatflowTool", "Tools", selectedChatflow=other, name="ask child", description="Asks.", **inputs)
+    return server.create_flow(agent(base, tool))
+
+
+def test_a_flow_asks_another_one_inside_its_own_run(server: Server, upstream: Upstream) -> None:
+    child = server.create_flow(llm_chain(upstream.url, "Child says: {text}"))
+    parent = asking(server, upstream.url, child)
+    answer = server.ask(parent, '/tool ask_child {"input": "/say hello"}', chatId="nested").json
+    assert answer["usedTools"] == [{"tool": "ask_child", "toolInput": {"input": "/say hello"}, "toolOutput": "hello"}]
+    assert answer["text"] == "Tool said: hello"
+    assert answer["usage"]["total_tokens"] == sum(usage_of(request) for request in upstream.requests)
+    stored = server.send("GET", f"/api/v1/chatmessage/{child}?chatId=nested", admin=True).json
+    assert [message["content"] for message in stored] == ["/say hello", "hello"]
+
+
+def usage_of(request: Any) -> int:
+    """What the scripted model counts for a request: it names its own words and those that it read."""
+    question = question_of(msgspec.convert(request.body, ChatRequest))
+    return upstream_script.usage_of(question, sum(size for _, size in deltas(question)))["total_tokens"]
+
+
+def test_flows_that_ask_each_other_in_a_circle_are_stopped(server: Server, upstream: Upstream) -> None:
+    child = server.create_flow(llm_chain(upstream.url, "{text}"))
+    parent = asking(server, upstream.url, child)
+    tool = node("ChatflowTool", "Tools", selectedChatflow=parent, name="ask child", useQuestionFromChat=True)
+    flow_data = json.dumps(agent(upstream.url, tool))
+    server.send("PUT", f"/api/v1/chatflows/{child}", {"flowData": flow_data}, admin=True)
+    changed = json.dumps(agent(upstream.url, {**tool, "data": {**tool["data"], "inputs": {
+        **tool["data"]["inputs"], "selectedChatflow": child}}}))  # fmt: skip
+    server.send("PUT", f"/api/v1/chatflows/{parent}", {"flowData": changed}, admin=True)
+    answer = server.ask(parent, '/tool ask_child {"input": "x"}').json
+    assert "more than 8 deep" in json.dumps(answer["usedTools"])
+
+
+def test_a_flow_that_is_bound_to_a_key_is_asked_with_it(server: Server, upstream: Upstream) -> None:
+    key = server.send("POST", "/api/v1/apikey", {"keyName": "child"}, admin=True).json
+    child = server.create_flow(llm_chain(upstream.url, "{text}"), apikeyid=key["id"])
+    question = '/tool ask_child {"input": "/say in"}'
+    answer = server.ask(asking(server, upstream.url, child), question).json
+    assert "needs its API key" in answer["usedTools"][0]["error"]
+    secret = {"name": "c", "credentialName": "chatflowApi", "plainDataObj": {"chatflowApiKey": key["apiKey"]}}
+    credential = server.send("POST", "/api/v1/credentials", secret, admin=True).json["id"]
+    answer = server.ask(asking(server, upstream.url, child, credential=credential), question).json
+    assert answer["usedTools"][0]["toolOutput"] == "in"
+
+
+def test_cancelling_a_run_cancels_the_flow_that_it_asks(server: Server, upstream: Upstream) -> None:
+    child = server.create_flow(llm_chain(upstream.url, "{text} | /pace 20"))
+    parent = asking(server, upstream.url, child)
+    body = {"question": '/tool ask_child {"input": "/count 500"}', "background": True}
+    run = server.send("POST", f"/api/v1/prediction/{parent}", body).json["id"]
+    upstream.wait_until(lambda requests: len(requests) == 2)
+    assert server.send("POST", f"/api/v1/runs/{run}/cancel").status == 200
+    upstream.wait_until(lambda requests: requests[1].closed_by_peer_at_token is not None)
+    assert upstream.requests[1].finished is False

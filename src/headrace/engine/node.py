@@ -16,7 +16,7 @@ from headrace.engine.chat import ModelMessage
 from headrace.engine.execution import Execution
 from headrace.engine.ports import Http, Outside
 from headrace.errors import FlowError
-from headrace.events import Event, Usage
+from headrace.events import Event, Prediction, Usage
 from headrace.schema import CustomTool, FileUpload, Turn
 
 Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
@@ -31,6 +31,18 @@ async def _nothing() -> Sequence[dict[str, Any]]:
 
 def _unnoted(_: Execution) -> None:
     pass
+
+
+class FlowQuestion(msgspec.Struct, frozen=True):
+    """What one flow asks another. With a `chat` of its own the other remembers nothing of this one."""
+
+    flow: str
+    question: str
+    overrides: Mapping[str, Any] = {}
+    key: str = ""
+    """The API key that the other flow may be bound to."""
+    chat: str | None = None
+    """None for the chat and the session of the run that asks."""
 
 
 class Context(msgspec.Struct, kw_only=True):
@@ -53,6 +65,8 @@ class Context(msgspec.Struct, kw_only=True):
     """The fields of a credential; raises FlowError when it does not exist."""
     saved_tool: Callable[[str], Awaitable[CustomTool]]
     """A tool that is stored on the server; raises NotFound."""
+    ask_flow: Callable[[FlowQuestion], Awaitable[Prediction]]
+    """Another flow's answer. Raises what that flow raises."""
     outside: Outside
     environ: Mapping[str, str] = os.environ
     kept: dict[str, Any] = {}

@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
+from uuid import uuid4
 
 import msgspec
 
 from headrace.engine.chat import ToolSpec
-from headrace.engine.node import Context, Node, Step
+from headrace.engine.node import Context, FlowQuestion, Node, Step
 from headrace.engine.ports import Tool, ToolResult
+from headrace.engine.references import text_of
 from headrace.events import fold
 from headrace.nodes.arithmetic import calculated
 
@@ -113,4 +115,52 @@ class ChainTool(Node, frozen=True, kw_only=True, tag="chainTool"):
         return FunctionTool(self.name, self.description, INPUT, call, return_direct=self.returnDirect)
 
 
-NODES = (Calculator, CurrentDateTime, ChainTool)
+class ChatflowTool(Node, frozen=True, kw_only=True, tag="ChatflowTool"):
+    """Another flow of this server as a tool; it runs inside this run and ends with it."""
+
+    credential: str = ""
+    selectedChatflow: str
+    name: str
+    description: str = ""
+    returnDirect: bool = False
+    overrideConfig: dict[str, Any] = {}
+    startNewSession: bool = False
+    useQuestionFromChat: bool = False
+    customInput: str = ""
+
+    async def build(self, ctx: Context) -> Tool:
+        """The tool."""
+        fields = await ctx.secrets(self.credential) if self.credential else {}
+        key = fields.get("chatflowApiKey") or fields.get("agentflowApiKey") or ""
+
+        async def call(arguments: Mapping[str, Any]) -> ToolResult:
+            own = ctx.question if self.useQuestionFromChat else str(arguments.get("input", ""))
+            chat = str(uuid4()) if self.startNewSession else None
+            asked = FlowQuestion(self.selectedChatflow, self.customInput or own, self.overrideConfig, key.strip(), chat)
+            answer = await ctx.ask_flow(asked)
+            text = answer.text if answer.json is None else text_of(answer.json)
+            return ToolResult(text or "", answer.sourceDocuments or (), answer.artifacts or ())
+
+        return FunctionTool(self.name, self.description, INPUT, call, return_direct=self.returnDirect)
+
+
+class AgentAsTool(Node, frozen=True, kw_only=True, tag="agentAsTool"):
+    """An agent flow of this server as a tool."""
+
+    credential: str = ""
+    selectedAgentflow: str
+    name: str
+    description: str = ""
+    returnDirect: bool = False
+    overrideConfig: dict[str, Any] = {}
+    startNewSession: bool = False
+    useQuestionFromChat: bool = False
+    customInput: str = ""
+
+    async def build(self, ctx: Context) -> Tool:
+        """The tool."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "selectedAgentflow"}
+        return await ChatflowTool(selectedChatflow=self.selectedAgentflow, **given).build(ctx)
+
+
+NODES = (Calculator, CurrentDateTime, ChainTool, ChatflowTool, AgentAsTool)

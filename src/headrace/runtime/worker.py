@@ -15,22 +15,23 @@ import msgspec
 from headrace.engine import chatflow
 from headrace.engine.agentnode import filled
 from headrace.engine.chat import ModelMessage
-from headrace.engine.node import Context
+from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside
 from headrace.engine.postprocessing import processed
 from headrace.engine.references import text_of
-from headrace.errors import HeadraceError, Interrupted, RunNotFound
+from headrace.errors import FlowError, HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
-from headrace.schema import HistoryMessage, Message, Turn, Variable
+from headrace.schema import HistoryMessage, Message, PredictionRequest, Turn, Variable
 from headrace.store.store import Store, timestamp
 
 _logger = logging.getLogger("headrace.runs")
+_DEEPEST = 8  # flows that ask each other
 NO_QUESTION = "undefined"
 """What the model reads when a request has no question. Flowise says this word, and recordings of it are compared."""
 
@@ -121,7 +122,10 @@ class Worker:
         async def previous() -> Sequence[dict[str, Any]]:
             return () if job.new_chat else await self._executions.previous(job.flow, job.session)
 
-        return Context(
+        async def ask_flow(asked: FlowQuestion) -> Prediction:
+            return await self._ask_flow(job, ctx, asked)
+
+        ctx = Context(
             run=job.run,
             flow=job.flow,
             chat=job.chat,
@@ -139,7 +143,45 @@ class Worker:
             form=job.request.form or None,
             previous=previous,
             note=lambda execution: self._executions.note(job, execution),
+            ask_flow=ask_flow,
         )
+        return ctx
+
+    async def _ask_flow(self, asking: Job, parent: Context, asked: FlowQuestion) -> Prediction:
+        """Runs another flow inside this run: it ends with it, and what it costs counts here. Its turn is stored."""
+        if asking.depth >= _DEEPEST:
+            raise FlowError(f"flows ask each other more than {_DEEPEST} deep: the last one is {asked.flow!r}")
+        flow = await self._flows.get(asked.flow)
+        if flow.row.apikeyid:
+            key = await self._store.key(asked.key) if asked.key else None
+            if key is None or key.id != flow.row.apikeyid:
+                raise FlowError(f"the flow {flow.row.name!r} needs its API key: put it into the credential of the tool")
+        request = PredictionRequest(question=asked.question, overrideConfig=dict(asked.overrides) or None)
+        job = msgspec.structs.replace(
+            asking,
+            flow=asked.flow,
+            chat=asked.chat or asking.chat,
+            session=asked.chat or asking.session,
+            message=str(uuid4()),
+            request=request,
+            new_chat=asked.chat is not None or asking.new_chat,
+            depth=asking.depth + 1,
+        )
+        flow.engine.check(request)
+        overrides = Overrides(flow.api.overrideConfig, request.overrideConfig)
+        ctx = await self._context(job, flow, overrides)
+        answer = Fold()
+        try:
+            async with aclosing(await self._answering(flow, ctx, overrides)) as batches:
+                async for events in batches:
+                    answer.add(events)
+            answer.add([Metadata(await self._keep(job, flow, ctx, answer.prediction))])
+        finally:
+            if ctx.usage:
+                parent.count(ctx.usage)
+            if ctx.execution:
+                await self._executions.end(job, ctx.execution, cancelled=False)
+        return answer.prediction
 
     async def _keep(
         self, job: Job, flow: Flow, ctx: Context, answer: Prediction, *, aborted: bool = False
