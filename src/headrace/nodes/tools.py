@@ -144,23 +144,12 @@ class ChatflowTool(Node, frozen=True, kw_only=True, tag="ChatflowTool"):
         return FunctionTool(self.name, self.description, INPUT, call, return_direct=self.returnDirect)
 
 
-class AgentAsTool(Node, frozen=True, kw_only=True, tag="agentAsTool"):
+class AgentAsTool(
+    ChatflowTool, frozen=True, kw_only=True, tag="agentAsTool", rename={"selectedChatflow": "selectedAgentflow"}
+):
     """An agent flow of this server as a tool."""
 
-    credential: str = ""
-    selectedAgentflow: str
-    name: str
-    description: str = ""
-    returnDirect: bool = False
-    overrideConfig: dict[str, Any] = {}
-    startNewSession: bool = False
-    useQuestionFromChat: bool = False
-    customInput: str = ""
-
-    async def build(self, ctx: Context) -> Tool:
-        """The tool."""
-        given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "selectedAgentflow"}
-        return await ChatflowTool(selectedChatflow=self.selectedAgentflow, **given).build(ctx)
+    selectedChatflow: str  # only a type's own fields can be renamed
 
 
 NODES = (Calculator, CurrentDateTime, ChainTool, ChatflowTool, AgentAsTool)
