@@ -34,7 +34,7 @@ def only(http: Http, library: object = None) -> Outside:
     async def nothing(*_: Any) -> Any:
         raise AssertionError("this test reaches nothing else outside")
 
-    return Outside(http, nothing, nothing, library)
+    return Outside(http, nothing, nothing, nothing, library)
 
 
 def context(

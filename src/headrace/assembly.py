@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from headrace.engine.ports import FetchRequest, Outside
 from headrace.nodes import built_in
-from headrace.providers.fetch import Fetcher
+from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
 from headrace.retrieval.library import Library
@@ -27,7 +27,7 @@ _LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of a page or file from the web
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncGenerator[Local]:
     """The data folder with everything that runs flows on it; not yet working. Raises InvalidRequest."""
-    fetcher = Fetcher(Allowed(settings.allowed_hosts))
+    fetcher = Fetcher(Allowed(settings.allowed_hosts), FetchLimits(total=settings.fetch_timeout))
     sandbox = Sandbox()
     http = ProviderHttp(
         Limits(
@@ -51,7 +51,9 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
         library = Library(store.database, settings.folder, read_page)
-        yield Local(store, built_in(), Outside(http, fetcher.fetch, run_script, library), retention)
+        programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
+        outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs)
+        yield Local(store, built_in(), outside, retention)
     finally:
         await sandbox.close()
         await http.close()

@@ -28,6 +28,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         str, _about("Own services that flows may call: a comma list of host, host:port, address, network.")
     ] = ""
+    mcp_commands: Annotated[
+        str, _about("Command lines that flows may start as MCP servers, whole: separated by semicolons.")
+    ] = ""
+    fetch_timeout: Annotated[float, _about("Seconds that one request of a flow, a tool or a script may take.")] = 300.0
     max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
     workers: Annotated[int, _about("Processes that serve; any of them serves any stream.")] = 1
     keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0

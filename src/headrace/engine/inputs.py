@@ -124,7 +124,10 @@ def _value(value: Any, field: Field) -> Any:
     """The value as declared. Raises ValueError (which msgspec's errors are)."""
     if field.port is None:
         return msgspec.convert(value, field.type, strict=False)
-    for item in value if isinstance(value, list) else (value,):
+    several = isinstance(value, list)
+    if several:  # a node may build a list, such as the tools of a server
+        value = [one for item in value for one in (item if isinstance(item, list) else (item,))]
+    for item in value if several else (value,):
         if not _provides(type(item), field.port):
             got = "a text" if isinstance(item, str) else type(item).__name__
             raise ValueError(f"a {field.port.__name__} must be connected here, not {got}")

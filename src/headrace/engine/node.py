@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -71,6 +72,8 @@ class Context(msgspec.Struct, kw_only=True):
     environ: Mapping[str, str] = os.environ
     kept: dict[str, Any] = {}
     """What the flow's nodes keep from run to run in this process, until the flow changes."""
+    closing: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
+    """What ends with the run: connections that its nodes hold."""
     usage: Usage | None = None
     json: Any = None
     """The answer of a flow that answers with a value in place of text."""

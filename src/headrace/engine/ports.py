@@ -162,6 +162,12 @@ class FetchReply(msgspec.Struct, frozen=True):
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[FetchReply]]
 """Makes a request. Raises FetchRefused and FetchFailed."""
 
+Reach: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
+"""The addresses behind a URL, each checked: connect to these, and look nothing up again.
+
+Raises FetchRefused and FetchFailed.
+"""
+
 RunScript: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Runs JavaScript, the body of an async function, in the sandbox; each value has its name with a `$` in front.
 
@@ -175,8 +181,11 @@ class Outside(msgspec.Struct, frozen=True):
     http: Http
     fetch: Fetch
     run_script: RunScript
+    reach: Reach
     library: object = None
     """What retrieval reads and writes, `headrace.retrieval.library.Library`; None where there is none."""
+    programs: Sequence[str] = ()
+    """Command lines that flows may start as MCP servers."""
 
 
 # Retrieval

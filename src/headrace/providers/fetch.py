@@ -210,10 +210,23 @@ class Fetcher:
             request, at = _redirected(request, at, answer)
         raise FetchFailed(f"{at.host!r} redirects more than {self.limits.redirects} times")
 
-    async def _step(self, request: FetchRequest, at: Target) -> _Answer:
+    async def reach(self, url: str) -> list[str]:
+        """The addresses behind a URL, for a connection of somebody else's. Raises FetchRefused and FetchFailed."""
+        at = target(url)
+        try:
+            async with asyncio.timeout(self.limits.connect):
+                return [str(address) for address in await self._checked(at)]
+        except TimeoutError:
+            raise FetchFailed(f"{at.host!r} took too long") from None
+
+    async def _checked(self, at: Target) -> list[Address]:
         check_target(at, self._allowed)
         addresses = [at.address] if at.address else await self._addresses(at)
         check_addresses(at, addresses, self._allowed)
+        return addresses
+
+    async def _step(self, request: FetchRequest, at: Target) -> _Answer:
+        addresses = await self._checked(at)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=_Pinned(addresses), use_dns_cache=False, force_close=True),
             timeout=aiohttp.ClientTimeout(sock_connect=self.limits.connect, sock_read=self.limits.read),
