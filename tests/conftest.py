@@ -5,6 +5,7 @@ from collections.abc import Generator
 import pytest
 from provider import Provider, providing
 from servers import Server, conversation, serving
+from sites import Site, site
 from upstream import Upstream, serve_in_thread
 
 
@@ -37,3 +38,16 @@ def chat(server: Server, upstream: Upstream) -> str:
 def provider() -> Generator[Provider]:
     with providing() as provider:
         yield provider
+
+
+@pytest.fixture(scope="session")
+def running_site() -> Generator[Site]:
+    with site() as server:
+        yield server
+
+
+@pytest.fixture
+def web(running_site: Site) -> Site:
+    """A web site for tools, with nothing on it."""
+    running_site.reset()
+    return running_site

@@ -17,11 +17,13 @@ import click
 
 from headrace import errors, settings, typescript
 from headrace.cli import cli
-from headrace.engine.catalog import fields
+from headrace.engine.catalog import fields, tag
 from headrace.engine.references import node_ids
 from headrace.events import Known
-from headrace.nodes import built_in
+from headrace.nodes import TOOLS, built_in
 from headrace.nodes.providers import Provider
+from headrace.nodes.search_tools import ROWS as LOOKUPS
+from headrace.nodes.search_tools import LookupNode
 from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
@@ -97,6 +99,22 @@ def providers_part() -> str:
     return _table(("provider", "node", "protocol", "address", "credential's field and variable of its key"), rows)
 
 
+def tools_part() -> str:
+    """Every tool that needs no service of its own row."""
+    kinds = [kind for family in TOOLS for kind in family.NODES if not issubclass(kind, LookupNode)]
+    return _table(("node", "does"), ((_code(tag(kind)), _about(kind)) for kind in kinds))
+
+
+def lookups_part() -> str:
+    """Every service that a tool asks: the tool's name, where it is, and with which key."""
+    rows = [
+        (_code(row.node), _code(row.tool), _code(p.base), *map(_code, (p.field, "" if p.keyless else p.environ)))
+        for _, row in LOOKUPS
+        if (p := row.lookup.provider)
+    ]
+    return _table(("node", "tool", "address", "credential's field", "variable of the server's key"), rows)
+
+
 def _keys(provider: Provider) -> str:
     return f"{_code(provider.field)}, {_code(provider.environ)}"
 
@@ -165,6 +183,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "errors": errors_part,
     "nodes": nodes_part,
     "providers": providers_part,
+    "tools": tools_part,
+    "lookups": lookups_part,
     "api": api_part,
     "settings": settings_part,
     "cli": cli_part,

@@ -15,15 +15,22 @@ from headrace.nodes import (
     memory,
     moderation,
     openai_models,
+    openapi_toolkit,
     output_parsers,
     prompts,
+    request_tools,
     retrieval_chains,
     retrievers,
+    scraper,
     scripts,
+    search_tools,
     splitters,
     tools,
     vector_stores,
 )
+
+TOOLS = (tools, search_tools, request_tools, scraper, openapi_toolkit)
+"""The families of tools."""
 
 
 def built_in() -> Catalog:
@@ -31,6 +38,6 @@ def built_in() -> Catalog:
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
     retrieval = (documents, splitters, embeddings, vector_stores, retrievers, retrieval_chains)
-    chained = (prompts, memory, moderation, output_parsers, *retrieval, tools, scripts, chains, agents)
+    chained = (prompts, memory, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)

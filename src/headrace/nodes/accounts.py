@@ -33,10 +33,10 @@ async def account(ctx: Context, provider: Provider, *, base: str = "", key: str 
     if not address:
         raise FlowError(f"the {provider.label} node needs the address of its server: set its base path")
     if not key and not provider.keyless and address == provider.base:
-        raise FlowError(
-            f"{provider.label} needs a key: connect a credential to the {provider.label} node, set {provider.environ}, "
-            "or put the address of a server of your own into its base path"
-        )
+        ways = [f"connect a credential to the {provider.label} node", f"set {provider.environ}"]
+        if provider.protocol != "Lookup":
+            ways.append("put the address of a server of your own into its base path")
+        raise FlowError(f"{provider.label} needs a key: {', '.join(ways[:-1])}, or {ways[-1]}")
     return Account(address, key)
 
 

@@ -1,4 +1,7 @@
-"""The providers of models: one row each. A provider that speaks a known protocol needs nothing more than its row."""
+"""The providers of models: one row each. A provider that speaks a known protocol needs nothing more than its row.
+
+`Lookup` stands for an API of its own that a tool asks, see `headrace.nodes.lookups`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-Protocol: TypeAlias = Literal["OpenAI", "Anthropic", "Gemini", "Ollama", "Cohere", "Converse", "Replicate"]
+Protocol: TypeAlias = Literal["OpenAI", "Anthropic", "Gemini", "Ollama", "Cohere", "Converse", "Replicate", "Lookup"]
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -22,11 +25,13 @@ class Provider(msgspec.Struct, frozen=True):
     """The environment variable with the server's own key; the one with an address is named after it."""
     keyless: bool = False
     """It needs no key, or another kind of one."""
+    prefix: str = ""
+    """What the variable with an address begins with, where the key's own name does not say it."""
 
     @property
     def base_environ(self) -> str:
         """The environment variable that stands in for the provider's own address."""
-        return self.environ.removesuffix("_KEY").removesuffix("_API") + "_BASE_URL"
+        return (self.prefix or self.environ.removesuffix("_KEY").removesuffix("_API")) + "_BASE_URL"
 
 
 OPENAI: Final = Provider("OpenAI", "OpenAI", "https://api.openai.com/v1", "openAIApiKey", "OPENAI_API_KEY")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
@@ -55,6 +55,15 @@ class FunctionTool:
 def tool_name(name: str) -> str:
     """A name that every provider takes: letters, digits, _ and -, 64 at most."""
     return re.sub(r"[^\w-]+", "_", name.strip(), flags=re.ASCII)[:64] or "tool"
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, with a number when another tool has it."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name[:60]}_{number}"
+    return free
 
 
 class Calculator(Node, frozen=True, kw_only=True, tag="calculator"):
