@@ -12,6 +12,7 @@ from headrace.nodes import (
     completions,
     documents,
     embeddings,
+    mcp,
     memory,
     moderation,
     openai_models,
@@ -29,7 +30,7 @@ from headrace.nodes import (
     vector_stores,
 )
 
-TOOLS = (tools, search_tools, request_tools, scraper, openapi_toolkit)
+TOOLS = (tools, search_tools, request_tools, scraper, openapi_toolkit, mcp)
 """The families of tools."""
 
 
