@@ -172,7 +172,7 @@ class Worker:
         ctx = await self._context(job, flow, overrides)
         answer = Fold()
         try:
-            async with aclosing(await self._answering(flow, ctx, overrides)) as batches:
+            async with ctx.closing, aclosing(await self._answering(flow, ctx, overrides)) as batches:
                 async for events in batches:
                     answer.add(events)
             answer.add([Metadata(await self._keep(job, flow, ctx, answer.prediction))])
