@@ -20,6 +20,7 @@ from headrace.nodes import (
     output_parsers,
     prompts,
     request_tools,
+    rerankers,
     retrieval_chains,
     retrievers,
     scraper,
@@ -38,7 +39,7 @@ def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
-    retrieval = (documents, splitters, embeddings, vector_stores, retrievers, retrieval_chains)
+    retrieval = (documents, splitters, embeddings, vector_stores, retrievers, rerankers, retrieval_chains)
     chained = (prompts, memory, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)

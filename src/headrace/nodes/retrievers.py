@@ -1,12 +1,54 @@
-"""Retrievers."""
+"""Retrievers: how a store is searched, and what becomes of the passages before a model reads them."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
+import msgspec
+
+from headrace.engine.answering import spoken
+from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node
-from headrace.engine.ports import Search, SearchMode, VectorStore
-from headrace.retrieval.retriever import StoreRetriever
+from headrace.engine.ports import ChatModel, Embeddings, Retriever, Search, SearchMode, VectorStore
+from headrace.errors import FlowError
+from headrace.events import Document
+from headrace.retrieval.refining import Finder, alike, fused, lines_of, together
+from headrace.retrieval.retriever import StoreRetriever, depth
+from headrace.retrieval.shelf import FUSION
+
+Query: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]
+
+_VARIANTS: Final = (
+    "A search engine compares passages with a question by meaning, and misses those that put it in other words. "
+    "Write {count} other ways to ask the question below, each on a line of its own, and nothing else.\n\n"
+    "Question: {question}"
+)
+_NOTHING: Final = "NOTHING_RELEVANT"
+_EXTRACT: Final = (
+    "Copy out of the passage, word for word, the sentences that help to answer the question, and write nothing else. "
+    f"If no sentence helps, write {_NOTHING}.\n\nQuestion: {{question}}\n\nPassage:\n{{passage}}"
+)
+_PASSAGES: Final = {
+    "websearch": "Write a passage of a web page that answers the question.",
+    "scifact": "Write a paragraph of a scientific paper that supports or refutes the claim.",
+    "arguana": "Write a passage that argues against the following passage.",
+    "trec-covid": "Write a paragraph of a scientific paper on medicine that answers the question.",
+    "fiqa": "Write a passage of an article on finance that answers the question.",
+    "dbpedia-entity": "Write a passage of an encyclopedia that answers the question.",
+    "trec-news": "Write a passage of a news article about the topic.",
+    "mr-tydi": "Write a passage in the question's own language that answers it.",
+}
+PromptKey: TypeAlias = Literal[
+    "websearch", "scifact", "arguana", "trec-covid", "fiqa", "dbpedia-entity", "trec-news", "mr-tydi"
+]
+
+
+async def _told(ctx: Context, model: ChatModel, prompt: str, **values: str) -> str:
+    """What the model says to the prompt, each `{name}` in it replaced once."""
+    text = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), prompt)
+    return await spoken(model, ChatRequest([ModelMessage("user", text)]), ctx)
 
 
 class VectorStoreRetriever(Node, frozen=True, kw_only=True, tag="vectorStoreRetriever"):
@@ -15,7 +57,7 @@ class VectorStoreRetriever(Node, frozen=True, kw_only=True, tag="vectorStoreRetr
     vectorStore: VectorStore
     name: str = ""
     description: str = ""
-    topK: int = 4
+    topK: int | None = None
     searchType: SearchMode = "similarity"
     scoreThreshold: float | None = None
     filter: dict[str, Any] = {}
@@ -27,7 +69,7 @@ class VectorStoreRetriever(Node, frozen=True, kw_only=True, tag="vectorStoreRetr
         """The retriever."""
         search = Search(
             text="",
-            k=self.topK,
+            k=depth(self.vectorStore, self.topK),
             mode=self.searchType,
             filter=self.filter,
             threshold=self.scoreThreshold,
@@ -37,4 +79,159 @@ class VectorStoreRetriever(Node, frozen=True, kw_only=True, tag="vectorStoreRetr
         return StoreRetriever(self.vectorStore, search, self.name, self.description)
 
 
-NODES = (VectorStoreRetriever,)
+class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetriever"):
+    """Has a model put the question in other words, searches with all of them, and joins what is found."""
+
+    vectorStore: VectorStore
+    model: ChatModel
+    modelPrompt: str = _VARIANTS
+    """`{question}` is the question, `{count}` how many others are wanted; one a line is read."""
+
+    variants: ClassVar[int] = 3
+
+    async def build(self, ctx: Context) -> Retriever:
+        """The retriever."""
+        store = StoreRetriever(self.vectorStore, Search(text="", k=depth(self.vectorStore)))
+
+        async def find(query: str) -> list[Document]:
+            said = await _told(ctx, self.model, self.modelPrompt, question=query, count=str(self.variants))
+            return fused(await together(store.find, [query, *lines_of(said, self.variants)]))
+
+        return Finder(find)
+
+
+class Refining(Node, frozen=True, kw_only=True):
+    """A retriever whose output may also be what it finds, for `query` or else for the run's question."""
+
+    query: Query = ""
+    output: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The retriever, or for the outputs `document` and `text` what it finds."""
+        retriever = Finder(lambda query: self._find(ctx, query))
+        if self.output not in ("document", "text"):
+            return retriever
+        found = await retriever.find(self.query or ctx.question)
+        if self.output == "text":
+            return "\n".join(document.pageContent for document in found)
+        return [{"pageContent": document.pageContent, "metadata": document.metadata} for document in found]
+
+    @abstractmethod
+    async def _find(self, ctx: Context, query: str) -> list[Document]: ...
+
+
+class LLMFilterRetriever(Refining, frozen=True, kw_only=True, tag="llmFilterRetriever"):
+    """Has a model copy out of each passage what bears on the question; passages without any are left out."""
+
+    baseRetriever: Retriever
+    model: ChatModel
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        async def kept(document: Document) -> str:
+            said = await _told(ctx, self.model, _EXTRACT, question=query, passage=document.pageContent)
+            return "" if _NOTHING in said else said.strip()
+
+        found = await self.baseRetriever.find(query)
+        texts = await together(kept, found)
+        return [Document(text, one.metadata) for text, one in zip(texts, found, strict=True) if text]
+
+
+class EmbeddingsFilterRetriever(Refining, frozen=True, kw_only=True, tag="embeddingsFilterRetriever"):
+    """Keeps of the passages the `k` nearest to the question whose cosine with it is at least `similarityThreshold`."""
+
+    baseRetriever: Retriever
+    embeddings: Embeddings
+    similarityThreshold: float | None = 0.8
+    k: int = 20
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        found = await self.baseRetriever.find(query)
+        return await alike(self.embeddings, query, found, self.similarityThreshold, self.k)
+
+
+class SimilarityThresholdRetriever(Refining, frozen=True, kw_only=True, tag="similarityThresholdRetriever"):
+    """Gives every passage that is similar enough, at most `maxK`. One search finds all, so `kIncrement` is unused."""
+
+    vectorStore: VectorStore
+    minSimilarityScore: float = 80
+    """Per cent."""
+    maxK: int = 20
+    kIncrement: int = 2
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        search = Search(text="", k=self.maxK, threshold=self.minSimilarityScore / 100)
+        return await StoreRetriever(self.vectorStore, search).find(query)
+
+
+class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
+    """Asks in `queryCount` other ways too, and ranks by reciprocal ranks what all of them find."""
+
+    baseRetriever: Retriever
+    model: ChatModel
+    queryCount: int = 4
+    topK: int | None = None
+    """As many as the longest of the rankings, when it is not set."""
+    c: int = FUSION
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        said = await _told(ctx, self.model, _VARIANTS, question=query, count=str(self.queryCount))
+        rankings = await together(self.baseRetriever.find, [query, *lines_of(said, self.queryCount)])
+        return fused(rankings, self.c)[: self.topK or max(map(len, rankings))]
+
+
+class HydeRetriever(Refining, frozen=True, kw_only=True, tag="HydeRetriever"):
+    """Has a model write a passage that would answer the question, and searches for passages like it."""
+
+    model: ChatModel
+    vectorStore: VectorStore
+    promptKey: PromptKey = "websearch"
+    customPrompt: str = ""
+    """In place of the chosen one; `{question}` is the question."""
+    topK: int = 4
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        prompt = self.customPrompt or f"{_PASSAGES[self.promptKey]} Write nothing else.\n\n{{question}}"
+        imagined = (await _told(ctx, self.model, prompt, question=query)).strip()
+        return await StoreRetriever(self.vectorStore, Search(text="", k=self.topK)).find(imagined or query)
+
+
+class CustomRetriever(Refining, frozen=True, kw_only=True, tag="customRetriever"):
+    """Puts each passage into a form: `{{context}}` is its text, `{{metadata.source}}` a value of its metadata."""
+
+    vectorStore: VectorStore
+    resultFormat: str = "{{context}}\nSource: {{metadata.source}}"
+    topK: int | None = None
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        search = Search(text="", k=depth(self.vectorStore, self.topK))
+        found = await StoreRetriever(self.vectorStore, search).find(query)
+        return [Document(_formed(self.resultFormat, one), one.metadata) for one in found]
+
+
+def _formed(form: str, document: Document) -> str:
+    """The form with the passage in it. Raises FlowError for a name that stands for nothing."""
+
+    def value(found: re.Match[str]) -> str:
+        root, *keys = found[1].split(".")
+        if root == "context" and not keys:
+            return document.pageContent
+        if root != "metadata" or not keys:
+            raise FlowError(f"the result format has no {found[0]!r}: use {{{{context}}}} or {{{{metadata.<key>}}}}")
+        here: Any = document.metadata
+        for key in keys:
+            here = here.get(key) if isinstance(here, dict) else None
+        return "" if here is None else here if isinstance(here, str) else msgspec.json.encode(here).decode()
+
+    return re.sub(r"\{\{\s*([\w.$-]+)\s*\}\}", value, form)
+
+
+NODES = (
+    VectorStoreRetriever,
+    MultiQueryRetriever,
+    LLMFilterRetriever,
+    EmbeddingsFilterRetriever,
+    SimilarityThresholdRetriever,
+    RRFRetriever,
+    HydeRetriever,
+    CustomRetriever,
+)

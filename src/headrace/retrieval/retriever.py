@@ -21,6 +21,14 @@ _KEPT = 64
 """Collections of a flow: overrides can make as many as there are requests."""
 
 
+_DEPTH = 4
+
+
+def depth(store: VectorStore, wanted: int | None = None) -> int:
+    """How many passages a retriever asks for: what it says itself, else what the store's node says."""
+    return wanted or getattr(store, "k", _DEPTH)
+
+
 class StoreRetriever:
     """Implements `headrace.engine.ports.Retriever` with one search of a vector store."""
 

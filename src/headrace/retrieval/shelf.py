@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _OPEN = 32
 _HOUR = 3600  # seconds
 _CANDIDATES = 50
-_FUSION = 60
+FUSION = 60
 """What reciprocal rank fusion adds to every rank: https://doi.org/10.1145/1571941.1572114"""
 
 Hits = list[tuple[int, float]]
@@ -131,7 +131,7 @@ def fused(*rankings: Hits) -> Hits:
     points: dict[int, float] = {}
     for ranking in rankings:
         for rank, (number, _) in enumerate(ranking, 1):
-            points[number] = points.get(number, 0.0) + 1 / (_FUSION + rank)
+            points[number] = points.get(number, 0.0) + 1 / (FUSION + rank)
     return sorted(points.items(), key=lambda item: (-item[1], item[0]))
 
 

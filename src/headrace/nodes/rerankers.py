@@ -1,0 +1,111 @@
+"""Rerankers: a provider's model reads question and passages together and puts them in order. One row each."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from headrace.engine.node import Context
+from headrace.engine.ports import HttpCall, Retriever
+from headrace.errors import ProviderMalformed
+from headrace.events import Document
+from headrace.nodes.accounts import account
+from headrace.nodes.providers import COHERE, Provider
+from headrace.nodes.retrievers import Refining
+from headrace.providers.answers import json_answer
+
+
+class _Ranked(msgspec.Struct):
+    index: int
+    relevance_score: float
+
+
+class _Ranking(msgspec.Struct):
+    """Voyage calls the list `data`, the others `results`."""
+
+    results: list[_Ranked] = []
+    data: list[_Ranked] = []
+
+
+class Reranker(msgspec.Struct, frozen=True):
+    """A provider's endpoint and what it calls the number of passages to give back."""
+
+    provider: Provider
+    path: str
+    most: Literal["top_n", "top_k"]
+
+
+_COHERE: Final = Reranker(COHERE, "/v1/rerank", "top_n")
+_VOYAGE: Final = Reranker(
+    Provider("Voyage AI", "Cohere", "https://api.voyageai.com", "apiKey", "VOYAGEAI_API_KEY"), "/v1/rerank", "top_k"
+)
+_JINA: Final = Reranker(
+    Provider("Jina AI", "Cohere", "https://api.jina.ai", "jinaAIAPIKey", "JINA_API_KEY"), "/v1/rerank", "top_n"
+)
+
+
+class _Reranking(Refining, frozen=True, kw_only=True):
+    """Passages that the model has no place for are left out; the score is added as `relevance_score`."""
+
+    baseRetriever: Retriever
+    credential: str = ""
+
+    async def _ranked(self, ctx: Context, query: str, row: Reranker, most: int | None, **body: Any) -> list[Document]:
+        at = await account(ctx, row.provider, credential=self.credential)
+        found = await self.baseRetriever.find(query)
+        body |= {"query": query, "documents": [one.pageContent for one in found]}
+        if most:
+            body[row.most] = min(most, len(found))
+        call = HttpCall(
+            f"{at.base}{row.path}",
+            {"Content-Type": "application/json", "Authorization": f"Bearer {at.key}"},
+            msgspec.json.encode(body),
+            at.key,
+        )
+        return _sorted(found, await json_answer(ctx.http, call, _Ranking), row) if found else []
+
+
+def _sorted(found: list[Document], ranking: _Ranking, row: Reranker) -> list[Document]:
+    ranked = sorted(ranking.results or ranking.data, key=lambda one: -one.relevance_score)
+    if any(not 0 <= one.index < len(found) for one in ranked):
+        raise ProviderMalformed(f"{row.provider.label} ranked a passage that it was not given")
+    return [
+        Document(found[one.index].pageContent, {**found[one.index].metadata, "relevance_score": one.relevance_score})
+        for one in ranked
+    ]
+
+
+class CohereRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="cohereRerankRetriever"):
+    """Cohere's reranker. `COHERE_BASE_URL` names another address for all flows."""
+
+    model: str = "rerank-v3.5"
+    topK: int | None = None
+    maxChunksPerDoc: int | None = 10
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        more = {"max_chunks_per_doc": self.maxChunksPerDoc} if self.maxChunksPerDoc else {}
+        return await self._ranked(ctx, query, _COHERE, self.topK, model=self.model, **more)
+
+
+class VoyageAIRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="voyageAIRerankRetriever"):
+    """Voyage's reranker. `VOYAGEAI_BASE_URL` names another address for all flows."""
+
+    model: str = "rerank-lite-1"
+    topK: int | None = None
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        return await self._ranked(ctx, query, _VOYAGE, self.topK, model=self.model)
+
+
+class JinaRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="JinaRerankRetriever"):
+    """Jina's reranker. `JINA_BASE_URL` names another address for all flows."""
+
+    model: str = "jina-reranker-v2-base-multilingual"
+    topN: int = 4
+
+    async def _find(self, ctx: Context, query: str) -> list[Document]:
+        return await self._ranked(ctx, query, _JINA, self.topN, model=self.model)
+
+
+NODES = (CohereRerankRetriever, VoyageAIRerankRetriever, JinaRerankRetriever)

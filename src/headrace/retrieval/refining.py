@@ -1,0 +1,89 @@
+"""What retrievers do with passages that others found: join rankings, ask about each, compare, leave out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from headrace.engine.ports import Embeddings
+from headrace.errors import HeadraceError
+from headrace.events import Document
+from headrace.retrieval.shelf import FUSION
+from headrace.retrieval.upsert import content_hash
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_AT_ONCE = 4
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s*")
+_TAG = re.compile(r"</?\w+>")
+
+
+class Finder:
+    """Implements `headrace.engine.ports.Retriever` by a function. `name` and `description` are for those who choose."""
+
+    def __init__(self, find: Callable[[str], Awaitable[list[Document]]], name: str = "", description: str = "") -> None:
+        self.name, self.description = name, description
+        self._find = find
+
+    async def find(self, query: str) -> list[Document]:
+        """The passages, best first."""
+        return await self._find(query)
+
+
+def fused(rankings: Sequence[Sequence[Document]], constant: int = FUSION) -> list[Document]:
+    """One ranking of several by reciprocal ranks; a passage that several have is there once."""
+    points: dict[str, float] = {}
+    documents: dict[str, Document] = {}
+    for ranking in rankings:
+        for rank, document in enumerate(ranking, 1):
+            key = content_hash(document)
+            documents.setdefault(key, document)
+            points[key] = points.get(key, 0.0) + 1 / (constant + rank)
+    return [documents[key] for key in sorted(points, key=lambda key: -points[key])]
+
+
+async def together(work: Callable[[_T], Awaitable[_R]], items: Sequence[_T]) -> list[_R]:
+    """What the work makes of each item, in their order, some at a time. The first failure ends the others."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: _T) -> _R:
+        async with slots:
+            return await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+    except* HeadraceError as errors:
+        raise _first(errors) from None
+    return [task.result() for task in tasks]
+
+
+def _first(errors: BaseExceptionGroup[HeadraceError]) -> HeadraceError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, HeadraceError)
+    return error
+
+
+def lines_of(answer: str, most: int) -> list[str]:
+    """The lines of a model's list, without its bullets, numbers and tags; each once."""
+    lines = (_BULLET.sub("", _TAG.sub("", line)).strip() for line in answer.splitlines())
+    return list(dict.fromkeys(line for line in lines if line))[:most]
+
+
+async def alike(
+    embeddings: Embeddings, query: str, documents: Sequence[Document], least: float | None, most: int
+) -> list[Document]:
+    """The passages whose cosine with the query is at least `least`, the nearest `most` of them first."""
+    import numpy as np
+
+    if not documents:
+        return []
+    vectors = np.asarray(await embeddings.embed([query, *(one.pageContent for one in documents)]), np.float32)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosines = vectors[1:] @ vectors[0]
+    order = np.argsort(-cosines, kind="stable")[:most]
+    return [documents[n] for n in order.tolist() if least is None or cosines[n] >= least]
