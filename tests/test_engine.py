@@ -270,8 +270,8 @@ def test_unknown_nodes_are_named_only_when_the_flow_needs_them() -> None:
     with pytest.raises(UnknownNodes, match="'zepMemory'"):
         Graph(drawn(described), CATALOG)
     described = conversation(BASE)
-    described["nodes"].append(node("pinecone", "Vector Stores"))
-    assert coverage(drawn(described), CATALOG).missing == ["pinecone"]
+    described["nodes"].append(node("couchbase", "Vector Stores"))
+    assert coverage(drawn(described), CATALOG).missing == ["couchbase"]
     assert Graph(drawn(described), CATALOG)
 
 

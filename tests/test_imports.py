@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "providers": CONTRACT | {"engine", "providers"},
     "sandbox": CONTRACT | {"engine", "sandbox"},
     "retrieval": CONTRACT | {"engine", "store", "retrieval"},
-    "nodes": CONTRACT | {"engine", "providers", "retrieval", "sandbox", "nodes"},
+    "vectors": CONTRACT | {"engine", "providers", "retrieval", "vectors"},
+    "nodes": CONTRACT | {"engine", "providers", "retrieval", "sandbox", "vectors", "nodes"},
     "store": CONTRACT | {"engine", "store"},
     "runtime": CONTRACT | {"engine", "store", "runtime"},
     "server": ANYTHING,
@@ -104,6 +105,11 @@ def test_importing_headrace_loads_only_the_client():
 def test_using_the_client_loads_nothing_of_the_server():
     loaded = loaded_by("import headrace; headrace.Headrace().close()")
     assert not {name.partition(".")[0] for name in loaded} & {"aiohttp", "litestar", "sqlalchemy", "alembic", "granian"}
+
+
+def test_a_server_loads_no_client_of_a_vector_store():
+    loaded = loaded_by("import headrace.server.app, headrace.assembly, headrace.nodes as n; n.built_in()")
+    assert not {name.partition(".")[0] for name in loaded} & {"asyncpg", "qdrant_client", "grpc", "pydantic", "redis"}
 
 
 def test_the_public_names_are_a_list_that_somebody_edits_on_purpose():

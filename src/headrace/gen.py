@@ -24,6 +24,7 @@ from headrace.nodes import TOOLS, built_in
 from headrace.nodes.providers import Provider
 from headrace.nodes.search_tools import ROWS as LOOKUPS
 from headrace.nodes.search_tools import LookupNode
+from headrace.nodes.served_stores import ServedNode
 from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
@@ -115,6 +116,16 @@ def lookups_part() -> str:
     return _table(("node", "tool", "address", "credential's field", "variable of the server's key"), rows)
 
 
+def stores_part() -> str:
+    """The vector stores on other servers."""
+    rows = sorted((node.label, _code(name), node.way, node.filters) for name, node in _served().items())
+    return _table(("store", "node", "reached by", "a condition on metadata"), rows)
+
+
+def _served() -> dict[str, type[ServedNode]]:
+    return {name: kind for name, kind in built_in().items() if issubclass(kind, ServedNode)}
+
+
 def _keys(provider: Provider) -> str:
     return f"{_code(provider.field)}, {_code(provider.environ)}"
 
@@ -185,6 +196,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "providers": providers_part,
     "tools": tools_part,
     "lookups": lookups_part,
+    "stores": stores_part,
     "api": api_part,
     "settings": settings_part,
     "cli": cli_part,

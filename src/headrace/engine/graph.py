@@ -92,7 +92,9 @@ class Graph:
         """Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks."""
         nodes = {node.id: node for node in nodes_of(flow)}
         self.ending = endings(flow)[-1]
-        self.order = _ordered(self.ending, nodes, _sources(flow, nodes))
+        unread = {key: _unread(node, catalog) for key, node in nodes.items() if node is not self.ending}
+        nodes = {key: _without(node, unread.get(key, {})) for key, node in nodes.items()}
+        self.order = _ordered(self.ending, nodes, _sources(flow, nodes, unread))
         check_known({node.name for node in self.order}, catalog)
         output = (self.ending.outputs or {}).get("output", self.ending.name)
         if output != self.ending.name and not _is_ending_function(self.ending):
@@ -111,11 +113,26 @@ def check_known(names: Iterable[str], catalog: Catalog) -> None:
         )
 
 
-def _sources(flow: FlowFile, nodes: Mapping[str, NodeData]) -> dict[str, list[str]]:
+def _unread(node: NodeData, catalog: Catalog) -> dict[str, Any]:
+    """The node's inputs that only an upsert reads."""
+    names = catalog[node.name].upserted if node.name in catalog else ()
+    return {name: value for name, value in node.inputs.items() if name in names}
+
+
+def _without(node: NodeData, inputs: Mapping[str, Any]) -> NodeData:
+    if not inputs:
+        return node
+    return msgspec.structs.replace(node, inputs={k: v for k, v in node.inputs.items() if k not in inputs})
+
+
+def _sources(
+    flow: FlowFile, nodes: Mapping[str, NodeData], unread: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[str]]:
     """For each node the ids of the nodes it needs: those its inputs refer to, and those with an arrow to it."""
     needed: dict[str, dict[str, None]] = {key: {} for key in nodes}
+    passed_over = {key: node_ids(dict(inputs)) for key, inputs in unread.items() if inputs}
     for edge in flow.edges:
-        if edge.source in nodes and edge.target in nodes:
+        if edge.source in nodes and edge.target in nodes and edge.source not in passed_over.get(edge.target, ()):
             needed[edge.target][edge.source] = None
     for key, node in nodes.items():
         for other in sorted(node_ids(node.inputs) & nodes.keys()):

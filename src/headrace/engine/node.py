@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -130,6 +130,9 @@ class Context(msgspec.Struct, kw_only=True):
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A node with its parameters set and its ports connected."""
+
+    upserted: ClassVar[frozenset[str]] = frozenset()
+    """Inputs that only an upsert reads: a prediction leaves out what is connected to them."""
 
     async def build(self, ctx: Context) -> object:
         """What the node hands to the ports that it is wired to: itself, unless the type says otherwise."""

@@ -130,14 +130,18 @@ class Http(Protocol):
 
 
 class HttpCall(msgspec.Struct, frozen=True):
-    """A call to a provider. `secret` is cut out of any error text; `timeout` is for the whole answer, in seconds."""
+    """A call to a provider. `secret` is cut out of any error text; `timeout` is for the whole answer, in seconds.
+
+    `whom` says in errors who was called.
+    """
 
     url: str
     headers: Mapping[str, str]
     body: bytes = b""
     secret: str = ""
     timeout: float | None = None
-    method: Literal["POST", "GET"] = "POST"
+    method: Literal["POST", "GET", "PUT", "DELETE"] = "POST"
+    whom: str = "the model"
 
 
 class FetchRequest(msgspec.Struct, frozen=True):

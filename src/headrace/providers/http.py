@@ -63,11 +63,11 @@ class ProviderBody:
             async with asyncio.timeout_at(self._deadline):
                 return await self._content.readany()
         except TimeoutError:
-            raise ProviderTimeout(f"the model at {self._place} took longer than its timeout") from None
+            raise ProviderTimeout(f"{self._place} took longer than its timeout") from None
         except (aiohttp.ClientError, OSError):
             if self._stalled:
-                raise ProviderTimeout(f"the model at {self._place} stopped answering") from None
-            raise ProviderCut(f"the connection to the model at {self._place} broke inside the answer") from None
+                raise ProviderTimeout(f"{self._place} stopped answering") from None
+            raise ProviderCut(f"the connection to {self._place} broke inside the answer") from None
         finally:
             self.waiting_since = inf
 
@@ -119,7 +119,7 @@ class ProviderHttp:
                 response = await self._attempt(call, deadline)
                 return ProviderBody(response, _place(call), deadline, self._open_bodies)
             except TimeoutError:  # not tried again: a silent model may be at work, and is paid for it
-                raise ProviderTimeout(f"the model at {_place(call)} did not answer in time") from None
+                raise ProviderTimeout(f"{_place(call)} did not answer in time") from None
             except ProviderError as error:
                 wait = error.retry_after if error.retry_after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311 jitter
                 if not error.retryable or attempt == self.limits.attempts or wait > _LONGEST_WAIT:
@@ -140,15 +140,15 @@ class ProviderHttp:
                     call.method, call.url, data=call.body, headers=call.headers, allow_redirects=False
                 )
         except aiohttp.ConnectionTimeoutError:
-            raise ProviderUnavailable(f"cannot connect to the model at {_place(call)}: no answer") from None
+            raise ProviderUnavailable(f"cannot connect to {_place(call)}: no answer") from None
         except TimeoutError:
             raise
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise ProviderNotFound(f"{_place(call)!r} is not an address: check the base path of the model") from None
+            raise ProviderNotFound(f"{_place(call)} is not an address: check the base path") from None
         except ValueError as error:  # a line break inside a header
-            raise ProviderRefused(f"the call to the model at {_place(call)} cannot be sent: {error}") from None
+            raise ProviderRefused(f"the call to {_place(call)} cannot be sent: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ProviderUnavailable(f"cannot reach the model at {_place(call)}: {_reason(error)}") from None
+            raise ProviderUnavailable(f"cannot reach {_place(call)}: {_reason(error)}") from None
         if response.status in (200, 201):
             return response
         try:
@@ -167,8 +167,8 @@ class ProviderHttp:
 
 
 def _place(call: HttpCall) -> str:
-    """The call's address without what may be secret in it."""
-    return _USER.sub("//", call.url.split("?")[0])
+    """Who is called and where, without what may be secret in the address."""
+    return f"{call.whom} at {_USER.sub('//', call.url.split('?')[0])}"
 
 
 def _reason(error: BaseException) -> str:
@@ -186,7 +186,7 @@ async def _refusal(response: aiohttp.ClientResponse, call: HttpCall) -> Provider
         body = b""
     said, status = complaint(body, call.secret), response.status
     kind = refusal_class(status, said)
-    error = kind(f"the model at {_place(call)} answered {status}: {said.message or response.reason}")
+    error = kind(f"{_place(call)} answered {status}: {said.message or response.reason}")
     error.retry_after = _retry_after(response.headers.get("Retry-After"))
     return error
 

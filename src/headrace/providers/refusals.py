@@ -100,6 +100,8 @@ def _found(parsed: Any) -> Complaint:
     if isinstance(parsed, list) and parsed:  # Google wraps it once more when it does not stream events
         parsed = parsed[0]
     error = parsed.get("error") or parsed if isinstance(parsed, dict) else parsed
+    if isinstance(error, str) and isinstance(parsed, dict) and isinstance(parsed.get("message"), str):
+        error = parsed  # Chroma: the kind as `error`, and the words beside it
     if isinstance(error, dict) and isinstance(several := error.get("errors"), list) and several:  # Cloudflare
         error = several[0]
     if not isinstance(error, dict):

@@ -72,7 +72,7 @@ class Matrix:
 
     def similarities(self, vector: Sequence[float], allowed: Sequence[int] | None) -> tuple[Ids, Floats]:
         """All ids with their cosines; -inf for those that are gone or not allowed."""
-        asked = _unit(np.array([vector], np.float32))[0]
+        asked = unit(np.array([vector], np.float32))[0]
         scores = np.concatenate([rows @ asked for _, rows in (self._filed, self._loose) if len(rows)] or [_NOTHING])
         ids = self._ids
         keep = self._live if allowed is None else self._live & np.isin(ids, np.array(allowed, np.int64))
@@ -94,7 +94,7 @@ class Matrix:
 
     def cosines(self, ids: Sequence[int], vector: Sequence[float]) -> list[float]:
         """The cosines of these ids alone."""
-        return (self.rows(ids) @ _unit(np.array([vector], np.float32))[0]).tolist()
+        return (self.rows(ids) @ unit(np.array([vector], np.float32))[0]).tolist()
 
     def _open(self, c: Connection, row: CollectionRow) -> None:
         """Takes the file, if it is whole and holds what the database holds."""
@@ -150,13 +150,14 @@ def spread(rows: Floats, scores: Sequence[float], most: int, diversity: float) -
     return chosen
 
 
-def _unit(rows: Floats) -> Floats:
+def unit(rows: Floats) -> Floats:
+    """The rows, each of length 1."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def _parsed(blobs: Iterable[bytes], dimensions: int) -> Floats:
-    return _unit(np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dimensions))
+    return unit(np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dimensions))
 
 
 def _read(c: Connection, ids: Ids, dimensions: int) -> tuple[Ids, Floats]:

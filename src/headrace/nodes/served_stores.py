@@ -1,0 +1,247 @@
+"""Vector stores on other servers. Documents that are connected to one are stored by an upsert, never by a prediction.
+
+A credential goes where the flow says; what the server's environment holds goes only where the environment says.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+
+from headrace.engine.node import Context, Node, Templated
+from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, SearchMode
+from headrace.errors import FlowError
+from headrace.events import Document
+from headrace.nodes.accounts import account, secrets
+from headrace.nodes.providers import Provider
+from headrace.retrieval.retriever import StoreRetriever
+from headrace.retrieval.upsert import Upserted
+from headrace.vectors import chroma, pinecone, postgres, qdrant
+from headrace.vectors.served import ServedStore, Site
+
+_BATCH: Final = 256
+_TOLD: Final = 1000
+_PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApiKey", "PINECONE_API_KEY")
+
+
+class ServedNode(Node, frozen=True, kw_only=True):
+    """What all of them have. The output is the retriever, or for `vectorStore` the store."""
+
+    upserted: ClassVar[frozenset[str]] = frozenset({"document", "recordManager"})
+    label: ClassVar[str]
+    way: ClassVar[str]
+    """How it is reached, for the docs."""
+    filters: ClassVar[str]
+    """What a condition on metadata looks like there, for the docs."""
+
+    document: list[Documents] = []
+    embeddings: Embeddings
+    topK: int = 4
+    credential: str = ""
+    output: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The retriever, or the store."""
+        store = await self._store(ctx)
+        return store if self.output == "vectorStore" else StoreRetriever(store, self._search)
+
+    @property
+    def _search(self) -> Search:
+        return Search(text="", k=self.topK)
+
+    @abstractmethod
+    async def _store(self, ctx: Context) -> ServedStore: ...
+
+    async def upsert(self, ctx: Context, progress: Callable[[Upserted], None]) -> Upserted:
+        """Stores the connected documents. One that cannot be read does not stop the others."""
+        store, done = await self._store(ctx), Upserted()
+        batch: list[Document] = []
+        for documents in self.document:
+            async with aclosing(documents.read()) as read:
+                async for one in read:
+                    if isinstance(one, LoadFailure):
+                        done.failures.append(one)
+                        continue
+                    batch.append(one)
+                    if len(batch) == _BATCH:
+                        await self._add(store, batch, done, progress)
+                        batch = []
+        await self._add(store, batch, done, progress)
+        return done
+
+    async def _add(
+        self, store: ServedStore, batch: list[Document], done: Upserted, progress: Callable[[Upserted], None]
+    ) -> None:
+        if not batch:
+            return
+        added = await store.add_new(batch)
+        done.numAdded += len(added)
+        done.numSkipped += len(batch) - len(added)
+        done.addedDocs += added[: max(0, _TOLD - len(done.addedDocs))]
+        progress(done)
+
+
+class _Spread(ServedNode, frozen=True, kw_only=True):
+    """A store whose node may ask for passages that differ from each other (`mmr`)."""
+
+    searchType: Literal["similarity", "mmr"] = "similarity"
+    fetchK: int = 20
+    nearness: Annotated[float, msgspec.Meta(ge=0, le=1)] = msgspec.field(default=0.5, name="lambda")
+    """0 looks only at how the passages differ, 1 only at the question."""
+
+    @property
+    def _search(self) -> Search:
+        mode: SearchMode = self.searchType
+        return Search(text="", k=self.topK, mode=mode, fetch=self.fetchK, diversity=1 - self.nearness)
+
+
+class Pinecone(_Spread, frozen=True, kw_only=True, tag="pinecone"):
+    """An index of Pinecone, which must exist. `PINECONE_BASE_URL` names another address for all flows."""
+
+    label = "Pinecone"
+    way = "HTTP"
+    filters = '`{"source": {"$eq": "a.txt"}}`'
+
+    pineconeIndex: str
+    pineconeNamespace: str = ""
+    pineconeTextKey: str = "text"
+    pineconeMetadataFilter: Templated = {}
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        at = await account(ctx, _PINECONE, credential=self.credential)
+        return pinecone.PineconeStore(
+            pinecone.site(ctx.http, at.base, at.key),
+            ctx.kept.setdefault(f"pinecone {at.base} {self.credential}", {}),
+            self.pineconeIndex,
+            self.pineconeNamespace,
+            self.pineconeTextKey,
+            embeddings=self.embeddings,
+            k=self.topK,
+            condition=self.pineconeMetadataFilter,
+        )
+
+
+class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
+    """A table of PostgreSQL with pgvector."""
+
+    label = "PostgreSQL (pgvector)"
+    way = "asyncpg, extra `postgres`"
+    filters = '`{"source": "a.txt"}`: metadata that contains this'
+
+    host: str = ""
+    """`POSTGRES_VECTORSTORE_HOST`, when it is not set; then database, port, user and password come from there too."""
+    database: str = ""
+    port: int | None = None
+    ssl: bool = False
+    tableName: str = ""
+    distanceStrategy: postgres.Distance = "cosine"
+    pgMetadataFilter: Templated = {}
+    contentColumnName: str = "pageContent"
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        given = await secrets(ctx, self.credential)
+        own = ctx.environ if not self.host or self.host == ctx.environ.get("POSTGRES_VECTORSTORE_HOST") else {}
+        table = self.tableName or ctx.environ.get("POSTGRES_VECTORSTORE_TABLE_NAME") or "documents"
+        return postgres.PostgresStore(
+            self._place(given, own),
+            table,
+            self.contentColumnName,
+            self.distanceStrategy,
+            embeddings=self.embeddings,
+            k=self.topK,
+            condition=self.pgMetadataFilter,
+        )
+
+    def _place(self, given: Mapping[str, str], own: Mapping[str, str]) -> postgres.Place:
+        """The database. Raises FlowError without host, database or user."""
+
+        def found(value: str, name: str) -> str:
+            return value or own.get(f"POSTGRES_VECTORSTORE_{name}", "")
+
+        host, database = found(self.host, "HOST"), found(self.database, "DATABASE")
+        user = given.get("user", "") if self.credential else found("", "USER")
+        if not (host and database and user):
+            raise FlowError(
+                "the Postgres node needs a host, a database and a credential with a user: set them, or "
+                "POSTGRES_VECTORSTORE_HOST, POSTGRES_VECTORSTORE_DATABASE and POSTGRES_VECTORSTORE_USER"
+            )
+        password = given.get("password", "") if self.credential else found("", "PASSWORD")
+        port = self.port or int(own.get("POSTGRES_VECTORSTORE_PORT") or 5432)
+        ssl = self.ssl or own.get("POSTGRES_VECTORSTORE_SSL") == "true"
+        return postgres.Place(host, port, database, user, password, ssl)
+
+
+class Qdrant(ServedNode, frozen=True, kw_only=True, tag="qdrant"):
+    """A collection of Qdrant. It is made with as many dimensions as the embeddings have."""
+
+    label = "Qdrant"
+    way = "qdrant-client, extra `qdrant`"
+    filters = '`{"must": [{"key": "metadata.source", "match": {"value": "a.txt"}}]}`'
+
+    qdrantServerUrl: str
+    qdrantCollection: str
+    qdrantVectorDimension: int | None = None
+    """Not used: the embeddings know."""
+    contentPayloadKey: str = "content"
+    metadataPayloadKey: str = "metadata"
+    qdrantSimilarity: qdrant.Distance = "Cosine"
+    qdrantCollectionConfiguration: dict[str, Any] = {}
+    qdrantFilter: Templated = {}
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        key = (await secrets(ctx, self.credential)).get("qdrantApiKey", "").strip()
+        shape = qdrant.Shape(
+            content=self.contentPayloadKey,
+            metadata=self.metadataPayloadKey,
+            distance=self.qdrantSimilarity,
+            configuration=self.qdrantCollectionConfiguration,
+        )
+        return qdrant.QdrantStore(
+            qdrant.server(_address(self.qdrantServerUrl, "Qdrant"), key),
+            self.qdrantCollection,
+            shape,
+            key,
+            embeddings=self.embeddings,
+            k=self.topK,
+            condition=self.qdrantFilter,
+        )
+
+
+class Chroma(ServedNode, frozen=True, kw_only=True, tag="chroma"):
+    """A collection of a Chroma server, version 0.6 or newer."""
+
+    label = "Chroma"
+    way = "HTTP"
+    filters = '`{"source": {"$eq": "a.txt"}}`'
+
+    collectionName: str
+    chromaURL: str = "http://localhost:8000"
+    chromaMetadataFilter: Templated = {}
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        given = await secrets(ctx, self.credential)
+        key = given.get("chromaApiKey", "").strip()
+        headers = {"x-chroma-token": key, "Authorization": f"Bearer {key}"} if key else {}
+        return chroma.ChromaStore(
+            Site(ctx.http, _address(self.chromaURL, "Chroma"), headers, key, "Chroma"),
+            given.get("chromaTenant") or "default_tenant",
+            given.get("chromaDatabase") or "default_database",
+            self.collectionName,
+            embeddings=self.embeddings,
+            k=self.topK,
+            condition=self.chromaMetadataFilter,
+        )
+
+
+def _address(url: str, label: str) -> str:
+    """A server's address. Raises FlowError: some clients take a path for a folder to keep data in."""
+    if not url.startswith(("http://", "https://")):
+        raise FlowError(f"the {label} node needs an address that begins with http:// or https://, not {url!r}")
+    return url.rstrip("/")
+
+
+NODES = (Pinecone, Postgres, Qdrant, Chroma)

@@ -1,0 +1,321 @@
+"""Stores on other servers as nodes of a flow: whose key goes where, what an upsert does, what goes wrong."""
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from calls import context
+from passages import BIRDS, Bags, document, given
+from provider import Answer, Provider, Seen, as_json
+from served import IMPATIENT, SECRET, Pinecone, closed_port, postgres_server
+from servers import Server, flow, serving
+from servers import node as drawn
+from test_answer_nodes import says
+from waiting import within
+
+from headrace.engine.graph import Graph
+from headrace.engine.inputs import read
+from headrace.engine.ports import LoadFailure, Search
+from headrace.errors import (
+    FlowError,
+    HeadraceError,
+    ProviderMalformed,
+    ProviderNotFound,
+    ProviderRefused,
+    ProviderUnauthorized,
+    ProviderUnavailable,
+)
+from headrace.nodes import built_in
+from headrace.providers.http import ProviderHttp
+from headrace.schema import FlowFile
+from headrace.vectors.postgres import Place
+from headrace.vectors.served import flat
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "pinecone": {"pineconeIndex": "index"},
+    "postgres": {"host": "127.0.0.1", "database": "postgres", "tableName": "birds"},
+    "qdrant": {"qdrantCollection": "birds"},
+    "chroma": {"collectionName": "birds"},
+}
+SECRETS = {
+    "pineconeApiKey": SECRET, "user": "guarded", "password": SECRET, "qdrantApiKey": SECRET, "chromaApiKey": SECRET
+}  # fmt: skip
+ADDRESS = {"qdrant": "qdrantServerUrl", "chroma": "chromaURL"}
+
+
+def used(kind: str, work: Any, *, environ: Mapping[str, str] | None = None, **inputs: Any) -> Any:
+    """What `work` gives with the store of a node."""
+
+    async def run() -> Any:
+        http = ProviderHttp(IMPATIENT)
+        try:
+            ctx = context(http, environ, {"c": SECRETS})
+            values = {"credential": "c", "embeddings": Bags(), "output": "vectorStore", **NEEDED[kind], **inputs}
+            return await work(await read(built_in()[kind], values, kind).build(ctx))
+        finally:
+            await http.close()
+
+    return within(run(), 20)
+
+
+def at(kind: str, url: str) -> dict[str, Any]:
+    """Inputs and environment that lead a node to an address."""
+    if kind == "pinecone":
+        return {"environ": {"PINECONE_BASE_URL": url}}
+    return {"port": int(url.rpartition(":")[2])} if kind == "postgres" else {ADDRESS[kind]: url}
+
+
+async def search(store: Any) -> Any:
+    return await store.search(Search(text="bird"))
+
+
+async def add(store: Any) -> Any:
+    return await store.add([document("new")])
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+@pytest.mark.parametrize("work", [search, add])
+def test_a_store_that_cannot_be_reached_is_named_with_the_step(kind: str, work: Any):
+    with pytest.raises(ProviderUnavailable, match=r"the (Pinecone|PostgreSQL|Qdrant|Chroma) \w+ '\w+' could not be"):
+        used(kind, work, **at(kind, f"http://127.0.0.1:{closed_port()}"))
+
+
+@pytest.mark.parametrize("kind", ["pinecone", "qdrant", "chroma"])
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (as_json({"error": "Unauthorized", "message": f"no such key {SECRET}"}, 401), ProviderUnauthorized),
+        (as_json({"status": {"error": "Not found: Collection doesn't exist!"}}, 404), ProviderNotFound),
+        (as_json({"error": "InvalidArgumentError", "message": "expecting dimension 4, got 64"}, 400), ProviderRefused),
+    ],
+)
+def test_a_refusal_says_which_store_which_step_and_why(
+    provider: Provider, kind: str, answer: Answer, error: type[HeadraceError]
+):
+    provider.always(answer)
+    with pytest.raises(
+        error, match=r"could not be searched with a vector of 64 dimensions: .+ answered 40\d"
+    ) as raised:
+        used(kind, search, **at(kind, provider.url))
+    assert SECRET not in str(raised.value)
+    sent = provider.seen[0].headers
+    assert SECRET in (sent.get("api-key"), sent.get("x-chroma-token"))
+
+
+@pytest.mark.parametrize("kind", ["pinecone", "chroma"])
+@pytest.mark.parametrize("answer", [Answer([b"<html>"]), as_json([1]), as_json({"nothing": "known"})])
+def test_an_answer_that_is_none_is_no_crash(provider: Provider, kind: str, answer: Answer):
+    provider.always(answer)
+    with pytest.raises(ProviderMalformed, match="could not be searched"):
+        used(kind, search, **at(kind, provider.url))
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
+    with postgres_server(tmp_path_factory.mktemp("database")) as place:
+        yield place
+
+
+def test_postgres_says_what_is_wrong(database: Place):
+    there: Any = {"host": database.host, "port": database.port}
+    assert used("postgres", add, **there) == 1
+    assert [hit.document.pageContent for hit in used("postgres", search, **there)] == ["new"]
+    with pytest.raises(ProviderNotFound, match='relation "gone" does not exist'):
+        used("postgres", search, **there, tableName="gone")
+    with pytest.raises(ProviderNotFound, match='database "gone" does not exist'):
+        used("postgres", search, **there, database="gone")
+    with pytest.raises(ProviderRefused, match=r"expected 64 dimensions, not 8|different vector dimensions"):
+        used("postgres", lambda store: store.add([document("other")]), **there, embeddings=Bags(8))
+    wrong = {"POSTGRES_VECTORSTORE_HOST": database.host, "POSTGRES_VECTORSTORE_USER": "guarded"}
+    with pytest.raises(ProviderUnauthorized, match="password authentication failed") as raised:
+        used("postgres", search, **there, credential="", environ={**wrong, "POSTGRES_VECTORSTORE_PASSWORD": "no-no"})
+    assert "no-no" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ['x"; DROP TABLE birds; --', "a.b.c", "", "1x", "naïve"])
+def test_a_table_name_is_a_name(name: str):
+    if name:
+        with pytest.raises(FlowError, match="is no name for a table"):
+            used("postgres", search, tableName=name)
+    with pytest.raises(FlowError, match="is no name for a table"):
+        used("postgres", search, contentColumnName=name or "x y")
+
+
+def test_the_servers_own_password_goes_only_to_its_own_database():
+    own = {"POSTGRES_VECTORSTORE_HOST": "db", "POSTGRES_VECTORSTORE_USER": "u", "POSTGRES_VECTORSTORE_PASSWORD": "p"}
+    with pytest.raises(FlowError, match="a credential with a user"):
+        used("postgres", search, credential="", host="elsewhere", environ=own)
+
+
+def test_the_servers_own_key_goes_only_to_pinecone(provider: Provider):
+    fake = Pinecone(provider)
+    own: Any = {"PINECONE_API_KEY": SECRET, "PINECONE_BASE_URL": provider.url}
+    assert used("pinecone", search, credential="", environ=own) == []
+    assert fake.provider.seen[0].headers["x-pinecone-api-version"]
+    with pytest.raises(FlowError, match="Pinecone needs a key"):
+        used("pinecone", search, credential="")
+
+
+@pytest.mark.parametrize("kind", ADDRESS)
+@pytest.mark.parametrize("url", ["/etc", ":memory:", "file:///etc", "birds"])
+def test_an_address_is_no_folder(kind: str, url: str):
+    with pytest.raises(FlowError, match="needs an address that begins with http"):
+        used(kind, search, **at(kind, url))
+
+
+def test_a_filter_that_qdrant_would_not_know_is_refused(provider: Provider):
+    provider.always(Answer(status=500))
+    with pytest.raises(FlowError, match="Qdrant filter cannot be read"):
+        used("qdrant", search, **at("qdrant", provider.url), qdrantFilter='{"source": "a.txt"}')
+    assert provider.seen == []
+
+
+def test_a_collection_of_qdrant_is_made_as_the_node_says_and_may_be_made_by_two(provider: Provider):
+    made: list[Any] = []
+
+    def answer(seen: Seen) -> Answer:
+        if seen.method == "PUT" and not seen.path.endswith("/points?wait=true"):
+            made.append(seen.body)
+            return as_json({"status": {"error": "already exists"}}, 409)
+        exists = {"exists": False} if seen.path.endswith("/exists") else {"operation_id": 0, "status": "completed"}
+        return as_json({"result": exists, "status": "ok", "time": 0})
+
+    provider.answer = answer
+    configuration = {"vectors": {"on_disk": True}, "replication_factor": 2}
+    there: Any = {**at("qdrant", provider.url), "qdrantSimilarity": "Dot"}
+    assert used("qdrant", add, **there, qdrantCollectionConfiguration=configuration) == 1
+    vectors = {"size": 64, "distance": "Dot", "on_disk": True}
+    assert made == [{"vectors": vectors, "replication_factor": 2}]
+    with pytest.raises(FlowError, match="no such collection configuration"):
+        used("qdrant", add, **there, qdrantCollectionConfiguration={"shards": 1, "replication_factor": "x"})
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_words_are_not_searched_where_there_are_only_vectors(kind: str):
+    async def lexical(store: Any) -> Any:
+        return await store.search(Search(text="bird", mode="hybrid"))
+
+    with pytest.raises(FlowError, match="searched by vectors only"):
+        used(kind, lexical, **at(kind, "http://127.0.0.1:1"))
+
+
+def test_objects_inside_metadata_become_keys_with_dots():
+    nested = {"loc": {"lines": {"from": 1}}, "none": None, "tags": ["a", "b"], "odd": [1, {"x": 2}], "no": []}
+    assert dict(flat(nested)) == {"loc.lines.from": 1, "tags": ["a", "b"], "odd": '[1,{"x":2}]', "no": "[]"}
+
+
+class Given:
+    """A loader's documents."""
+
+    fingerprint = ""
+
+    def __init__(self, *documents: Any) -> None:
+        self.documents = documents
+
+    def read(self) -> Any:
+        return given(self.documents)
+
+
+def test_an_upsert_stores_what_is_connected_once(provider: Provider):
+    fake = Pinecone(provider)
+    failure = LoadFailure("bad.pdf", "read", "it is no PDF")
+    texts = Given(*(document(text) for text in BIRDS), failure, document(BIRDS[0]))
+    told: list[int] = []
+
+    async def run() -> list[Any]:
+        http = ProviderHttp(IMPATIENT)
+        try:
+            ctx = context(http, {"PINECONE_BASE_URL": provider.url}, {"c": SECRETS})
+            values = {"credential": "c", "embeddings": Bags(), "document": [texts], "pineconeNamespace": "n"}
+            node: Any = read(built_in()["pinecone"], {**values, **NEEDED["pinecone"]}, "pinecone")
+            return [await node.upsert(ctx, lambda done: told.append(done.numAdded)) for _ in range(2)]
+        finally:
+            await http.close()
+
+    first, second = within(run())
+    assert (first.numAdded, first.numSkipped, first.failures) == (3, 1, [failure])
+    assert (second.numAdded, second.numSkipped, second.addedDocs) == (0, 4, [])
+    assert told == [3, 0]
+    assert len(fake.points["n"]) == 3
+    assert sum("/indexes/" in seen.path for seen in provider.seen) == 1  # kept from run to run
+
+
+# In a flow
+
+
+def asking(base: str) -> dict[str, Any]:
+    """A flow whose agent asks Pinecone, with documents and a record manager that only an upsert needs."""
+    return flow(
+        drawn("chatOpenAI", "Chat Models", basepath=f"{base}/v1", streaming=True),
+        drawn("openAIEmbeddings", "Embeddings", basepath=f"{base}/v1"),
+        drawn("textFile", "Document Loaders", txtFile="FILE-STORAGE::gone.txt"),
+        drawn("unheardOfRecordManager", "Record Manager"),
+        drawn(
+            "pinecone",
+            "Vector Stores",
+            document=["{{textFile_0.data.instance}}"],
+            recordManager="{{unheardOfRecordManager_0.data.instance}}",
+            embeddings="{{openAIEmbeddings_0.data.instance}}",
+            pineconeIndex="index",
+            pineconeMetadataFilter='{"place": {"$eq": 1}}',
+            topK="",
+            output="vectorStore",
+        ),
+        drawn(
+            "customRetriever",
+            "Retrievers",
+            vectorStore="{{pinecone_0.data.instance}}",
+            resultFormat="<{{context}}>",
+            query="{{question}}",
+            output="text",
+        ),
+        drawn(
+            "promptTemplate",
+            "Prompts",
+            template="{context}|{question}",
+            promptValues='{"context": "{{customRetriever_0.data.instance}}"}',
+        ),
+        drawn(
+            "llmChain",
+            "Chains",
+            output="llmChain",
+            model="{{chatOpenAI_0.data.instance}}",
+            prompt="{{promptTemplate_0.data.instance}}",
+        ),
+    )
+
+
+def test_a_prediction_builds_nothing_that_only_an_upsert_reads():
+    graph = Graph(msgspec.convert(asking("http://x"), FlowFile), built_in())
+    assert "pinecone_0" in [node.id for node in graph.order]
+    assert not {"textFile_0", "unheardOfRecordManager_0"} & {node.id for node in graph.order}
+
+
+def test_a_flow_answers_from_pinecone(provider: Provider, tmp_path: Path):
+    fake, model = Pinecone(provider), Bags()
+    fake.points[""] = {
+        str(n): {"id": str(n), "values": list(model.vector(text)), "metadata": {"text": text, "place": n}}
+        for n, text in enumerate(BIRDS)
+    }
+
+    def answer(seen: Seen) -> Answer:
+        if seen.path.endswith("/embeddings"):
+            vector = list(model.vector(seen.body["input"]))
+            return as_json({"data": [{"index": 0, "embedding": vector}]})
+        if seen.path.endswith("/chat/completions"):
+            return says(seen.body["messages"][-1]["content"])
+        return fake.answer(seen)
+
+    provider.answer = answer
+    environ = {"PINECONE_API_KEY": SECRET, "PINECONE_BASE_URL": provider.url}
+    with serving(tmp_path / "data", **environ) as server:
+        reply = ask(server, provider)
+    assert reply == f"<{BIRDS[1]}>|Which bird hovers?"
+
+
+def ask(server: Server, provider: Provider) -> str:
+    reply = server.ask(server.create_flow(asking(provider.url)), "Which bird hovers?")
+    assert reply.status == 200, reply.text
+    return reply.json["text"]
