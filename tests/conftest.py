@@ -4,9 +4,12 @@ from collections.abc import Generator
 
 import pytest
 from provider import Provider, providing
+from served import postgres_server
 from servers import Server, conversation, serving
 from sites import Site, site
 from upstream import Upstream, serve_in_thread
+
+from headrace.vectors.postgres import Place
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +54,10 @@ def web(running_site: Site) -> Site:
     """A web site for tools, with nothing on it."""
     running_site.reset()
     return running_site
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
+    """A PostgreSQL with pgvector."""
+    with postgres_server(tmp_path_factory.mktemp("database")) as place:
+        yield place

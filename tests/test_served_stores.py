@@ -1,6 +1,7 @@
 """Stores on other servers as nodes of a flow: whose key goes where, what an upsert does, what goes wrong."""
 
-from collections.abc import Generator, Mapping
+from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from calls import context
 from passages import BIRDS, Bags, document, given
 from provider import Answer, Provider, Seen, as_json
-from served import IMPATIENT, SECRET, Pinecone, closed_port, postgres_server
+from served import IMPATIENT, SECRET, Pinecone, closed_port
 from servers import Server, flow, serving
 from servers import node as drawn
 from test_answer_nodes import says
@@ -30,6 +31,7 @@ from headrace.errors import (
 from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp
 from headrace.schema import FlowFile
+from headrace.vectors.elasticsearch import cloud_address
 from headrace.vectors.postgres import Place
 from headrace.vectors.served import flat
 
@@ -38,20 +40,29 @@ NEEDED: dict[str, dict[str, Any]] = {
     "postgres": {"host": "127.0.0.1", "database": "postgres", "tableName": "birds"},
     "qdrant": {"qdrantCollection": "birds"},
     "chroma": {"collectionName": "birds"},
+    "elasticsearch": {"indexName": "birds"},
 }
 SECRETS = {
-    "pineconeApiKey": SECRET, "user": "guarded", "password": SECRET, "qdrantApiKey": SECRET, "chromaApiKey": SECRET
+    "pineconeApiKey": SECRET, "user": "guarded", "password": SECRET, "qdrantApiKey": SECRET, "chromaApiKey": SECRET,
+    "apiKey": SECRET,
 }  # fmt: skip
 ADDRESS = {"qdrant": "qdrantServerUrl", "chroma": "chromaURL"}
 
 
-def used(kind: str, work: Any, *, environ: Mapping[str, str] | None = None, **inputs: Any) -> Any:
+def used(
+    kind: str,
+    work: Any,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] = SECRETS,
+    **inputs: Any,
+) -> Any:
     """What `work` gives with the store of a node."""
 
     async def run() -> Any:
         http = ProviderHttp(IMPATIENT)
         try:
-            ctx = context(http, environ, {"c": SECRETS})
+            ctx = context(http, environ, {"c": secrets})
             values = {"credential": "c", "embeddings": Bags(), "output": "vectorStore", **NEEDED[kind], **inputs}
             return await work(await read(built_in()[kind], values, kind).build(ctx))
         finally:
@@ -64,6 +75,8 @@ def at(kind: str, url: str) -> dict[str, Any]:
     """Inputs and environment that lead a node to an address."""
     if kind == "pinecone":
         return {"environ": {"PINECONE_BASE_URL": url}}
+    if kind == "elasticsearch":
+        return {"secrets": {"apiKey": SECRET, "endpoint": url}}
     return {"port": int(url.rpartition(":")[2])} if kind == "postgres" else {ADDRESS[kind]: url}
 
 
@@ -78,11 +91,13 @@ async def add(store: Any) -> Any:
 @pytest.mark.parametrize("kind", NEEDED)
 @pytest.mark.parametrize("work", [search, add])
 def test_a_store_that_cannot_be_reached_is_named_with_the_step(kind: str, work: Any):
-    with pytest.raises(ProviderUnavailable, match=r"the (Pinecone|PostgreSQL|Qdrant|Chroma) \w+ '\w+' could not be"):
+    with pytest.raises(
+        ProviderUnavailable, match=r"the (Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch) \w+ '\w+' could not be"
+    ):
         used(kind, work, **at(kind, f"http://127.0.0.1:{closed_port()}"))
 
 
-@pytest.mark.parametrize("kind", ["pinecone", "qdrant", "chroma"])
+@pytest.mark.parametrize("kind", ["pinecone", "qdrant", "chroma", "elasticsearch"])
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -101,21 +116,15 @@ def test_a_refusal_says_which_store_which_step_and_why(
         used(kind, search, **at(kind, provider.url))
     assert SECRET not in str(raised.value)
     sent = provider.seen[0].headers
-    assert SECRET in (sent.get("api-key"), sent.get("x-chroma-token"))
+    assert SECRET in (sent.get("api-key"), sent.get("x-chroma-token"), sent.get("authorization", "")[7:])
 
 
-@pytest.mark.parametrize("kind", ["pinecone", "chroma"])
+@pytest.mark.parametrize("kind", ["pinecone", "chroma", "elasticsearch"])
 @pytest.mark.parametrize("answer", [Answer([b"<html>"]), as_json([1]), as_json({"nothing": "known"})])
 def test_an_answer_that_is_none_is_no_crash(provider: Provider, kind: str, answer: Answer):
     provider.always(answer)
     with pytest.raises(ProviderMalformed, match="could not be searched"):
         used(kind, search, **at(kind, provider.url))
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
-    with postgres_server(tmp_path_factory.mktemp("database")) as place:
-        yield place
 
 
 def test_postgres_says_what_is_wrong(database: Place):
@@ -156,6 +165,18 @@ def test_the_servers_own_key_goes_only_to_pinecone(provider: Provider):
     assert fake.provider.seen[0].headers["x-pinecone-api-version"]
     with pytest.raises(FlowError, match="Pinecone needs a key"):
         used("pinecone", search, credential="")
+
+
+def test_elasticsearch_is_found_by_its_cloud_id_and_told_the_password(provider: Provider):
+    provider.always(as_json({"hits": {"hits": []}}))
+    named = {"cloudId": provider.url, "username": "u", "password": SECRET}
+    assert used("elasticsearch", search, secrets=named) == []
+    assert provider.seen[0].headers["authorization"] == f"Basic {b64encode(f'u:{SECRET}'.encode()).decode()}"
+    cloud = "mine:" + b64encode(b"eu.example.org$abc$kibana").decode()
+    assert cloud_address(cloud) == "https://abc.eu.example.org"
+    for odd in ("mine:%%", "mine:aGk=", ""):
+        with pytest.raises(FlowError, match="Elasticsearch"):
+            used("elasticsearch", search, secrets={"cloudId": odd})
 
 
 @pytest.mark.parametrize("kind", ADDRESS)

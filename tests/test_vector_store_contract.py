@@ -9,7 +9,15 @@ from typing import Any, TypeAlias
 import pytest
 from passages import BIRDS, Bags, document, opened
 from provider import Provider
-from served import Ground, Pinecone, chroma_ground, chroma_server, postgres_ground, postgres_server, qdrant_ground
+from served import (
+    Elasticsearch,
+    Ground,
+    Pinecone,
+    chroma_ground,
+    chroma_server,
+    postgres_ground,
+    qdrant_ground,
+)
 from waiting import within
 
 from headrace.engine.ports import Embeddings, Search, VectorStore
@@ -17,7 +25,7 @@ from headrace.errors import FlowError, HeadraceError, ProviderNotFound, Provider
 from headrace.events import Document
 from headrace.retrieval.library import Library
 
-STORES = ("embedded", "postgres", "qdrant", "chroma", "pinecone")
+STORES = ("embedded", "postgres", "qdrant", "chroma", "pinecone", "elasticsearch")
 Work: TypeAlias = Callable[[VectorStore], Coroutine[Any, Any, Any]]
 _numbers = count(1)
 
@@ -39,11 +47,14 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             case "embedded":
                 yield embedded_ground(stack.enter_context(opened(folder)))
             case "postgres":
-                yield postgres_ground(stack.enter_context(postgres_server(folder)))
+                yield postgres_ground(request.getfixturevalue("database"))
             case "qdrant":
                 yield qdrant_ground(folder)
             case "chroma":
                 yield chroma_ground(stack.enter_context(chroma_server(folder)))
+            case "elasticsearch":
+                served = Elasticsearch(request.getfixturevalue("provider"))
+                yield Ground(served.open, lambda place: {"term": {"metadata.place": place}})
             case _:
                 provider: Provider = request.getfixturevalue("provider")
                 fake = Pinecone(provider)

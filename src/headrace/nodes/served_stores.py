@@ -6,6 +6,7 @@ A credential goes where the flow says; what the server's environment holds goes 
 from __future__ import annotations
 
 from abc import abstractmethod
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -20,7 +21,7 @@ from headrace.nodes.accounts import account, secrets
 from headrace.nodes.providers import Provider
 from headrace.retrieval.retriever import StoreRetriever
 from headrace.retrieval.upsert import Upserted
-from headrace.vectors import chroma, pinecone, postgres, qdrant
+from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
 from headrace.vectors.served import ServedStore, Site
 
 _BATCH: Final = 256
@@ -237,6 +238,31 @@ class Chroma(ServedNode, frozen=True, kw_only=True, tag="chroma"):
         )
 
 
+class Elasticsearch(ServedNode, frozen=True, kw_only=True, tag="elasticsearch"):
+    """An index of Elasticsearch. The credential holds its address, or a cloud id."""
+
+    label = "Elasticsearch"
+    way = "HTTP"
+    filters = '`{"term": {"metadata.source.keyword": "a.txt"}}`'
+
+    indexName: str
+    similarity: elasticsearch.Similarity = "l2_norm"
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        given = {name: value.strip() for name, value in (await secrets(ctx, self.credential)).items()}
+        key, password = given.get("apiKey", ""), given.get("password", "")
+        cloud = given.get("cloudId", "")
+        address = given.get("endpoint") or (cloud if "://" in cloud else cloud and elasticsearch.cloud_address(cloud))
+        headers = {"Authorization": f"ApiKey {key}"} if key else {}
+        if password:
+            pair = b64encode(f"{given.get('username', '')}:{password}".encode()).decode()
+            headers = {"Authorization": f"Basic {pair}"}
+        site = Site(ctx.http, _address(address, "Elasticsearch"), headers, key or password, "Elasticsearch")
+        return elasticsearch.ElasticsearchStore(
+            site, self.indexName, self.similarity, embeddings=self.embeddings, k=self.topK
+        )
+
+
 def _address(url: str, label: str) -> str:
     """A server's address. Raises FlowError: some clients take a path for a folder to keep data in."""
     if not url.startswith(("http://", "https://")):
@@ -244,4 +270,4 @@ def _address(url: str, label: str) -> str:
     return url.rstrip("/")
 
 
-NODES = (Pinecone, Postgres, Qdrant, Chroma)
+NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch)

@@ -106,7 +106,8 @@ def _found(parsed: Any) -> Complaint:
         error = several[0]
     if not isinstance(error, dict):
         return Complaint(str(error))
-    said = error.get("message") or error.get("detail") or error  # Replicate, and servers on FastAPI, say `detail`
+    # Replicate, and servers on FastAPI, say `detail`; Elasticsearch says `reason`.
+    said = error.get("message") or error.get("detail") or error.get("reason") or error
     return Complaint(str(said), tuple(dict.fromkeys(_codes(error))))
 
 
