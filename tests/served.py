@@ -103,6 +103,76 @@ class Pinecone:
             yield pinecone.PineconeStore(site, {}, "index", name, "text", embeddings=model)
 
 
+class Chroma:
+    """The calls of Chroma's API that the store makes, as its server 1.5 answers them, on vectors in memory."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self.rows: dict[str, dict[str, Any]] = {}
+        provider.seen, provider.answer = [], self.answer
+
+    def answer(self, seen: Seen) -> Answer:
+        prefix = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+        assert seen.path.startswith(prefix), seen.path
+        name, _, call = seen.path.removeprefix(prefix).strip("/").partition("/")
+        body = seen.body if seen.raw else {}
+        if not name:
+            self.rows.setdefault(body["name"], {})
+            return self.collection(body["name"])
+        if name not in self.rows:
+            return as_json({"error": "NotFoundError", "message": f"Collection [{name}] does not exist"}, 404)
+        rows = self.rows[name]
+        match call:
+            case "":
+                return self.collection(name)
+            case "get":
+                return as_json({"ids": [key for key in body["ids"] if key in rows], "documents": None})
+            case "upsert":
+                return self.upsert(rows, body)
+            case "query":
+                return self.query(rows, body)
+            case _:
+                gone = [rows.pop(key) for key in body["ids"]]
+                return as_json({"deleted": len(gone)})
+
+    def collection(self, name: str) -> Answer:
+        shape = {"hnsw": {"space": "cosine", "ef_search": 100}, "spann": None}
+        return as_json({"id": name, "name": name, "configuration_json": shape})
+
+    def misfit(self, rows: Mapping[str, Any], vector: Sequence[float]) -> Answer | None:
+        sizes = {len(row[0]) for row in rows.values()} - {len(vector)}
+        told = f"Collection expecting embedding with dimension of {sizes}, got {len(vector)}"
+        return as_json({"error": "InvalidArgumentError", "message": told}, 400) if sizes else None
+
+    def upsert(self, rows: dict[str, Any], body: Mapping[str, Any]) -> Answer:
+        lists = zip(body["ids"], body["embeddings"], body["documents"], body["metadatas"], strict=True)
+        for key, vector, text, metadata in lists:
+            if refusal := self.misfit(rows, vector):
+                return refusal
+            assert metadata is None or all(isinstance(value, str | int | float) for value in metadata.values())
+            rows[key] = (vector, text, metadata)
+        return as_json({})
+
+    def query(self, rows: Mapping[str, Any], body: Mapping[str, Any]) -> Answer:
+        (vector,) = body["query_embeddings"]
+        if refusal := self.misfit(rows, vector):
+            return refusal
+        wanted = {name: one["$eq"] for name, one in body.get("where", {}).items()}
+        kept = [(1 - cosine(vector, row[0]), key, *row) for key, row in rows.items() if fits(row[2], wanted)]
+        columns = zip(*sorted(kept, key=lambda row: row[0])[: body["n_results"]], strict=True)
+        names = ("distances", "ids", "embeddings", "documents", "metadatas")
+        found = dict(zip(names, ([list(column)] for column in columns), strict=False)) or {name: [[]] for name in names}
+        return as_json({name: value for name, value in found.items() if name in ("ids", *body["include"])})
+
+    @property
+    def ground(self) -> Ground:
+        return chroma_ground(self.provider.url)
+
+
+def fits(metadata: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
+    return all((metadata or {}).get(name) == value for name, value in wanted.items())
+
+
 class Elasticsearch:
     """The calls of Elasticsearch's API that the store makes, on an index in memory."""
 

@@ -10,6 +10,7 @@ import pytest
 from passages import BIRDS, Bags, document, opened
 from provider import Provider
 from served import (
+    Chroma,
     Elasticsearch,
     Ground,
     Pinecone,
@@ -25,7 +26,7 @@ from headrace.errors import FlowError, HeadraceError, ProviderNotFound, Provider
 from headrace.events import Document
 from headrace.retrieval.library import Library
 
-STORES = ("embedded", "postgres", "qdrant", "chroma", "pinecone", "elasticsearch")
+STORES = ("embedded", "postgres", "qdrant", "chroma", "scripted chroma", "pinecone", "elasticsearch")
 Work: TypeAlias = Callable[[VectorStore], Coroutine[Any, Any, Any]]
 _numbers = count(1)
 
@@ -42,7 +43,7 @@ def embedded_ground(library: Library) -> Ground:
 def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Ground]:
     """Each store in turn; one server for all tests of a kind."""
     with ExitStack() as stack:
-        folder = tmp_path_factory.mktemp(request.param)
+        folder = tmp_path_factory.mktemp("store")
         match request.param:
             case "embedded":
                 yield embedded_ground(stack.enter_context(opened(folder)))
@@ -52,6 +53,8 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 yield qdrant_ground(folder)
             case "chroma":
                 yield chroma_ground(stack.enter_context(chroma_server(folder)))
+            case "scripted chroma":
+                yield Chroma(request.getfixturevalue("provider")).ground
             case "elasticsearch":
                 served = Elasticsearch(request.getfixturevalue("provider"))
                 yield Ground(served.open, lambda place: {"term": {"metadata.place": place}})

@@ -54,6 +54,10 @@ class ServedNode(Node, frozen=True, kw_only=True):
     def _search(self) -> Search:
         return Search(text="", k=self.topK)
 
+    def _how(self, condition: Mapping[str, Any]) -> dict[str, Any]:
+        """What every store is told."""
+        return {"embeddings": self.embeddings, "k": self.topK, "condition": condition}
+
     @abstractmethod
     async def _store(self, ctx: Context) -> ServedStore: ...
 
@@ -120,9 +124,7 @@ class Pinecone(_Spread, frozen=True, kw_only=True, tag="pinecone"):
             self.pineconeIndex,
             self.pineconeNamespace,
             self.pineconeTextKey,
-            embeddings=self.embeddings,
-            k=self.topK,
-            condition=self.pineconeMetadataFilter,
+            **self._how(self.pineconeMetadataFilter),
         )
 
 
@@ -152,9 +154,7 @@ class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
             table,
             self.contentColumnName,
             self.distanceStrategy,
-            embeddings=self.embeddings,
-            k=self.topK,
-            condition=self.pgMetadataFilter,
+            **self._how(self.pgMetadataFilter),
         )
 
     def _place(self, given: Mapping[str, str], own: Mapping[str, str]) -> postgres.Place:
@@ -206,9 +206,7 @@ class Qdrant(ServedNode, frozen=True, kw_only=True, tag="qdrant"):
             self.qdrantCollection,
             shape,
             key,
-            embeddings=self.embeddings,
-            k=self.topK,
-            condition=self.qdrantFilter,
+            **self._how(self.qdrantFilter),
         )
 
 
@@ -232,9 +230,7 @@ class Chroma(ServedNode, frozen=True, kw_only=True, tag="chroma"):
             given.get("chromaTenant") or "default_tenant",
             given.get("chromaDatabase") or "default_database",
             self.collectionName,
-            embeddings=self.embeddings,
-            k=self.topK,
-            condition=self.chromaMetadataFilter,
+            **self._how(self.chromaMetadataFilter),
         )
 
 
@@ -258,9 +254,7 @@ class Elasticsearch(ServedNode, frozen=True, kw_only=True, tag="elasticsearch"):
             pair = b64encode(f"{given.get('username', '')}:{password}".encode()).decode()
             headers = {"Authorization": f"Basic {pair}"}
         site = Site(ctx.http, _address(address, "Elasticsearch"), headers, key or password, "Elasticsearch")
-        return elasticsearch.ElasticsearchStore(
-            site, self.indexName, self.similarity, embeddings=self.embeddings, k=self.topK
-        )
+        return elasticsearch.ElasticsearchStore(site, self.indexName, self.similarity, **self._how({}))
 
 
 def _address(url: str, label: str) -> str:
