@@ -1,5 +1,6 @@
 """Stores on other servers as nodes of a flow: whose key goes where, what an upsert does, what goes wrong."""
 
+import sys
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,6 +178,14 @@ def test_elasticsearch_is_found_by_its_cloud_id_and_told_the_password(provider: 
     for odd in ("mine:%%", "mine:aGk=", ""):
         with pytest.raises(FlowError, match="Elasticsearch"):
             used("elasticsearch", search, secrets={"cloudId": odd})
+
+
+@pytest.mark.parametrize(("kind", "package"), [("postgres", "asyncpg"), ("qdrant", "qdrant_client")])
+@pytest.mark.parametrize("work", [search, add])
+def test_a_package_that_is_missing_is_named(kind: str, package: str, work: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FlowError, match=rf"pip install 'headrace\[server,{kind}\]'"):
+        used(kind, work, **at(kind, "http://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("kind", ADDRESS)

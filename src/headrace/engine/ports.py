@@ -140,7 +140,7 @@ class HttpCall(msgspec.Struct, frozen=True):
     body: bytes = b""
     secret: str = ""
     timeout: float | None = None
-    method: Literal["POST", "GET", "PUT", "DELETE"] = "POST"
+    method: Literal["POST", "GET", "PUT"] = "POST"
     whom: str = "the model"
 
 

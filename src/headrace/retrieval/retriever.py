@@ -19,8 +19,6 @@ from headrace.retrieval.upsert import Upsert
 _logger = logging.getLogger("headrace.retrieval")
 _KEPT = 64
 """Collections of a flow: overrides can make as many as there are requests."""
-
-
 _DEPTH = 4
 
 

@@ -85,12 +85,11 @@ class QdrantStore(ServedStore):
                 raise
 
     async def _near(self, wanted: Near) -> list[Hit]:
-        conditions = _filter(wanted.filter)
         async with self._connected() as client:
             found = await client.query_points(
                 self._collection,
                 query=list(wanted.vector),
-                query_filter=conditions,
+                query_filter=_filter(wanted.filter),
                 limit=wanted.k,
                 with_payload=True,
                 with_vectors=wanted.vectors,
