@@ -40,7 +40,16 @@ def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
-    retrieval = (documents, splitters, embeddings, vector_stores, served_stores, retrievers, rerankers, retrieval_chains)
+    retrieval = (
+        documents,
+        splitters,
+        embeddings,
+        vector_stores,
+        served_stores,
+        retrievers,
+        rerankers,
+        retrieval_chains,
+    )
     chained = (prompts, memory, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)
