@@ -14,9 +14,11 @@ from upstream import Upstream
 from waiting import within
 
 from headrace.engine.inputs import read
+from headrace.engine.ports import Upserted
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
+from headrace.nodes.vector_stores import MemoryVectorStore
 from headrace.retrieval.collection import Collection
 from headrace.retrieval.library import Library
 from headrace.retrieval.library import library as library_of
@@ -198,7 +200,26 @@ def test_faiss_finds_what_was_upserted_under_its_name(library: Library):
     within(upsert())
     assert within(ask()) == ["The Wren is small."]
     texts = within(node(library, "plainText", text="The Robin sings."))
-    assert within(ask(document=[texts])) == ["The Robin sings."]
+    assert within(ask(document=[texts])) == ["The Wren is small."]
+
+
+def test_once_something_was_upserted_it_is_what_is_searched(library: Library):
+    async def upsert(text: str) -> Upserted:
+        texts = await node(library, "plainText", text=text)
+        into = MemoryVectorStore(document=[texts], node="a")
+        return await into.upsert(context(library=library, flow="flow"), lambda _: None)
+
+    async def ask(key: str, flow: str = "flow") -> list[str]:
+        texts = await node(library, "plainText", text="The Robin sings.")
+        store = MemoryVectorStore(document=[texts], node=key)
+        retriever: Any = await store.build(context(library=library, flow=flow))
+        return [one.pageContent for one in await retriever.find("robin wren sings")]
+
+    assert within(ask("a")) == ["The Robin sings."]
+    assert within(upsert("The Wren is small.")).numAdded == 1
+    assert within(ask("a")) == ["The Wren is small."]
+    assert within(ask("b")) == ["The Robin sings."], "another store of the flow"
+    assert within(ask("a", "other")) == ["The Robin sings."], "another flow"
 
 
 def test_a_process_without_a_library_says_so():

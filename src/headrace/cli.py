@@ -1,4 +1,4 @@
-"""The command line: serve, import, run, flows, keys."""
+"""The command line: serve, import, run, upsert, flows, keys."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from uuid import uuid4
 
 import click
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, TimeElapsedColumn, track
 from rich.table import Column, Table
 
 from headrace import __version__
 from headrace.assembly import opened
 from headrace.engine.graph import coverage, read_flow
+from headrace.engine.ports import Upserted
 from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
 from headrace.events import Abort, Error, Token
 from headrace.nodes import built_in
-from headrace.schema import FlowRow, PredictionRequest
+from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
 from headrace.settings import Settings, load
 from headrace.store.exports import Export, flow_files, read_export
 from headrace.store.store import ADMIN, Store
@@ -198,6 +199,37 @@ async def run(settings: Settings, flow: str, question: str, chat: str | None) ->
                 for entry in entries:
                     _show(entry.event)
     _out.print()
+
+
+@cli.command()
+@click.argument("flow")
+@click.option("--store", "node", metavar="NODE", help="Id of the vector store, in a flow that has several.")
+@click.pass_obj
+@_command
+async def upsert(settings: Settings, flow: str, node: str | None) -> None:
+    """Read a flow's documents into its vector store. Needs no running server."""
+    shown = Progress(
+        "{task.description}", TimeElapsedColumn(), console=_err, transient=True, disable=not _err.is_terminal
+    )
+    async with opened(settings) as here:
+        row = await _find(here.store, flow)
+        with shown:
+            bar = shown.add_task("reading", total=None)
+            done = await here.upserts.run(
+                await here.flows.get(row.id),
+                UpsertRequest(stopNodeId=node),
+                progress=lambda done: shown.update(bar, description=_counts(done)),
+            )
+    for failure in done.failures:
+        _err.print(f"not stored: {failure}")
+    _out.print(_counts(done))
+    if done.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _counts(done: Upserted) -> str:
+    counts = f"{done.numAdded} added, {done.numUpdated} updated, {done.numSkipped} unchanged, {done.numDeleted} deleted"
+    return f"{counts}, {len(done.failures)} documents failed" if done.failures else counts
 
 
 def _show(event: object) -> None:

@@ -60,6 +60,15 @@ class PredictionRequest(msgspec.Struct, omit_defaults=True):
         return self.streaming is True or self.streaming == "true"
 
 
+class UpsertRequest(msgspec.Struct, omit_defaults=True):
+    """Body of an upsert. `stopNodeId` names the vector store in a flow that has several."""
+
+    stopNodeId: str | None = None
+    overrideConfig: dict[str, Any] | None = None
+    chatId: str | None = None
+    """Only this chat finds what is upserted."""
+
+
 class NodeData(msgspec.Struct, kw_only=True):
     """What a flow file says of a node. `inputs` are loose: "" means not set, numbers may be texts."""
 

@@ -42,7 +42,7 @@ def fields(kind: type[Node]) -> list[dict[str, Any]]:
             "required": field.required,
         }
         for field in msgspec.structs.fields(kind)
-        if field.name not in ("output",)
+        if field.name not in ("output", "node")
     ]
 
 

@@ -9,8 +9,9 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ModelMessage
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import fields_of, given, parsed, read
-from headrace.engine.node import Context, Node, Step
+from headrace.engine.node import Context, Node, Sink, Step
 from headrace.engine.overrides import Overrides
+from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.engine.references import Scope, node_ids
 from headrace.errors import FlowError
 from headrace.events import Event
@@ -42,15 +43,29 @@ class Chatflow:
 
     async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """Starts the answer: its events in batches, without the terminal ones. Raises what nodes raise."""
-        graph = self._graph
-        scope = await _scope(graph, ctx)
-        for node in graph.order[:-1]:
-            record = _record(node, graph, self._catalog, scope, overrides)
-            scope.built[node.id] = await record.build(ctx)
-        step = _record(graph.ending, graph, self._catalog, scope, overrides)
+        step = await _last(self._graph, self._catalog, ctx, overrides)
         if not isinstance(step, Step):
-            raise FlowError(f"{graph.ending.id!r} cannot end a flow: connect it to a chain or an agent")
+            raise FlowError(f"{self._graph.ending.id!r} cannot end a flow: connect it to a chain or an agent")
         return await step.run(ctx)
+
+
+async def upsert(
+    graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides, progress: UpsertProgress
+) -> Upserted:
+    """Upserts the documents of the vector store that the graph ends with. Raises FlowError and what nodes raise."""
+    node = await _last(graph, catalog, ctx, overrides)
+    if not isinstance(node, Sink):
+        raise FlowError(f"nothing can be upserted into {graph.ending.id!r}")
+    return await node.upsert(ctx, progress)
+
+
+async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> Node:
+    """The graph's last node, with everything before it built."""
+    scope = await _scope(graph, ctx)
+    for node in graph.order[:-1]:
+        record = _record(node, graph, catalog, scope, overrides)
+        scope.built[node.id] = await record.build(ctx)
+    return _record(graph.ending, graph, catalog, scope, overrides)
 
 
 async def _scope(graph: Graph, ctx: Context) -> Scope:
@@ -100,4 +115,6 @@ def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overri
         values["credential"] = node.credential
     if output := (node.outputs or {}).get("output"):
         values["output"] = output
+    if issubclass(kind, Sink):
+        values["node"] = node.id
     return read(kind, values, f"{node.label or node.name} ({node.id})")

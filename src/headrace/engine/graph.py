@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.inputs import fields_of
+from headrace.engine.node import Sink
 from headrace.engine.references import node_ids
 from headrace.errors import FlowError, InvalidRequest, UnknownNodes
 from headrace.schema import FlowFile, NodeData
@@ -85,19 +86,44 @@ def _is_ending_function(node: NodeData) -> bool:
     return (node.outputs or {}).get("output") == "EndingNode"
 
 
+def sink(flow: FlowFile, catalog: Catalog, wanted: str | None = None) -> NodeData:
+    """The node that an upsert is into: the one of this id, or the only one. Raises InvalidRequest."""
+    found = {n.id: n for n in nodes_of(flow) if n.category == "Vector Stores" or _is_sink(n, catalog)}
+    if wanted and wanted not in found:
+        raise InvalidRequest(f"the flow has no vector store {wanted!r} at $.stopNodeId: {_choice(found)}")
+    if len(found) != 1 and not wanted:
+        raise InvalidRequest(f"say into which vector store at $.stopNodeId: {_choice(found)}")
+    node = found[wanted or next(iter(found))]
+    if node.name in catalog and not _is_sink(node, catalog):
+        raise InvalidRequest(f"nothing can be upserted into {node.id!r}: it only shows what is stored already")
+    return node
+
+
+def _is_sink(node: NodeData, catalog: Catalog) -> bool:
+    return node.name in catalog and issubclass(catalog[node.name], Sink)
+
+
+def _choice(ids: Iterable[str]) -> str:
+    names = ", ".join(map(repr, ids))
+    return f"it has {names}" if names else "it has none, so add one and connect documents to it"
+
+
 class Graph:
     """What a chatflow runs: its ending node and everything before it, dependencies first."""
 
-    def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
-        """Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks."""
+    def __init__(self, flow: FlowFile, catalog: Catalog, last: NodeData | None = None) -> None:
+        """Up to the node `last`, or else to the flow's own ending.
+
+        Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks.
+        """
         nodes = {node.id: node for node in nodes_of(flow)}
-        self.ending = endings(flow)[-1]
+        self.ending = last or endings(flow)[-1]
         unread = {key: _unread(node, catalog) for key, node in nodes.items() if node is not self.ending}
         nodes = {key: _without(node, unread.get(key, {})) for key, node in nodes.items()}
         self.order = _ordered(self.ending, nodes, _sources(flow, nodes, unread))
         check_known({node.name for node in self.order}, catalog)
         output = (self.ending.outputs or {}).get("output", self.ending.name)
-        if output != self.ending.name and not _is_ending_function(self.ending):
+        if last is None and output != self.ending.name and not _is_ending_function(self.ending):
             raise FlowError(f"{self.ending.id!r} ends the flow, so its output must be {self.ending.name!r}")
         self.memory = _memory(flow, nodes)
         self.reads_history = any("{{chat_history}}" in t or "$flow.chatHistory" in t for t in _texts(self.order))

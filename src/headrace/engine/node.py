@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.engine.chat import ModelMessage
 from headrace.engine.execution import Execution
-from headrace.engine.ports import Http, Outside
+from headrace.engine.ports import Http, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError
 from headrace.events import Event, Prediction, Usage
 from headrace.schema import CustomTool, FileUpload, Turn
@@ -148,3 +148,14 @@ class Step(Node, frozen=True, kw_only=True):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """Starts the answer: its events in batches, without the terminal ones."""
         raise FlowError(f"{type(self).__name__} cannot end a flow: connect it to a chain or an agent")
+
+
+class Sink(Node, frozen=True, kw_only=True):
+    """A node that keeps documents: an upsert builds the flow up to it."""
+
+    node: str = ""
+    """Its id in the flow; a flow may have several."""
+
+    async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
+        """Brings what it keeps to what its documents say. A document that fails does not stop the others."""
+        raise FlowError(f"nothing can be upserted into {type(self).__name__}")

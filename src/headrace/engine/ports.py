@@ -270,6 +270,21 @@ class LoadFailure(msgspec.Struct, frozen=True):
         return f"{self.source!r} could not be {self.step}: {self.reason}"
 
 
+class Upserted(msgspec.Struct):
+    """What an upsert did; `addedDocs` holds the first thousand that it added, `failures` what could not be read."""
+
+    numAdded: int = 0
+    numDeleted: int = 0
+    numUpdated: int = 0
+    numSkipped: int = 0
+    addedDocs: list[Document] = []
+    failures: list[LoadFailure] = []
+
+
+UpsertProgress: TypeAlias = Callable[[Upserted], None]
+"""Is told after each batch what has been done so far."""
+
+
 class Documents(Protocol):
     """What a loader hands over."""
 

@@ -19,6 +19,7 @@ from headrace.nodes import (
     openapi_toolkit,
     output_parsers,
     prompts,
+    record_managers,
     request_tools,
     rerankers,
     retrieval_chains,
@@ -40,16 +41,8 @@ def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
-    retrieval = (
-        documents,
-        splitters,
-        embeddings,
-        vector_stores,
-        served_stores,
-        retrievers,
-        rerankers,
-        retrieval_chains,
-    )
+    stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
+    retrieval = (documents, splitters, embeddings, *stores, retrieval_chains)
     chained = (prompts, memory, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)

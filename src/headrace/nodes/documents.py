@@ -13,7 +13,7 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import Documents, Splitter
 from headrace.errors import FlowError
 from headrace.retrieval.files import File, files_of
-from headrace.retrieval.folder import folder_files
+from headrace.retrieval.folder import folder_files, parse_for
 from headrace.retrieval.github import Repository, RepositoryDocuments
 from headrace.retrieval.library import library
 from headrace.retrieval.loading import FileDocuments, Finish, Parse, texts_of
@@ -141,6 +141,27 @@ class JsonlinesFile(_Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
         )
 
 
+class FileLoader(_Loader, frozen=True, kw_only=True, tag="fileLoader"):
+    """Files of any kind, each read as what its ending says."""
+
+    file: str
+    usage: PdfUsage = "perPage"
+    legacyBuild: bool = False
+    pointerName: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        folder = library(ctx).files / ctx.flow
+        return await self._given(await asyncio.to_thread(self._found, folder))
+
+    def _found(self, folder: Path) -> FileDocuments:
+        files = [
+            (file, parse_for(file.name, self.usage, self.pointerName) or text_documents)
+            for file in files_of(self.file, folder)
+        ]
+        return FileDocuments(files, self._finish, f"{self.usage}{self.pointerName}")
+
+
 class FolderFiles(_Loader, frozen=True, kw_only=True, tag="folderFiles"):
     """All files of a folder inside the folder `files` of the data folder, each read as what its ending says."""
 
@@ -231,6 +252,7 @@ NODES = (
     CsvFile,
     JsonFile,
     JsonlinesFile,
+    FileLoader,
     FolderFiles,
     CheerioWebScraper,
     Github,

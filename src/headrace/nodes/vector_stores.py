@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from headrace.engine.node import Context, Node
-from headrace.engine.ports import Documents, Embeddings, Search
+from headrace.engine.node import Context, Sink
+from headrace.engine.ports import Documents, Embeddings, Search, Upserted, UpsertProgress
 from headrace.errors import FlowError
+from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.collection import Collection
 from headrace.retrieval.library import library
-from headrace.retrieval.retriever import StoreRetriever, flow_collection
+from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_collection
+from headrace.retrieval.upsert import Upsert
 
 
-class _Embedded(Node, frozen=True, kw_only=True):
-    """Without embeddings only words are looked at."""
+class _Embedded(Sink, frozen=True, kw_only=True):
+    """Without embeddings only words are looked at. Once something was upserted, that is what is searched."""
 
     document: list[Documents] = []
     embeddings: Embeddings | None = None
+    recordManager: RecordManager | None = None
     topK: int = 4
     output: str = ""
 
@@ -23,9 +26,24 @@ class _Embedded(Node, frozen=True, kw_only=True):
         store = await self._store(ctx)
         return store if self.output == "vectorStore" else StoreRetriever(store, Search(text="", k=self.topK))
 
+    async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
+        """By content hash, with the cleanup of the record manager, or none."""
+        records = self.recordManager or RecordManager()
+        upsert = Upsert(self._upserted(ctx), cleanup=records.cleanup, source_key=records.sourceIdKey, progress=progress)
+        return await upsert.run(all_documents(self.document))
+
     async def _store(self, ctx: Context) -> Collection:
-        """The documents' collection. Those that are stored already are not read or embedded again."""
+        """What was upserted, or else the collection of the flow's own documents.
+
+        Those that are stored already are not read or embedded again.
+        """
+        upserted = self._upserted(ctx)
+        if await upserted.exists():
+            return upserted
         return await flow_collection(library(ctx), ctx.flow, self.document, self.embeddings)
+
+    def _upserted(self, ctx: Context) -> Collection:
+        return library(ctx).collection(f"upserted/{ctx.flow}/{self.node}", self.embeddings)
 
 
 class MemoryVectorStore(_Embedded, frozen=True, kw_only=True, tag="memoryVectorStore"):
@@ -38,12 +56,12 @@ class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):
     basePath: str = ""
 
     async def _store(self, ctx: Context) -> Collection:
-        if self.document:
-            return await flow_collection(library(ctx), ctx.flow, self.document, self.embeddings)
-        store = library(ctx).collection(f"faiss/{self.basePath}", self.embeddings)
-        if not (await store.info()).chunks:
+        if not self.document and not await self._upserted(ctx).exists():
             raise FlowError(f"nothing was upserted under {self.basePath!r}: connect documents to the Faiss node")
-        return store
+        return await super()._store(ctx)
+
+    def _upserted(self, ctx: Context) -> Collection:
+        return library(ctx).collection(f"faiss/{self.basePath}", self.embeddings)
 
 
 NODES = (MemoryVectorStore, Faiss)

@@ -59,6 +59,10 @@ class Collection:
 
         return await self.database.write(work)
 
+    async def exists(self) -> bool:
+        """Whether anything was ever upserted into it."""
+        return await self.database.read(lambda c: passages.find_collection(c, self.name)) is not None
+
     async def info(self) -> CollectionInfo:
         """What the collection holds."""
         return await self.database.scan(partial(info, name=self.name))

@@ -55,7 +55,7 @@ async def flow_collection(
     if await collection.fingerprint() == content and all(marks):
         return collection
     await library.forget_oldest(f"flow/{flow}/", _KEPT)
-    done = await Upsert(collection, cleanup="full", fingerprint=content).run(_all(documents))
+    done = await Upsert(collection, cleanup="full", fingerprint=content).run(all_documents(documents))
     for failure in done.failures:
         _logger.warning("flow %s: %s", flow, failure)
     if done.failures and not (await collection.info()).chunks:
@@ -63,7 +63,8 @@ async def flow_collection(
     return collection
 
 
-async def _all(documents: Sequence[Documents]) -> AsyncGenerator[Document | LoadFailure]:
+async def all_documents(documents: Sequence[Documents]) -> AsyncGenerator[Document | LoadFailure]:
+    """The documents of several loaders, one loader after the other. Close the iterator."""
     for one in documents:
         async with aclosing(one.read()) as read:
             async for document in read:

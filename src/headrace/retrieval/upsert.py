@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from headrace.engine.ports import LoadFailure
+from headrace.engine.ports import LoadFailure, Upserted
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.store import passages
@@ -32,17 +32,6 @@ _BATCH_TEXT = 2_000_000  # characters
 _DELETED = 1000
 _TOLD = 1000
 _encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-class Upserted(msgspec.Struct):
-    """What an upsert did; `addedDocs` holds the first thousand that it added, `failures` what could not be read."""
-
-    numAdded: int = 0
-    numDeleted: int = 0
-    numUpdated: int = 0
-    numSkipped: int = 0
-    addedDocs: list[Document] = []
-    failures: list[LoadFailure] = []
 
 
 def content_hash(document: Document) -> str:

@@ -114,7 +114,7 @@ class Worker:
             _logger.warning("what run %s had said could not be stored: %s", job.run, error)
 
     async def _context(self, job: Job, flow: Flow, overrides: Overrides) -> Context:
-        variables = {v.name: _value(v) for v in await self._store.variables()}
+        variables = {v.name: value_of(v) for v in await self._store.variables()}
 
         async def history() -> Sequence[Turn]:
             return () if job.new_chat else await self._store.history(job.flow, job.session)
@@ -217,7 +217,8 @@ def _estimate(answer: Prediction) -> Usage:
     return Usage(0, said, said, estimated=True)
 
 
-def _value(variable: Variable) -> str:
+def value_of(variable: Variable) -> str:
+    """What a flow reads as the variable."""
     return os.environ.get(variable.name, "") if variable.type == "runtime" else variable.value or ""
 
 

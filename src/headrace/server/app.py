@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 
 from headrace import __version__
 from headrace.runtime.local import Local
-from headrace.server import administration, executions, flows, messages, predictions, runs, tools, widget
+from headrace.server import administration, executions, flows, messages, predictions, runs, tools, vectors, widget
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
@@ -45,6 +45,7 @@ ROUTES: Final = (
     *messages.ROUTES,
     *tools.ROUTES,
     *executions.ROUTES,
+    *vectors.ROUTES,
 )
 
 

@@ -11,7 +11,7 @@ from litestar import Request
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
-from headrace.schema import PredictionRequest
+from headrace.schema import PredictionRequest, UpsertRequest
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -30,6 +30,19 @@ class PredictionOperation(Operation):
     def __post_init__(self) -> None:
         schema: Any = _schema(PredictionRequest)
         self.request_body = RequestBody({"application/json": OpenAPIMediaType(schema=schema)})
+
+
+@dataclass
+class UpsertOperation(Operation):
+    """The endpoint of upserts, which takes JSON and forms."""
+
+    def __post_init__(self) -> None:
+        files: Any = {"type": "array", "items": {"type": "string", "format": "binary"}}
+        form: Any = {"type": "object", "properties": {"files": files, "stopNodeId": {"type": "string"}}}
+        json: Any = _schema(UpsertRequest)
+        self.request_body = RequestBody(
+            {"application/json": OpenAPIMediaType(json), "multipart/form-data": OpenAPIMediaType(form)}
+        )
 
 
 def _schema(kind: type[msgspec.Struct]) -> Any:

@@ -179,6 +179,18 @@ run_order = Table(
 )
 """What another process asks the owner of a run to do."""
 
+upsert_history = Table(
+    "upsert_history",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+    Column("result", Text, nullable=False),
+    Column("flowData", Text, nullable=False),
+    Column("date", Text, nullable=False),
+    Index("upsert_history_flow", "chatflowid", "position"),
+)
+
 collection = Table(
     "collection",
     metadata,
@@ -238,6 +250,8 @@ FULL_TEXT = (
     "INSERT INTO chunk_text (chunk_text, rowid, text) VALUES ('delete', old.id, old.text); END",
     "CREATE TRIGGER flow_collections AFTER DELETE ON flow BEGIN "
     "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 6) = 'flow/' || old.id || '/'; END",
+    "CREATE TRIGGER upserted_collections AFTER DELETE ON flow BEGIN "
+    "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 10) = 'upserted/' || old.id || '/'; END",
 )
 """The words of all chunks, whose texts are never changed in place; and the collections of a flow go with it."""
 for _statement in FULL_TEXT:

@@ -1,0 +1,82 @@
+"""Upserts of flows: what a vector store node is connected to is read, cut, embedded and stored, and written down."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+from headrace.engine import chatflow
+from headrace.engine.graph import Graph, sink
+from headrace.engine.inputs import fields_of
+from headrace.engine.node import Context
+from headrace.engine.overrides import Overrides
+from headrace.engine.ports import Outside, Upserted, UpsertProgress
+from headrace.errors import InvalidRequest
+from headrace.runtime.flows import Flow, Flows
+from headrace.runtime.worker import value_of
+from headrace.schema import Turn, UpsertRequest
+from headrace.store.store import Store
+from headrace.store.upserts import UpsertHistory
+
+
+class Upserts:
+    """Upserts, and the history of those before."""
+
+    def __init__(self, flows: Flows, store: Store, outside: Outside) -> None:
+        self._flows, self._store, self._outside = flows, store, outside
+        self.history = UpsertHistory(store.database)
+
+    async def run(
+        self,
+        flow: Flow,
+        request: UpsertRequest,
+        files: Mapping[str, Sequence[str]] | None = None,
+        progress: UpsertProgress = lambda _: None,
+    ) -> Upserted:
+        """Upserts into one vector store of the flow. Cancelling it keeps what was stored.
+
+        `files` says for each name of an uploaded file which inputs of loaders could take it. Raises InvalidRequest,
+        FlowError, ProviderError and StorageError.
+        """
+        catalog = self._flows.catalog
+        graph = Graph(flow.file, catalog, sink(flow.file, catalog, request.stopNodeId))
+        overrides = Overrides(flow.api.overrideConfig, request.overrideConfig)
+        taken = {
+            name
+            for node in graph.order
+            for name in overrides.apply(node.id, node.name, node.label, node.inputs)
+            if name in fields_of(catalog[node.name])
+        }
+        for name, inputs in (files or {}).items():
+            if not taken.intersection(inputs):
+                wanted = " or ".join(map(repr, inputs))
+                raise InvalidRequest(
+                    f"no loader of the flow takes {name!r}: connect one with the input {wanted}, "
+                    "and let callers set that input in the flow's configuration (apiConfig.overrideConfig)"
+                )
+        done = await chatflow.upsert(graph, catalog, await self._context(flow, request, overrides), overrides, progress)
+        await self.history.add(flow.row.id, done, graph.order)
+        return done
+
+    async def _context(self, flow: Flow, request: UpsertRequest, overrides: Overrides) -> Context:
+        variables = {v.name: value_of(v) for v in await self._store.variables()}
+
+        async def no_history() -> Sequence[Turn]:
+            return ()
+
+        chat = request.chatId or ""
+        return Context(
+            run=secrets.token_hex(16),
+            flow=flow.row.id,
+            chat=chat,
+            session=chat,
+            message=str(uuid4()),
+            question="",
+            variables=variables | overrides.variables(),
+            history=no_history,
+            secrets=self._store.secrets,
+            saved_tool=self._store.tool,
+            outside=self._outside,
+            kept=flow.kept,
+        )

@@ -1,0 +1,156 @@
+"""Reads multipart forms: their fields, and their files as data URIs under the inputs that loaders have for them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import msgspec
+from litestar import Request
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from headrace.errors import InvalidRequest
+
+_MOST_PARTS = 1000
+_INPUTS = {
+    ".pdf": "pdfFile",
+    ".json": "jsonFile",
+    ".csv": "csvFile",
+    ".xls": "csvFile",
+    ".xlsx": "csvFile",
+    ".jsonl": "jsonlinesFile",
+    ".doc": "docxFile",
+    ".docx": "docxFile",
+    ".yaml": "yamlFile",
+    ".yml": "yamlFile",
+}
+_TEXTS = ("text/", "application/json", "application/x-", "application/yaml", "application/xml", "application/jsonl")
+_MIMES: dict[str, tuple[str, ...]] = {
+    ".pdf": ("application/pdf",),
+    ".json": _TEXTS,
+    ".jsonl": _TEXTS,
+    ".csv": (*_TEXTS, "application/vnd.ms-excel"),
+    ".doc": ("application/msword",),
+    ".docx": ("application/vnd.openxmlformats-officedocument.wordprocessingml.document",),
+    ".xls": ("application/vnd.ms-excel",),
+    ".xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",),
+    ".png": ("image/png",),
+    ".jpg": ("image/jpeg", "image/jpg"),
+    ".jpeg": ("image/jpeg", "image/jpg"),
+    ".gif": ("image/gif",),
+    ".webp": ("image/webp",),
+    ".svg": ("image/svg+xml",),
+    ".webm": ("audio/webm", "video/webm"),
+    ".mp3": ("audio/mpeg", "audio/mp3"),
+    ".mp4": ("audio/mp4", "video/mp4"),
+    ".m4a": ("audio/mp4", "audio/x-m4a", "audio/m4a"),
+    ".ogg": ("audio/ogg", "application/ogg"),
+    ".wav": ("audio/wav", "audio/x-wav", "audio/wave"),
+}
+
+
+class FormFile(NamedTuple):
+    """An uploaded file. The name has no folders in it."""
+
+    name: str
+    mime: str
+    content: bytes
+
+    @property
+    def uri(self) -> str:
+        """The file as flows hold files."""
+        return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()},filename:{self.name}"
+
+    @property
+    def input(self) -> str:
+        """The input of the loader for files with this ending."""
+        return _INPUTS.get(PurePosixPath(self.name).suffix.lower(), "txtFile")
+
+
+class Form(NamedTuple):
+    """A form: its last value of each name, and its files."""
+
+    fields: dict[str, str]
+    files: list[FormFile]
+
+    @property
+    def overrides(self) -> dict[str, list[str]]:
+        """The files as values of loaders' inputs; File Loader's `file` takes all of them."""
+        found: dict[str, list[str]] = {}
+        for file in self.files:
+            for name in (file.input, "file"):
+                found.setdefault(name, []).append(file.uri)
+        return found
+
+    @property
+    def inputs(self) -> Mapping[str, Sequence[str]]:
+        """For each file's name the inputs that could take it."""
+        return {file.name: (file.input, "file") for file in self.files}
+
+
+def is_form(request: Request[Any, Any, Any]) -> bool:
+    """Whether the body is a multipart form."""
+    return parse_options_header(request.headers.get("content-type", ""))[0] == "multipart/form-data"
+
+
+async def read_form(request: Request[Any, Any, Any]) -> Form:
+    """The form, as large as the server takes bodies. Raises InvalidRequest."""
+    boundary = parse_options_header(request.headers.get("content-type", ""))[1].get("boundary")
+    if not boundary:
+        raise InvalidRequest("the form has no boundary in its Content-Type: let your HTTP library write that header")
+    form, part, content = Form({}, []), None, bytearray()
+    try:
+        with PushMultipartParser(boundary, max_segment_count=_MOST_PARTS, strict=True) as parser:
+            async for piece in request.stream():
+                for event in parser.parse(piece) if piece else ():
+                    if isinstance(event, MultipartSegment):
+                        part, content = event, bytearray()
+                    elif event:
+                        content += event
+                    elif part:
+                        _add(form, part, bytes(content))
+    except MultipartError as error:
+        raise InvalidRequest(f"the form cannot be read: {error}") from None
+    return form
+
+
+def _add(form: Form, part: MultipartSegment, content: bytes) -> None:
+    if part.filename is None:
+        try:
+            form.fields[part.name or ""] = content.decode()
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"the form's field {part.name!r} is not UTF-8") from None
+    else:
+        name = safe_name(part.filename)
+        mime = part.content_type or "application/octet-stream"
+        check_mime(name, mime)
+        form.files.append(FormFile(name, mime, content))
+
+
+def safe_name(name: str) -> str:
+    """The name of an uploaded file, without folders. Raises InvalidRequest for one that names no file."""
+    last = name.replace("\\", "/").rpartition("/")[2].strip()
+    if last in ("", ".", "..") or any(ord(sign) < 32 for sign in last) or len(last.encode()) > 200:
+        raise InvalidRequest(f"{name[:80]!r} is not the name of a file: use up to 200 bytes without control characters")
+    return last
+
+
+def check_mime(name: str, mime: str) -> None:
+    """Refuses a file whose ending says something else than its type. Raises InvalidRequest."""
+    kind = mime.partition(";")[0].strip().lower()
+    ending = PurePosixPath(name).suffix.lower()
+    wanted = _MIMES.get(ending, _TEXTS)
+    if kind not in ("", "application/octet-stream") and not kind.startswith(wanted):
+        raise InvalidRequest(f"the file {name!r} has the ending {ending!r} and the type {kind!r}: make them agree")
+
+
+def json_field(fields: Mapping[str, str], name: str) -> Any:
+    """What a field holds as JSON, None without one. Raises InvalidRequest."""
+    if not fields.get(name):
+        return None
+    try:
+        return msgspec.json.decode(fields[name])
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the form's field {name!r} is not valid JSON: {error}") from None

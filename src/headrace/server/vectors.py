@@ -1,0 +1,126 @@
+"""Upserts into a flow's vector stores, and the history of those before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, get, patch, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
+
+from headrace.engine.ports import Upserted
+from headrace.errors import Interrupted, InvalidRequest
+from headrace.schema import UpsertRequest
+from headrace.server.auth import check_flow_key, local, needs
+from headrace.server.bodies import decoded
+from headrace.server.docs import UpsertOperation
+from headrace.server.forms import Form, is_form, json_field, read_form
+from headrace.server.limits import caller_of
+from headrace.server.predictions import FlowId, flow_at
+from headrace.store.upserts import UpsertRow
+
+_OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
+
+
+@post(
+    "/api/v1/vector/upsert/{flow_id:str}",
+    guards=[needs("chatflows:update")],
+    status_code=200,
+    summary="Upsert a flow's documents",
+    description="JSON, or a multipart form whose `files` go to the flow's loaders. Closing the connection stops it.",
+    operation_class=UpsertOperation,
+    responses={200: ResponseSpec(Upserted, description="What was added, updated, skipped, deleted, and what failed")},
+    tags=["retrieval"],
+)
+async def upsert(request: Request[Any, Any, Any], flow_id: FlowId) -> Upserted:
+    """Brings a vector store of the flow to what its documents say."""
+    here = local(request)
+    flow = await flow_at(flow_id, here)
+    request.app.state.limiter.check(flow_id, caller_of(request, request.app.state.trusted), flow.api.rateLimit)
+    await check_flow_key(request, flow)
+    if here.stopping:
+        raise Interrupted("the server is stopping; upsert again in a moment")
+    asked, files = await _asked(request)
+    work = asyncio.create_task(here.upserts.run(flow, asked, files))
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise Interrupted("the caller has left; the same upsert again goes on from here")
+        return work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mapping[str, Sequence[str]]]:
+    if is_form(request):
+        form = await read_form(request)
+        return _from_form(form), form.inputs
+    body = await request.body()
+    value = decoded(body) if body.strip() else {}
+    try:
+        return msgspec.convert(value, UpsertRequest), {}
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the body is not an upsert: {error}") from None
+
+
+def _from_form(form: Form) -> UpsertRequest:
+    """As with Flowise every field that is not the request's own overrides an input of that name."""
+    given = json_field(form.fields, "overrideConfig") or {}
+    if not isinstance(given, dict):
+        raise InvalidRequest("the form's field 'overrideConfig' must be a JSON object")
+    flat = {name: value for name, value in form.fields.items() if name not in _OWN_FIELDS}
+    if "vars" in flat:
+        flat["vars"] = json_field(form.fields, "vars")
+    files = {name: msgspec.json.encode(uris).decode() for name, uris in form.overrides.items()}
+    fields = form.fields
+    return UpsertRequest(fields.get("stopNodeId") or None, {**given, **flat, **files}, fields.get("chatId") or None)
+
+
+async def _disconnected(request: Request[Any, Any, Any]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+@get(
+    "/api/v1/upsert-history/{flow_id:str}",
+    guards=[needs("chatflows:view")],
+    summary="A flow's upserts",
+    tags=["retrieval"],
+)
+async def upsert_history(
+    request: Request[Any, Any, Any],
+    flow_id: FlowId,
+    order: Literal["ASC", "DESC"] = "ASC",
+    start: Annotated[str | None, QueryParameter(name="startDate")] = None,
+    end: Annotated[str | None, QueryParameter(name="endDate")] = None,
+) -> list[UpsertRow]:
+    """What each upsert did, with the first hundred passages that it added."""
+    here = local(request)
+    await here.store.flow(flow_id)
+    return await here.upserts.history.of_flow(flow_id, start, end, newest_first=order == "DESC")
+
+
+class HistoryIds(msgspec.Struct):
+    """Entries of the history, by id."""
+
+    ids: list[str]
+
+
+@patch(
+    "/api/v1/upsert-history",
+    guards=[needs("chatflows:update")],
+    summary="Delete entries of the upsert history",
+    tags=["retrieval"],
+)
+async def delete_history(request: Request[Any, Any, Any], data: HistoryIds) -> dict[str, int]:
+    """Deletes entries; what was upserted stays."""
+    return {"affected": await local(request).upserts.history.delete(data.ids)}
+
+
+ROUTES = (upsert, upsert_history, delete_history)

@@ -1,0 +1,47 @@
+"""What the tests of uploads share: multipart bodies, and flows that read documents into a store."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from servers import Reply, Server, chat_model, flow, node
+
+
+def form(
+    fields: dict[str, str] | None = None, files: Sequence[tuple[str, bytes, str]] = ()
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a multipart form."""
+    parts = [
+        f'--limit\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in (fields or {}).items()
+    ]
+    for name, content, mime in files:
+        head = f'Content-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {mime}'
+        parts.append(f"--limit\r\n{head}\r\n\r\n".encode() + content + b"\r\n")
+    return b"".join([*parts, b"--limit--\r\n"]), {"Content-Type": "multipart/form-data; boundary=limit"}
+
+
+def allowing(*inputs: tuple[str, str]) -> dict[str, Any]:
+    """The flow's configuration that lets callers set these inputs, each by node label and input."""
+    nodes: dict[str, list[dict[str, Any]]] = {}
+    for label, name in inputs:
+        nodes.setdefault(label, []).append({"name": name, "enabled": True})
+    return {"overrideConfig": {"status": True, "nodes": nodes}}
+
+
+def reading(base: str, *loaders: dict[str, Any], stores: int = 1, **store: Any) -> dict[str, Any]:
+    """Loaders, a memory store for them, and a chain that answers with what the store finds."""
+    documents = ["{{" + loader["id"] + ".data.instance}}" for loader in loaders]
+    inputs = {"document": documents, "topK": "3", "output": "retriever", **store}
+    kept = [node("memoryVectorStore", "Vector Stores", n, label="Store", **inputs) for n in range(stores)]
+    chain = node("conversationChain", "Chains", model="{{chatOpenAI_0.data.instance}}")
+    return flow(*loaders, *kept, chat_model(base), chain)
+
+
+def upsert(server: Server, flow_id: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
+    return server.send("POST", f"/api/v1/vector/upsert/{flow_id}", {} if body is None else body, headers, admin=True)
+
+
+def counts(reply: Reply) -> tuple[int, ...]:
+    """Numbers added, updated, skipped, deleted."""
+    assert reply.status == 200, reply.text
+    return tuple(reply.json[name] for name in ("numAdded", "numUpdated", "numSkipped", "numDeleted"))
