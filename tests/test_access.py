@@ -31,6 +31,9 @@ ADMIN = [
     ("GET", "apikey", "apikeys:view"),
     ("POST", "apikey", "apikeys:create"),
     ("DELETE", "apikey/x", "apikeys:delete"),
+    ("POST", "vector/upsert/x", "chatflows:update"),
+    ("GET", "upsert-history/x", "chatflows:view"),
+    ("PATCH", "upsert-history", "chatflows:update"),
 ]
 PUBLIC = ["ping", "version", "chatflows-streaming/{}", "public-chatbotConfig/{}", "chatflows-uploads/{}"]
 

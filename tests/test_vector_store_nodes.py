@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from calls import context
 from passages import BIRDS, Bags, document, opened
@@ -204,15 +205,17 @@ def test_faiss_finds_what_was_upserted_under_its_name(library: Library):
 
 
 def test_once_something_was_upserted_it_is_what_is_searched(library: Library):
-    async def upsert(text: str) -> Upserted:
+    async def upsert(text: str, chat: str = "") -> Upserted:
         texts = await node(library, "plainText", text=text)
         into = MemoryVectorStore(document=[texts], node="a")
-        return await into.upsert(context(library=library, flow="flow"), lambda _: None)
+        ctx = msgspec.structs.replace(context(library=library, flow="flow"), chat=chat)
+        return await into.upsert(ctx, lambda _: None)
 
-    async def ask(key: str, flow: str = "flow") -> list[str]:
+    async def ask(key: str, flow: str = "flow", chat: str = "c") -> list[str]:
         texts = await node(library, "plainText", text="The Robin sings.")
         store = MemoryVectorStore(document=[texts], node=key)
-        retriever: Any = await store.build(context(library=library, flow=flow))
+        ctx = msgspec.structs.replace(context(library=library, flow=flow), chat=chat)
+        retriever: Any = await store.build(ctx)
         return [one.pageContent for one in await retriever.find("robin wren sings")]
 
     assert within(ask("a")) == ["The Robin sings."]
@@ -220,6 +223,9 @@ def test_once_something_was_upserted_it_is_what_is_searched(library: Library):
     assert within(ask("a")) == ["The Wren is small."]
     assert within(ask("b")) == ["The Robin sings."], "another store of the flow"
     assert within(ask("a", "other")) == ["The Robin sings."], "another flow"
+    assert within(upsert("My robin is ill.", "c")).numAdded == 1
+    assert sorted(within(ask("a"))) == ["My robin is ill.", "The Wren is small."]
+    assert within(ask("a", chat="d")) == ["The Wren is small."], "another chat"
 
 
 def test_a_process_without_a_library_says_so():

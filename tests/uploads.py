@@ -29,12 +29,14 @@ def allowing(*inputs: tuple[str, str]) -> dict[str, Any]:
 
 
 def reading(base: str, *loaders: dict[str, Any], stores: int = 1, **store: Any) -> dict[str, Any]:
-    """Loaders, a memory store for them, and a chain that answers with what the store finds."""
+    """Loaders, memory stores for them, and a chain behind it all."""
     documents = ["{{" + loader["id"] + ".data.instance}}" for loader in loaders]
     inputs = {"document": documents, "topK": "3", "output": "retriever", **store}
     kept = [node("memoryVectorStore", "Vector Stores", n, label="Store", **inputs) for n in range(stores)]
     chain = node("conversationChain", "Chains", model="{{chatOpenAI_0.data.instance}}")
-    return flow(*loaders, *kept, chat_model(base), chain)
+    drawn = flow(*loaders, *kept, chat_model(base), chain)
+    drawn["edges"] += [{"source": one["id"], "target": chain["id"]} for one in kept]
+    return drawn
 
 
 def upsert(server: Server, flow_id: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:

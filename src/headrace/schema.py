@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -163,6 +164,9 @@ class Turn(msgspec.Struct, frozen=True):
 
     role: Role
     content: str
+    uploads: Sequence[FileUpload] = ()
+    chat: str = ""
+    """Whose folder the uploads are in."""
 
 
 class ExecutionRow(msgspec.Struct):

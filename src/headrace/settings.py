@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     fetch_timeout: Annotated[float, _about("Seconds that one request of a flow, a tool or a script may take.")] = 300.0
     max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
+    max_image_mb: Annotated[int, _about("Largest picture that comes with a question, in MiB.")] = 5
+    max_file_mb: Annotated[int, _about("Largest other file that comes with a question or is attached, in MiB.")] = 50
     workers: Annotated[int, _about("Processes that serve; any of them serves any stream.")] = 1
     keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0
     keep_log_mb: Annotated[int, _about("Disk for single events of ended runs, in MiB.")] = 1024

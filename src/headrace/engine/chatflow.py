@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.chat import ModelMessage
+from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import fields_of, given, parsed, read
 from headrace.engine.node import Context, Node, Sink, Step
@@ -22,7 +22,13 @@ _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
     """Stored messages as a model sees them."""
-    return [ModelMessage("assistant" if turn.role == "apiMessage" else "user", turn.content) for turn in turns]
+    return [ModelMessage("assistant" if turn.role == "apiMessage" else "user", _content(turn)) for turn in turns]
+
+
+def _content(turn: Turn) -> str | list[Part]:
+    shown = (upload for upload in turn.uploads if upload.mime.startswith("image/") and upload.data)
+    pictures: list[Part] = [ImagePart(upload.data or "") for upload in shown]
+    return [TextPart(turn.content), *pictures] if pictures else turn.content
 
 
 def transcript(turns: Sequence[ModelMessage]) -> str:
@@ -75,7 +81,7 @@ async def _scope(graph: Graph, ctx: Context) -> Scope:
         turns = [*ctx.prior, *remembered(stored)]
     texts = {
         "question": ctx.question,
-        "file_attachment": "",
+        "file_attachment": ctx.attached,
         "chat_history": transcript(turns),
     }
     return Scope(texts, flow_values(ctx, turns), ctx.variables)

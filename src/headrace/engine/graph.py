@@ -191,6 +191,13 @@ def _memory(flow: FlowFile, nodes: Mapping[str, NodeData]) -> NodeData | None:
     return next((node for node in sources if node and node.category == "Memory"), None)
 
 
+def takes_images(node: NodeData) -> bool:
+    """Whether this is a chat model that is shown pictures, or holds one."""
+    inside = [value for name, value in node.inputs.items() if name.endswith("ModelConfig") and isinstance(value, dict)]
+    models = [node.inputs] if node.category == "Chat Models" else inside
+    return any(model.get("allowImageUploads") in (True, "true") for model in models)
+
+
 def accepting(node: NodeData, catalog: Catalog) -> frozenset[str]:
     """Inputs in which `{{question}}` and the like are replaced: as the flow file says, or else the node type."""
     if node.inputParams:

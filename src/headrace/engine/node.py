@@ -57,6 +57,8 @@ class Context(msgspec.Struct, kw_only=True):
     """Id that the answer's stored message will have."""
     question: str
     uploads: Sequence[FileUpload] = ()
+    attached: str = ""
+    """The texts of attached files, which the question begins with."""
     prior: Sequence[ModelMessage] = ()
     """Turns that came with the request."""
     variables: Mapping[str, str] = {}

@@ -16,7 +16,7 @@ from headrace.retrieval.files import File, files_of
 from headrace.retrieval.folder import folder_files, parse_for
 from headrace.retrieval.github import Repository, RepositoryDocuments
 from headrace.retrieval.library import library
-from headrace.retrieval.loading import FileDocuments, Finish, Parse, texts_of
+from headrace.retrieval.loading import FileDocuments, Finish, NoFile, Parse, texts_of
 from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
 from headrace.retrieval.texts import text_documents
@@ -48,6 +48,8 @@ class _Loader(Node, frozen=True, kw_only=True):
 
     async def _files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents | str:
         """The files of an input, stored or in the flow; decoding large ones takes a while."""
+        if not value.strip():
+            return await self._given(NoFile())
         folder = library(ctx).files / ctx.flow
         documents = await asyncio.to_thread(
             lambda: FileDocuments(
@@ -75,7 +77,7 @@ def _unnamed(file: Any, name: str) -> Any:
 class TextFile(_Loader, frozen=True, kw_only=True, tag="textFile"):
     """Text files."""
 
-    txtFile: str
+    txtFile: str = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -85,7 +87,7 @@ class TextFile(_Loader, frozen=True, kw_only=True, tag="textFile"):
 class PdfFile(_Loader, frozen=True, kw_only=True, tag="pdfFile"):
     """PDF files, one document a page or a file."""
 
-    pdfFile: str
+    pdfFile: str = ""
     usage: PdfUsage = "perPage"
     legacyBuild: bool = False
 
@@ -97,7 +99,7 @@ class PdfFile(_Loader, frozen=True, kw_only=True, tag="pdfFile"):
 class DocxFile(_Loader, frozen=True, kw_only=True, tag="docxFile"):
     """Word documents."""
 
-    docxFile: str
+    docxFile: str = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -107,7 +109,7 @@ class DocxFile(_Loader, frozen=True, kw_only=True, tag="docxFile"):
 class CsvFile(_Loader, frozen=True, kw_only=True, tag="csvFile"):
     """CSV files, one document a row; of one column, if it is named."""
 
-    csvFile: str
+    csvFile: str = ""
     columnName: str = ""
 
     async def build(self, ctx: Context) -> object:
@@ -118,7 +120,7 @@ class CsvFile(_Loader, frozen=True, kw_only=True, tag="csvFile"):
 class JsonFile(_Loader, frozen=True, kw_only=True, tag="jsonFile"):
     """JSON files: one document a text in them, only under the named pointers if there are any, or one an object."""
 
-    jsonFile: str
+    jsonFile: str = ""
     separateByObject: bool = False
     pointersName: str = ""
 
@@ -131,7 +133,7 @@ class JsonFile(_Loader, frozen=True, kw_only=True, tag="jsonFile"):
 class JsonlinesFile(_Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
     """Files of JSON lines: one document a line, what the pointer finds in it."""
 
-    jsonlinesFile: str
+    jsonlinesFile: str = ""
     pointerName: str
 
     async def build(self, ctx: Context) -> object:
@@ -144,13 +146,15 @@ class JsonlinesFile(_Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
 class FileLoader(_Loader, frozen=True, kw_only=True, tag="fileLoader"):
     """Files of any kind, each read as what its ending says."""
 
-    file: str
+    file: str = ""
     usage: PdfUsage = "perPage"
     legacyBuild: bool = False
     pointerName: str = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
+        if not self.file.strip():
+            return await self._given(NoFile())
         folder = library(ctx).files / ctx.flow
         return await self._given(await asyncio.to_thread(self._found, folder))
 

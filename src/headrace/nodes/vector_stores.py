@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from headrace.engine.node import Context, Sink
-from headrace.engine.ports import Documents, Embeddings, Search, Upserted, UpsertProgress
+from headrace.engine.ports import Documents, Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.collection import Collection
+from headrace.retrieval.joined import Joined
 from headrace.retrieval.library import library
+from headrace.retrieval.loading import NoFile
 from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_collection
 from headrace.retrieval.upsert import Upsert
 
@@ -23,14 +25,25 @@ class _Embedded(Sink, frozen=True, kw_only=True):
 
     async def build(self, ctx: Context) -> object:
         """The retriever, or for the output `vectorStore` the store."""
-        store = await self._store(ctx)
+        store = await self._with_chats(ctx)
         return store if self.output == "vectorStore" else StoreRetriever(store, Search(text="", k=self.topK))
 
     async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
         """By content hash, with the cleanup of the record manager, or none."""
         records = self.recordManager or RecordManager()
-        upsert = Upsert(self._upserted(ctx), cleanup=records.cleanup, source_key=records.sourceIdKey, progress=progress)
+        into = self._chats(ctx) if ctx.chat else self._upserted(ctx)
+        upsert = Upsert(into, cleanup=records.cleanup, source_key=records.sourceIdKey, progress=progress)
         return await upsert.run(all_documents(self.document))
+
+    async def _with_chats(self, ctx: Context) -> VectorStore:
+        """The store together with what was upserted for this chat alone, which may be all that there is."""
+        chat = self._chats(ctx)
+        if not await chat.exists():
+            return await self._store(ctx)
+        nothing_else = all(isinstance(one, NoFile) for one in self.document)
+        if nothing_else and not await self._upserted(ctx).exists():
+            return chat
+        return Joined(await self._store(ctx), chat)
 
     async def _store(self, ctx: Context) -> Collection:
         """What was upserted, or else the collection of the flow's own documents.
@@ -41,6 +54,10 @@ class _Embedded(Sink, frozen=True, kw_only=True):
         if await upserted.exists():
             return upserted
         return await flow_collection(library(ctx), ctx.flow, self.document, self.embeddings)
+
+    def _chats(self, ctx: Context) -> Collection:
+        """What was upserted for this chat alone."""
+        return library(ctx).collection(f"upserted/{ctx.flow}/{self.node}/{ctx.chat}", self.embeddings)
 
     def _upserted(self, ctx: Context) -> Collection:
         return library(ctx).collection(f"upserted/{ctx.flow}/{self.node}", self.embeddings)

@@ -11,10 +11,11 @@ import msgspec
 from headrace.engine.agentflow import Agentflow
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
-from headrace.engine.graph import read_flow, streams
+from headrace.engine.graph import Graph, read_flow, sink, streams, takes_images
+from headrace.engine.inputs import fields_of
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
-from headrace.errors import FlowError
+from headrace.errors import FlowError, HeadraceError
 from headrace.events import Event
 from headrace.schema import ContinueFor, FlowFile, FlowRow, NodeData, PredictionRequest
 from headrace.store.store import Store
@@ -29,12 +30,25 @@ class PostProcessing(msgspec.Struct, frozen=True):
     customFunction: str = ""
 
 
+class FullFileUpload(msgspec.Struct, frozen=True):
+    """Whether whole files may be attached to questions, and of which types."""
+
+    status: bool = False
+    allowedUploadFileTypes: str = ""
+
+    @property
+    def types(self) -> list[str]:
+        """The MIME types."""
+        return [kind.strip() for kind in self.allowedUploadFileTypes.split(",") if kind.strip()]
+
+
 class ChatbotConfig(msgspec.Struct, frozen=True):
     """What the server itself reads of a flow's `chatbotConfig`."""
 
     allowedOrigins: list[str] = []
     allowedOriginsError: str = ""
     postProcessing: PostProcessing = PostProcessing()
+    fullFileUpload: FullFileUpload = FullFileUpload()
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -104,6 +118,25 @@ class Flow:
     def engine(self) -> Engine:
         """What runs. Raises FlowError and UnknownNodes."""
         return _ENGINES.get(self.row.type, Chatflow)(self.file, self._catalog)
+
+    @cached_property
+    def takes_images(self) -> bool:
+        """Whether one of its models is shown pictures."""
+        return any(takes_images(node.data) for node in self.file.nodes)
+
+    def file_inputs(self, catalog: Catalog) -> set[str]:
+        """Inputs of the loaders of its one vector store that callers may give files to."""
+        try:
+            order = Graph(self.file, catalog, sink(self.file, catalog)).order
+        except HeadraceError:
+            return set()
+        rules, loaders = self.api.overrideConfig, [node for node in order if node.category == "Document Loaders"]
+        return {
+            name
+            for node in loaders
+            for name in fields_of(catalog[node.name])
+            if (name == "file" or name.endswith("File")) and rules.allows(node.label, name)
+        }
 
     @cached_property
     def streams(self) -> bool:

@@ -15,6 +15,7 @@ from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flows
 from headrace.runtime.queue import LocalQueue
 from headrace.runtime.runs import Runs
+from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
 from headrace.store.store import Store
@@ -33,6 +34,7 @@ class Local:
         self._queue = LocalQueue()
         self.runs = Runs(self.log, self._queue, store.database, store.presence.id)
         self.executions = Executions(store.database)
+        self.uploads = Uploads(store.folder / "uploads")
         self.upserts = Upserts(self.flows, store, outside)
         self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)
         self._retention = retention

@@ -27,7 +27,8 @@ from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
-from headrace.schema import HistoryMessage, Message, PredictionRequest, Turn, Variable
+from headrace.runtime.uploads import Uploads, attached
+from headrace.schema import FileUpload, HistoryMessage, Message, PredictionRequest, Turn, Variable
 from headrace.store.store import Store, timestamp
 
 _logger = logging.getLogger("headrace.runs")
@@ -44,6 +45,7 @@ class Worker:
     ) -> None:
         self._queue, self._log, self._flows, self._store, self._outside = queue, log, flows, store, outside
         self._executions = executions
+        self._uploads = Uploads(store.folder / "uploads")
         self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
 
     async def work(self) -> None:
@@ -117,7 +119,8 @@ class Worker:
         variables = {v.name: value_of(v) for v in await self._store.variables()}
 
         async def history() -> Sequence[Turn]:
-            return () if job.new_chat else await self._store.history(job.flow, job.session)
+            turns = () if job.new_chat else await self._store.history(job.flow, job.session)
+            return await self._uploads.seen(job.flow, turns) if flow.takes_images else _heard(turns)
 
         async def previous() -> Sequence[dict[str, Any]]:
             return () if job.new_chat else await self._executions.previous(job.flow, job.session)
@@ -133,6 +136,7 @@ class Worker:
             message=job.message,
             question=question_of(job),
             uploads=job.request.uploads or (),
+            attached=attached(job.request.uploads or ()),
             prior=[turn for item in job.request.history or () if (turn := _turn(item))],
             variables=variables | overrides.variables(),
             history=history,
@@ -207,7 +211,8 @@ class Worker:
                 execution.action,
             )
             metadata.agentFlowExecutedData = execution.data if execution.amended else None
-        await self._store.add_messages(_turn_rows(job, metadata, answer, aborted=aborted))
+        files = await self._uploads.keep(job.flow, job.chat, job.request.uploads or ())
+        await self._store.add_messages(_turn_rows(job, metadata, answer, files, aborted=aborted))
         return metadata
 
 
@@ -225,7 +230,14 @@ def value_of(variable: Variable) -> str:
 def question_of(job: Job) -> str:
     """What the model reads as the question."""
     question = job.request.question
-    return NO_QUESTION if question is None else text_of(question)
+    asked = NO_QUESTION if question is None else text_of(question)
+    documents = attached(job.request.uploads or ())
+    return f"{documents}\n\n{asked}" if documents else asked
+
+
+def _heard(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns without their pictures, for models that are shown none."""
+    return [Turn(turn.role, turn.content) if turn.uploads else turn for turn in turns]
 
 
 def _turn(item: HistoryMessage) -> ModelMessage | None:
@@ -246,7 +258,9 @@ def _content(answer: Prediction, metadata: RunMetadata) -> str:
     return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
 
 
-def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: bool) -> list[Message]:
+def _turn_rows(
+    job: Job, metadata: RunMetadata, answer: Prediction, files: Sequence[FileUpload], *, aborted: bool
+) -> list[Message]:
     question = job.request.question
     asked = Message(
         id=str(uuid4()),
@@ -259,6 +273,7 @@ def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: 
         executionId=metadata.executionId,
         memoryType=metadata.memoryType,
         leadEmail=job.request.leadEmail,
+        fileUploads=msgspec.to_builtins(files) or None,
     )
     answered = msgspec.structs.replace(
         asked,
@@ -273,6 +288,7 @@ def _turn_rows(job: Job, metadata: RunMetadata, answer: Prediction, *, aborted: 
         fileAnnotations=answer.fileAnnotations,
         artifacts=answer.artifacts,
         leadEmail=None,
+        fileUploads=None,
         aborted=aborted or None,
     )
     return [asked, answered]

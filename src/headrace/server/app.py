@@ -12,7 +12,18 @@ from litestar.types import ASGIApp
 
 from headrace import __version__
 from headrace.runtime.local import Local
-from headrace.server import administration, executions, flows, messages, predictions, runs, tools, vectors, widget
+from headrace.server import (
+    administration,
+    executions,
+    flows,
+    messages,
+    predictions,
+    runs,
+    tools,
+    uploads,
+    vectors,
+    widget,
+)
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
@@ -46,6 +57,7 @@ ROUTES: Final = (
     *tools.ROUTES,
     *executions.ROUTES,
     *vectors.ROUTES,
+    *uploads.ROUTES,
 )
 
 
@@ -67,6 +79,7 @@ def create_app(settings: Settings, here: Local, streams: set[EventStream]) -> AS
             {
                 "local": here,
                 "streams": streams,
+                "settings": settings,
                 "limiter": RateLimiter(),
                 "trusted": frozenset(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
             }

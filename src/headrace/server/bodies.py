@@ -11,10 +11,14 @@ from litestar import Request
 
 from headrace.errors import BodyMissing, InvalidRequest
 from headrace.schema import PredictionRequest
+from headrace.server.forms import is_form, json_field, read_form
 
 _PLACE = re.compile(r" - at `(.+)`$")
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _LENIENT: dict[str, type] = {"history": list, "uploads": list, "overrideConfig": dict}
+_TEXTS = ("question", "chatId", "streaming", "leadEmail")
+_VALUES = ("history", "uploads", "form", "action", "humanInput")
+_IGNORED = ("overrideConfig", "chatflowId")
 
 
 class JsonRequest(Request[Any, Any, Any]):
@@ -46,6 +50,19 @@ def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
         if not isinstance(fields.get(name), wanted):
             fields.pop(name, None)
     return _converted(fields)
+
+
+async def asked(request: Request[Any, Any, Any]) -> PredictionRequest:
+    """What a request for a prediction asks. Of a form, files and fields that are not the request's own override inputs.
+
+    Raises InvalidRequest and BodyMissing.
+    """
+    if not is_form(request):
+        return prediction_request(await request.body(), request.headers.get("content-type", ""))
+    form = await read_form(request)
+    fields: dict[str, Any] = {name: value for name, value in form.fields.items() if name in _TEXTS and value}
+    fields |= {name: json_field(form.fields, name) for name in _VALUES if form.fields.get(name)}
+    return _converted({**fields, "overrideConfig": form.overrides((*_TEXTS, *_VALUES, *_IGNORED))})
 
 
 def decoded(body: bytes) -> Any:

@@ -37,12 +37,23 @@ class UpsertOperation(Operation):
     """The endpoint of upserts, which takes JSON and forms."""
 
     def __post_init__(self) -> None:
-        files: Any = {"type": "array", "items": {"type": "string", "format": "binary"}}
-        form: Any = {"type": "object", "properties": {"files": files, "stopNodeId": {"type": "string"}}}
         json: Any = _schema(UpsertRequest)
         self.request_body = RequestBody(
-            {"application/json": OpenAPIMediaType(json), "multipart/form-data": OpenAPIMediaType(form)}
+            {"application/json": OpenAPIMediaType(json), "multipart/form-data": OpenAPIMediaType(_form("stopNodeId"))}
         )
+
+
+@dataclass
+class AttachmentOperation(Operation):
+    """The endpoint of attachments, which takes forms."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(_form("base64"))})
+
+
+def _form(field: str) -> Any:
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    return {"type": "object", "properties": {"files": files, field: {"type": "string"}}}
 
 
 def _schema(kind: type[msgspec.Struct]) -> Any:

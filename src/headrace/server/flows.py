@@ -130,8 +130,10 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     tags=["flows"],
 )
 async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, int]:
-    """Deletes the flow and its messages."""
-    await local(request).store.delete_flow(flow_id)
+    """Deletes the flow with its messages and files."""
+    here = local(request)
+    await here.store.delete_flow(flow_id)
+    await here.uploads.forget(flow_id)
     return {"affected": 1}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -25,6 +25,14 @@ _INPUTS = {
     ".docx": "docxFile",
     ".yaml": "yamlFile",
     ".yml": "yamlFile",
+}
+_KINDS = {
+    "txtFile": "text/plain",
+    "pdfFile": "application/pdf",
+    "docxFile": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "csvFile": "text/csv",
+    "jsonFile": "application/json",
+    "jsonlinesFile": "application/jsonl",
 }
 _TEXTS = ("text/", "application/json", "application/x-", "application/yaml", "application/xml", "application/jsonl")
 _MIMES: dict[str, tuple[str, ...]] = {
@@ -76,13 +84,26 @@ class Form(NamedTuple):
     files: list[FormFile]
 
     @property
-    def overrides(self) -> dict[str, list[str]]:
+    def values(self) -> dict[str, str]:
         """The files as values of loaders' inputs; File Loader's `file` takes all of them."""
         found: dict[str, list[str]] = {}
         for file in self.files:
             for name in (file.input, "file"):
                 found.setdefault(name, []).append(file.uri)
-        return found
+        return {name: msgspec.json.encode(uris).decode() for name, uris in found.items()}
+
+    def overrides(self, own: Collection[str]) -> dict[str, Any]:
+        """What the form overrides: `overrideConfig`, every field that is not the request's own, and the files.
+
+        Raises InvalidRequest.
+        """
+        given = json_field(self.fields, "overrideConfig") or {}
+        if not isinstance(given, dict):
+            raise InvalidRequest("the form's field 'overrideConfig' must be a JSON object")
+        flat: dict[str, Any] = {name: value for name, value in self.fields.items() if name not in own}
+        if "vars" in flat:
+            flat["vars"] = json_field(self.fields, "vars")
+        return {**given, **flat, **self.values}
 
     @property
     def inputs(self) -> Mapping[str, Sequence[str]]:
@@ -135,6 +156,11 @@ def safe_name(name: str) -> str:
     if last in ("", ".", "..") or any(ord(sign) < 32 for sign in last) or len(last.encode()) > 200:
         raise InvalidRequest(f"{name[:80]!r} is not the name of a file: use up to 200 bytes without control characters")
     return last
+
+
+def types_for(inputs: Collection[str]) -> list[str]:
+    """MIME types of the files that go to these inputs."""
+    return [kind for name, kind in _KINDS.items() if name in inputs or "file" in inputs]
 
 
 def check_mime(name: str, mime: str) -> None:

@@ -15,8 +15,9 @@ from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.schema import PredictionRequest
 from headrace.server.auth import check_flow_key, check_origin, local
-from headrace.server.bodies import prediction_request
+from headrace.server.bodies import asked
 from headrace.server.docs import PredictionOperation
+from headrace.server.files import checked, upsert_for_chat
 from headrace.server.frames import Answer, EventStream, dialect_of, position
 from headrace.server.limits import caller_of
 from headrace.server.replies import accepted, error_reply
@@ -62,12 +63,14 @@ async def predict(
         request.app.state.limiter.check(flow_id, caller_of(request, request.app.state.trusted), flow.api.rateLimit)
     except RateLimited as error:
         return _plain(error)
-    body = prediction_request(await request.body(), request.headers.get("content-type", ""))
+    body = await asked(request)
     try:
         check_origin(request.headers.get("origin"), flow.chatbot)
     except OriginRefused as error:
         return _plain(error) if body.wants_stream else error_reply(error)
     await check_flow_key(request, flow)
+    body.uploads = checked(body.uploads or (), request.app.state.settings) or None
+    await upsert_for_chat(here, flow, body)
     streaming = body.wants_stream and flow.streams
     run, after = await _run(request, here, flow, body, streaming=streaming)
     if body.background or "respond-async" in request.headers.get("prefer", ""):

@@ -17,7 +17,7 @@ from headrace.schema import UpsertRequest
 from headrace.server.auth import check_flow_key, local, needs
 from headrace.server.bodies import decoded
 from headrace.server.docs import UpsertOperation
-from headrace.server.forms import Form, is_form, json_field, read_form
+from headrace.server.forms import is_form, read_form
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
 from headrace.store.upserts import UpsertRow
@@ -60,26 +60,14 @@ async def upsert(request: Request[Any, Any, Any], flow_id: FlowId) -> Upserted:
 async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mapping[str, Sequence[str]]]:
     if is_form(request):
         form = await read_form(request)
-        return _from_form(form), form.inputs
+        named = {name: form.fields.get(name) or None for name in ("stopNodeId", "chatId")}
+        return UpsertRequest(overrideConfig=form.overrides(_OWN_FIELDS), **named), form.inputs
     body = await request.body()
     value = decoded(body) if body.strip() else {}
     try:
         return msgspec.convert(value, UpsertRequest), {}
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"the body is not an upsert: {error}") from None
-
-
-def _from_form(form: Form) -> UpsertRequest:
-    """As with Flowise every field that is not the request's own overrides an input of that name."""
-    given = json_field(form.fields, "overrideConfig") or {}
-    if not isinstance(given, dict):
-        raise InvalidRequest("the form's field 'overrideConfig' must be a JSON object")
-    flat = {name: value for name, value in form.fields.items() if name not in _OWN_FIELDS}
-    if "vars" in flat:
-        flat["vars"] = json_field(form.fields, "vars")
-    files = {name: msgspec.json.encode(uris).decode() for name, uris in form.overrides.items()}
-    fields = form.fields
-    return UpsertRequest(fields.get("stopNodeId") or None, {**given, **flat, **files}, fields.get("chatId") or None)
 
 
 async def _disconnected(request: Request[Any, Any, Any]) -> None:

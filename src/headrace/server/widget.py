@@ -7,26 +7,28 @@ from typing import Any
 import msgspec
 from litestar import Request, get
 
+from headrace.engine.catalog import Catalog
 from headrace.runtime.flows import Flow
-from headrace.schema import NodeData
 from headrace.server.auth import local
+from headrace.server.forms import types_for
 from headrace.server.predictions import FlowId, flow_at
+from headrace.settings import Settings
 
 _PRIVATE_TYPES = ("password", "file", "folder", "credential")
 _PRIVATE_NAMES = ("credential", "FLOWISE_CREDENTIAL_ID", "headers", "authorization", "baseOptions")
 _IMAGE_TYPES = ["image/gif", "image/jpeg", "image/png", "image/webp", ""]
-_MAX_IMAGE_MB = 5
 
 
 @get("/api/v1/public-chatbotConfig/{flow_id:str}", summary="Configuration of the chat widget", tags=["widget"])
 async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """The flow's `chatbotConfig` without its origins, its nodes without secrets, and its upload rules."""
-    flow = await flow_at(flow_id, local(request))
+    here = local(request)
+    flow = await flow_at(flow_id, here)
     config = msgspec.json.decode(flow.row.chatbotConfig or "{}") or {}
     public = {key: value for key, value in config.items() if not key.startswith("allowedOrigins")}
     return {
         **public,
-        "uploads": upload_rules(flow),
+        "uploads": upload_rules(flow, here.flows.catalog, request.app.state.settings),
         "flowData": public_flow(flow.row.flowData),
         "isTTSEnabled": False,
     }
@@ -35,26 +37,25 @@ async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> di
 @get("/api/v1/chatflows-uploads/{flow_id:str}", summary="What may be uploaded", tags=["widget"])
 async def uploads(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """Which files the flow takes with a question."""
-    return upload_rules(await flow_at(flow_id, local(request)))
+    here = local(request)
+    return upload_rules(await flow_at(flow_id, here), here.flows.catalog, request.app.state.settings)
 
 
-def upload_rules(flow: Flow) -> dict[str, Any]:
-    """Images where a chat model of the flow takes them."""
-    images = any(_takes_images(node.data) for node in flow.file.nodes)
-    rules = [{"fileTypes": _IMAGE_TYPES, "maxUploadSize": _MAX_IMAGE_MB}]
+def upload_rules(flow: Flow, catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    """Images where a chat model of the flow takes them, files where a loader of its one vector store does."""
+    images = flow.takes_images
+    files = flow.file_inputs(catalog)
     return {
         "isSpeechToTextEnabled": False,
         "isImageUploadAllowed": images,
-        "isRAGFileUploadAllowed": False,
-        "imgUploadSizeAndTypes": rules if images else [],
-        "fileUploadSizeAndTypes": [],
+        "isRAGFileUploadAllowed": bool(files),
+        "imgUploadSizeAndTypes": [_rule(_IMAGE_TYPES, settings.max_image_mb)] if images else [],
+        "fileUploadSizeAndTypes": [_rule(types_for(files), settings.max_file_mb)] if files else [],
     }
 
 
-def _takes_images(node: NodeData) -> bool:
-    inside = [value for name, value in node.inputs.items() if name.endswith("ModelConfig") and isinstance(value, dict)]
-    models = [node.inputs] if node.category == "Chat Models" else inside
-    return any(model.get("allowImageUploads") in (True, "true") for model in models)
+def _rule(types: list[str], most: int) -> dict[str, Any]:
+    return {"fileTypes": types, "maxUploadSize": most}
 
 
 def public_flow(text: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, Table, bindparam, delete, insert, select, upd
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound, StorageError
-from headrace.schema import ApiKey, CredentialRow, CustomTool, FlowRow, Message, Turn, Variable
+from headrace.schema import ApiKey, CredentialRow, CustomTool, FileUpload, FlowRow, Message, Role, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
 from headrace.store.presence import Presence
@@ -26,7 +26,7 @@ _JSON = frozenset(
     "sourceDocuments usedTools fileAnnotations agentReasoning reasonContent fileUploads artifacts action".split()
 )
 _HISTORY = (
-    select(tables.message.c.role, tables.message.c.content)
+    select(*(tables.message.c[name] for name in ("role", "content", "fileUploads", "chatId")))
     .where(tables.message.c.chatflowid == bindparam("flow"), tables.message.c.sessionId == bindparam("session"))
     .order_by(tables.message.c.position)
 )
@@ -70,6 +70,7 @@ class Store:
             self.presence = Presence(folder)
         except OSError as error:
             raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
+        self.folder = folder
         self._revision = 0
         self._flows: dict[str, FlowRow] = {}
         self._secrets: dict[str, Mapping[str, str]] = {}
@@ -301,7 +302,7 @@ class Store:
     async def history(self, flow_id: str, session_id: str) -> list[Turn]:
         """What was said in a session, oldest first."""
         values = {"flow": flow_id, "session": session_id}
-        return await self._database.read(lambda c: [Turn(*row) for row in c.execute(_HISTORY, values)])
+        return await self._database.read(lambda c: [_turn(*row) for row in c.execute(_HISTORY, values)])
 
     async def messages(self, flow_id: str, wanted: MessageFilter, *, newest_first: bool = False) -> list[Message]:
         """Messages of a flow in the order they were stored."""
@@ -358,6 +359,14 @@ class Store:
         if not count:
             raise missing
         self.refresh()
+
+
+def _turn(role: Role, content: str, uploads: str | None, chat: str) -> Turn:
+    return (
+        Turn(role, content, msgspec.json.decode(uploads, type=list[FileUpload]), chat)
+        if uploads
+        else Turn(role, content)
+    )
 
 
 def _violation(error: IntegrityError, taken: str) -> str:

@@ -1,0 +1,63 @@
+"""Files that come with questions: checked before the run begins, and upserted for their chat where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import msgspec
+
+from headrace.errors import BodyTooLarge, FlowError, InvalidRequest
+from headrace.runtime.flows import Flow
+from headrace.runtime.local import Local
+from headrace.runtime.uploads import data_of
+from headrace.schema import FileUpload, PredictionRequest, UpsertRequest
+from headrace.server.forms import Form, FormFile, check_mime, safe_name
+from headrace.settings import Settings
+
+_MIB = 1024 * 1024
+_MOST = 50  # files of one question
+
+
+def checked(uploads: Sequence[FileUpload], settings: Settings) -> list[FileUpload]:
+    """The uploads with names that are safe. Raises InvalidRequest and BodyTooLarge, which name the file."""
+    if len(uploads) > _MOST:
+        raise InvalidRequest(f"{len(uploads)} files at $.uploads: send up to {_MOST} with a question")
+    return [_checked(upload, f"$.uploads[{number}]", settings) for number, upload in enumerate(uploads)]
+
+
+def _checked(upload: FileUpload, place: str, settings: Settings) -> FileUpload:
+    if upload.type not in ("file", "file:rag", "audio") or not (upload.data or "").startswith("data:"):
+        return upload
+    try:
+        kind, content = data_of(upload.data or "")
+        mime = upload.mime or kind
+        name = safe_name(upload.name or "file")
+        if upload.type != "audio":  # widgets call every recording .wav
+            check_mime(name, mime)
+            check_mime(name, kind)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{error} at {place}") from None
+    check_size(name, mime, len(content), settings)
+    return msgspec.structs.replace(upload, name=name, mime=mime)
+
+
+def check_size(name: str, mime: str, size: int, settings: Settings) -> None:
+    """Refuses a file that is too large. Raises BodyTooLarge."""
+    most, setting = settings.max_file_mb, "HEADRACE_MAX_FILE_MB"
+    if mime.startswith("image/"):
+        most, setting = settings.max_image_mb, "HEADRACE_MAX_IMAGE_MB"
+    if size > most * _MIB:
+        raise BodyTooLarge(f"the file {name!r} has {size} bytes and this server takes {most} MiB ({setting})")
+
+
+async def upsert_for_chat(here: Local, flow: Flow, body: PredictionRequest) -> None:
+    """Upserts files of the type `file:rag` for the question's chat alone. Raises what an upsert raises."""
+    files = [upload for upload in body.uploads or () if upload.type == "file:rag" and upload.data]
+    if not files:
+        return
+    body.chatId = body.chatId or (body.overrideConfig or {}).get("sessionId") or str(uuid4())
+    form = Form({}, [FormFile(upload.name, upload.mime, data_of(upload.data or "")[1]) for upload in files])
+    done = await here.upserts.run(flow, UpsertRequest(overrideConfig=form.values, chatId=body.chatId), form.inputs)
+    if done.failures:
+        raise FlowError(str(done.failures[0]))

@@ -1,0 +1,107 @@
+"""Files of chats: those of the history are given back, and attachments are read for their caller."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import Parameter, QueryParameter
+
+from headrace.errors import InvalidRequest
+from headrace.retrieval.files import File
+from headrace.retrieval.folder import parse_for
+from headrace.retrieval.loading import FileDocuments, Finish, texts_of
+from headrace.retrieval.texts import text_documents
+from headrace.runtime.flows import Flow
+from headrace.server.auth import check_flow_key, check_origin, local
+from headrace.server.docs import AttachmentOperation
+from headrace.server.files import check_size
+from headrace.server.forms import FormFile, is_form, read_form
+from headrace.server.limits import caller_of
+from headrace.server.predictions import FlowId, flow_at
+from headrace.settings import Settings
+
+
+@get("/api/v1/get-upload-file", summary="A file of a chat", tags=["files"])
+async def read_file(
+    request: Request[Any, Any, Any],
+    flow_id: Annotated[str, QueryParameter(name="chatflowId", description="The flow's id.")],
+    chat_id: Annotated[str, QueryParameter(name="chatId", description="The chat's id.")],
+    name: Annotated[str, QueryParameter(name="fileName", description="As the chat history names it.")],
+) -> Response[bytes]:
+    """The file as it was sent, to be saved rather than shown."""
+    here = local(request)
+    flow = await flow_at(flow_id, here)
+    await _check(request, flow)
+    content = await here.uploads.read(flow.row.id, chat_id, name)
+    plain = "".join(sign if (sign.isascii() and sign.isalnum()) or sign in "-_. " else "_" for sign in name)
+    headers = {"Content-Disposition": f'attachment; filename="{plain}"', "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+class Attachment(msgspec.Struct):
+    """The text of a file, or with the field `base64` its bytes."""
+
+    name: str
+    mimeType: str
+    size: int
+    content: str
+
+
+@post(
+    "/api/v1/attachments/{flow_id:str}/{chat_id:str}",
+    status_code=200,
+    summary="Read files for a question",
+    description="A multipart form with `files`; the texts go back to the server as uploads of the type `file:full`.",
+    operation_class=AttachmentOperation,
+    tags=["files"],
+)
+async def attach(
+    request: Request[Any, Any, Any],
+    flow_id: FlowId,
+    chat_id: Annotated[str, Parameter(description="The chat's id, a UUID.")],
+) -> list[Attachment]:
+    """Reads each file as what its ending says; nothing is stored."""
+    flow = await flow_at(flow_id, local(request))
+    await _check(request, flow)
+    request.app.state.limiter.check(flow_id, caller_of(request, request.app.state.trusted), flow.api.rateLimit)
+    if not flow.chatbot.fullFileUpload.status:
+        raise InvalidRequest("file upload is not enabled for this flow: turn it on in its configuration")
+    try:
+        UUID(chat_id)
+    except ValueError:
+        raise InvalidRequest(f"{chat_id[:80]!r} is not the id of a chat: use a UUID") from None
+    if not is_form(request):
+        raise InvalidRequest("send the files as a multipart form, each in a part named 'files'")
+    form = await read_form(request)
+    return [await _attachment(file, flow, request.app.state.settings, form.fields) for file in form.files]
+
+
+async def _attachment(file: FormFile, flow: Flow, settings: Settings, fields: dict[str, str]) -> Attachment:
+    allowed = flow.chatbot.fullFileUpload.types
+    if file.mime.partition(";")[0] not in allowed:
+        raise InvalidRequest(
+            f"the file {file.name!r} has the type {file.mime!r}, and the flow takes {', '.join(allowed) or 'none'}"
+        )
+    check_size(file.name, file.mime, len(file.content), settings)
+    if fields.get("base64") in ("true", "1"):
+        text = base64.b64encode(file.content).decode()
+    else:
+        text = await _text(file)
+    return Attachment(file.name, file.mime, len(file.content), text)
+
+
+async def _text(file: FormFile) -> str:
+    parse = parse_for(file.name) or text_documents
+    return await texts_of(FileDocuments([(File(file.name, file.content), parse)], Finish(), "attachment"))
+
+
+async def _check(request: Request[Any, Any, Any], flow: Flow) -> None:
+    check_origin(request.headers.get("origin"), flow.chatbot)
+    await check_flow_key(request, flow)
+
+
+ROUTES = (read_file, attach)

@@ -1,0 +1,240 @@
+"""Files that come with questions: pictures, attached texts, documents for one chat, and what is refused."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from servers import Reply, Server, conversation, llm_chain, node, serving
+from test_upserts_http import files, stored
+from uploads import allowing, counts, form, reading, upsert
+from upstream import Upstream
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+PICTURE = {"type": "file", "name": "dot.png", "mime": "image/png", "data": f"data:image/png;base64,{PIXEL}"}
+
+
+def seeing(server: Server, upstream: Upstream, **columns: Any) -> str:
+    return server.create_flow(conversation(upstream.url, model={"allowImageUploads": True}), **columns)
+
+
+def history(server: Server, flow: str) -> list[dict[str, Any]]:
+    return server.send("GET", f"/api/v1/chatmessage/{flow}", admin=True).json
+
+
+def sent(upstream: Upstream, number: int = -1) -> list[Any]:
+    """What the model read, without the system message."""
+    return [message["content"] for message in upstream.requests[number].body["messages"][1:]]
+
+
+def test_a_picture_is_kept_and_later_turns_see_it(server: Server, upstream: Upstream) -> None:
+    flow = seeing(server, upstream)
+    assert server.ask(flow, "/say a dot", chatId="c", uploads=[PICTURE]).status == 200
+    row, answer = history(server, flow)
+    assert row["fileUploads"] == [{"type": "stored-file", "name": "dot.png", "mime": "image/png"}]
+    assert answer["fileUploads"] is None
+    server.ask(flow, "And before?", chatId="c")
+    shown = {"type": "image_url", "image_url": {"url": PICTURE["data"]}}
+    assert sent(upstream) == [[{"type": "text", "text": "/say a dot"}, shown], answer["content"], "And before?"]
+
+
+def test_a_model_that_is_shown_no_pictures_reads_only_the_words(server: Server, upstream: Upstream) -> None:
+    flow = server.create_flow(conversation(upstream.url))
+    server.ask(flow, "/say a dot", chatId="c", uploads=[PICTURE])
+    server.ask(flow, "And before?", chatId="c")
+    assert sent(upstream) == ["/say a dot", "a dot", "And before?"]
+
+
+def test_a_stored_file_is_given_back_to_be_saved(server: Server, upstream: Upstream) -> None:
+    flow = seeing(server, upstream)
+    server.ask(flow, "/say a dot", chatId="a/../b", uploads=[PICTURE])
+    path = f"/api/v1/get-upload-file?chatflowId={flow}&fileName="
+    reply = server.send("GET", f"{path}dot.png&chatId=a%2F..%2Fb")
+    assert (reply.status, reply.body) == (200, base64.b64decode(PIXEL))
+    assert reply.headers["Content-Disposition"] == 'attachment; filename="dot.png"'
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    for name, chat in (("dot.png", "b"), ("..%2Fdot.png", "a"), ("%2Fetc%2Fpasswd", "a"), ("a%00", "a"), ("", "a")):
+        gone = server.send("GET", f"{path}{name}&chatId={chat}")
+        assert (gone.status, gone.json["code"]) == (404, "not_found"), name
+    bound = server.send("POST", "/api/v1/apikey", {"keyName": "k", "permissions": []}, admin=True).json["id"]
+    server.send("PUT", f"/api/v1/chatflows/{flow}", {"apikeyid": bound}, admin=True)
+    assert server.send("GET", f"{path}dot.png&chatId=a%2F..%2Fb").status == 401
+
+
+def test_two_files_of_one_name_are_two_files(server: Server, upstream: Upstream) -> None:
+    flow = seeing(server, upstream)
+    other = {**PICTURE, "data": "data:image/png;base64," + base64.b64encode(b"other").decode()}
+    for picture in (PICTURE, other, PICTURE):
+        server.ask(flow, "/say ok", chatId="c", uploads=[picture])
+    first, second, third = (row["fileUploads"][0]["name"] for row in history(server, flow) if row["fileUploads"])
+    assert first == third == "dot.png"
+    path = f"/api/v1/get-upload-file?chatflowId={flow}&chatId=c&fileName="
+    assert server.send("GET", path + second).body == b"other"
+
+
+def test_files_go_with_their_flow(server: Server, upstream: Upstream) -> None:
+    flow = seeing(server, upstream)
+    server.ask(flow, "/say ok", chatId="c", uploads=[PICTURE])
+    assert (server.folder / "uploads" / flow).is_dir()
+    server.send("DELETE", f"/api/v1/chatflows/{flow}", admin=True)
+    assert not (server.folder / "uploads" / flow).exists()
+
+
+def test_an_attached_text_stands_before_the_question(server: Server, upstream: Upstream, chat: str) -> None:
+    notes = {"type": "file:full", "name": "notes.txt", "mime": "text/plain", "data": 'First "line" <b>'}
+    server.ask(chat, "Summarise", chatId="c", uploads=[notes])
+    assert sent(upstream)[-1] == "<doc name='notes.txt'>First \"line\" <b></doc>\n\n\n\nSummarise"
+    row = history(server, chat)[0]
+    assert row["content"] == "Summarise"
+    assert row["fileUploads"] == [{"type": "stored-file:full", "name": "notes.txt", "mime": "text/plain"}]
+
+
+def test_an_attached_text_is_a_variable_of_prompts(server: Server, upstream: Upstream) -> None:
+    flow = server.create_flow(llm_chain(upstream.url, "{files}", '{"files": "{{file_attachment}}"}'))
+    server.ask(flow, "?", uploads=[{"type": "file:full", "name": "a.txt", "mime": "text/plain", "data": "{x}"}])
+    assert upstream.requests[-1].body["messages"][-1]["content"] == "<doc name='a.txt'>{x}</doc>\n\n"
+
+
+def test_a_recording_is_kept_for_later(server: Server, upstream: Upstream, chat: str) -> None:
+    sound = {
+        "type": "audio",
+        "name": "audio_1.wav",
+        "mime": "audio/webm;codecs=opus",
+        "data": "data:audio/webm;codecs=opus;base64,AAAA",
+    }
+    assert server.ask(chat, "", chatId="c", uploads=[sound]).status == 200
+    kept = server.send("GET", f"/api/v1/get-upload-file?chatflowId={chat}&chatId=c&fileName=audio_1.wav")
+    assert kept.body == b"\0\0\0"
+
+
+def searching(server: Server, upstream: Upstream) -> str:
+    """A flow whose callers may bring text files."""
+    return server.create_flow(
+        reading(upstream.url, files(txtFile="")), apiConfig=json.dumps(allowing(("Files", "txtFile")))
+    )
+
+
+def test_a_document_for_the_chat_is_upserted_for_it_alone(server: Server, upstream: Upstream) -> None:
+    flow = searching(server, upstream)
+    text = base64.b64encode(b"The Wren is small.").decode()
+    wren = {"type": "file:rag", "name": "wren.txt", "mime": "text/plain", "data": f"data:text/plain;base64,{text}"}
+    assert server.ask(flow, "/say ok", chatId="c", uploads=[wren]).status == 200
+    assert stored(server, flow) == ["The Wren is small."]
+    assert history(server, flow)[0]["fileUploads"][0]["type"] == "stored-file:rag"
+    same = form({"chatId": "c"}, [("wren.txt", b"The Wren is small.", "text/plain")])
+    assert counts(upsert(server, flow, *same)) == (0, 0, 1, 0), "the widget's own way leads to the same place"
+    everybody = form(files=[("wren.txt", b"The Wren is small.", "text/plain")])
+    assert server.ask(flow, "?", chatId="d").status == 422, "another chat has nothing to search"
+    assert counts(upsert(server, flow, *everybody)) == (1, 0, 0, 0)
+    assert server.ask(flow, "?", chatId="d").status == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "wanted"),
+    [
+        ({"data": "data:image/png;base64,!!"}, 400, "base64 is damaged at $.uploads[0]"),
+        ({"data": "data:image/png"}, 400, "must be a data URI"),
+        ({"name": ".."}, 400, "not the name of a file"),
+        ({"name": "a.pdf"}, 400, "make them agree"),
+        ({"mime": "image/gif"}, 400, "make them agree"),
+        ({"data": f"data:text/html;base64,{PIXEL}"}, 400, "make them agree"),
+        ({"data": "data:image/png;base64," + "A" * 2**21}, 413, "HEADRACE_MAX_IMAGE_MB"),
+        (
+            {"type": "file:rag", "name": "a.txt", "mime": "text/plain", "data": "data:text/plain;base64,AAAA"},
+            400,
+            "no vector",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_taken_is_refused_before_the_run(
+    small: Server, upstream: Upstream, change: dict[str, str], status: int, wanted: str
+) -> None:
+    flow = seeing(small, upstream)
+    for streaming in (False, True):
+        reply = small.ask(flow, "?", streaming=streaming, uploads=[{**PICTURE, **change}])
+        assert reply.status == status, reply.text
+        assert wanted in reply.json["message"] or "it has none" in reply.json["message"]
+    assert history(small, flow) == []
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server that takes pictures of up to 1 MiB."""
+    folder: Path = tmp_path_factory.mktemp("small") / "data"
+    with serving(folder, HEADRACE_MAX_IMAGE_MB="1", HEADRACE_MAX_FILE_MB="1") as server:
+        yield server
+
+
+def test_a_form_asks_like_json(server: Server, upstream: Upstream, chat: str) -> None:
+    fields = {"question": "/say two words", "chatId": "c", "history": '[{"role": "userMessage", "content": "x"}]'}
+    body, headers = form(fields)
+    reply = server.send("POST", f"/api/v1/prediction/{chat}", body, headers)
+    assert (reply.json["text"], reply.json["chatId"]) == ("two words", "c")
+    assert sent(upstream) == ["x", "/say two words"]
+    body, headers = form({"question": "/say Hi", "streaming": "true"})
+    assert server.send("POST", f"/api/v1/prediction/{chat}", body, headers).kinds[-1] == "end"
+    body, headers = form({"question": "?", "history": "{"})
+    assert server.send("POST", f"/api/v1/prediction/{chat}", body, headers).status == 400
+
+
+def test_the_fields_of_a_form_override_inputs(server: Server, upstream: Upstream) -> None:
+    api = json.dumps(allowing(("Conversation Chain", "systemMessagePrompt")))
+    flow = server.create_flow(conversation(upstream.url), apiConfig=api)
+    body, headers = form({"question": "?", "systemMessagePrompt": "Sing."})
+    server.send("POST", f"/api/v1/prediction/{flow}", body, headers)
+    assert upstream.requests[-1].body["messages"][0]["content"] == "Sing."
+
+
+def attach(server: Server, flow: str, *given: tuple[str, bytes, str], chat: str = "", **fields: str) -> Reply:
+    body, headers = form(fields, given)
+    return server.send("POST", f"/api/v1/attachments/{flow}/{chat or uuid4()}", body, headers)
+
+
+def attaching(server: Server, upstream: Upstream, types: str = "text/plain,text/csv,application/json") -> str:
+    config = {"fullFileUpload": {"status": True, "allowedUploadFileTypes": types}}
+    return server.create_flow(conversation(upstream.url), chatbotConfig=json.dumps(config))
+
+
+def test_attachments_are_read_for_the_caller(server: Server, upstream: Upstream) -> None:
+    flow = attaching(server, upstream)
+    reply = attach(server, flow, ("a.txt", b"Hello", "text/plain"), ("b.csv", b"x\n1\n2\n", "text/csv"))
+    assert reply.json == [
+        {"name": "a.txt", "mimeType": "text/plain", "size": 5, "content": "Hello"},
+        {"name": "b.csv", "mimeType": "text/csv", "size": 6, "content": "x: 1\nx: 2"},
+    ]
+    assert attach(server, flow, ("a.txt", b"\0\xff", "text/plain"), base64="true").json[0]["content"] == "AP8="
+
+
+def test_attachments_are_refused_with_the_reason(small: Server, upstream: Upstream, chat: str) -> None:
+    flow = attaching(small, upstream)
+    text = ("a.txt", b"x", "text/plain")
+    closed = attach(small, small.create_flow(conversation(upstream.url)), text)
+    cases = [
+        (closed, 400, "not enabled"),
+        (attach(small, flow, ("a.exe", b"x", "application/octet-stream")), 400, "the flow takes text/plain"),
+        (attach(small, flow, ("a.pdf", b"x", "text/plain")), 400, "make them agree"),
+        (attach(small, flow, text, chat="no-uuid"), 400, "use a UUID"),
+        (attach(small, flow, ("a.txt", b"x" * (2**20 + 1), "text/plain")), 413, "HEADRACE_MAX_FILE_MB"),
+        (attach(small, flow, ("a.txt", b"\xff", "text/plain")), 422, "'a.txt' could not be read"),
+        (small.send("POST", f"/api/v1/attachments/{flow}/{uuid4()}", {}), 400, "multipart form"),
+    ]
+    for reply, status, wanted in cases:
+        assert (reply.status, wanted in reply.json["message"]) == (status, True), reply.text
+
+
+def test_the_widget_is_told_what_may_be_uploaded(small: Server, upstream: Upstream) -> None:
+    def told(flow: str) -> Any:
+        return small.send("GET", f"/api/v1/chatflows-uploads/{flow}").json
+
+    assert told(seeing(small, upstream))["imgUploadSizeAndTypes"][0]["maxUploadSize"] == 1
+    assert told(searching(small, upstream)) == {
+        "isSpeechToTextEnabled": False,
+        "isImageUploadAllowed": False,
+        "isRAGFileUploadAllowed": True,
+        "imgUploadSizeAndTypes": [],
+        "fileUploadSizeAndTypes": [{"fileTypes": ["text/plain"], "maxUploadSize": 1}],
+    }
+    closed = small.create_flow(reading(upstream.url, node("textFile", "Document Loaders", txtFile="")))
+    assert told(closed)["isRAGFileUploadAllowed"] is False
