@@ -82,6 +82,16 @@ def test_files_go_with_their_flow(server: Server, upstream: Upstream) -> None:
     assert not (server.folder / "uploads" / flow).exists()
 
 
+@pytest.mark.parametrize(("query", "gone"), [("?chatId=c", ["c"]), ("", ["c", "d"]), ("?sessionId=c", [])])
+def test_files_go_with_their_chat(server: Server, upstream: Upstream, query: str, gone: list[str]) -> None:
+    flow = seeing(server, upstream)
+    for chat in ("c", "d"):
+        server.ask(flow, "/say ok", chatId=chat, uploads=[PICTURE])
+    server.send("DELETE", f"/api/v1/chatmessage/{flow}{query}", admin=True)
+    path = f"/api/v1/get-upload-file?chatflowId={flow}&fileName=dot.png&chatId="
+    assert [chat for chat in ("c", "d") if server.send("GET", path + chat).status == 404] == gone
+
+
 def test_an_attached_text_stands_before_the_question(server: Server, upstream: Upstream, chat: str) -> None:
     notes = {"type": "file:full", "name": "notes.txt", "mime": "text/plain", "data": 'First "line" <b>'}
     server.ask(chat, "Summarise", chatId="c", uploads=[notes])

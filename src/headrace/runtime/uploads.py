@@ -87,9 +87,10 @@ class Uploads:
             pictures.append(upload)
         return msgspec.structs.replace(turn, uploads=pictures)
 
-    async def forget(self, flow: str) -> None:
-        """Deletes the files of a flow."""
-        await asyncio.to_thread(shutil.rmtree, self._folder / flow, ignore_errors=True)
+    async def forget(self, flow: str, chat: str | None = None) -> None:
+        """Deletes the files of a flow, or of one of its chats."""
+        folder = self._folder / flow if chat is None else self._path(flow, chat)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _path(self, flow: str, chat: str) -> Path:
         """A chat's folder. Chats are named by their callers, so their names are no paths."""

@@ -88,9 +88,10 @@ class Form(NamedTuple):
         """The files as values of loaders' inputs; File Loader's `file` takes all of them."""
         found: dict[str, list[str]] = {}
         for file in self.files:
+            uri = file.uri
             for name in (file.input, "file"):
-                found.setdefault(name, []).append(file.uri)
-        return {name: msgspec.json.encode(uris).decode() for name, uris in found.items()}
+                found.setdefault(name, []).append(uri)
+        return {name: _together(uris) for name, uris in found.items()}
 
     def overrides(self, own: Collection[str]) -> dict[str, Any]:
         """What the form overrides: `overrideConfig`, every field that is not the request's own, and the files.
@@ -109,6 +110,10 @@ class Form(NamedTuple):
     def inputs(self) -> Mapping[str, Sequence[str]]:
         """For each file's name the inputs that could take it."""
         return {file.name: (file.input, "file") for file in self.files}
+
+
+def _together(uris: list[str]) -> str:
+    return uris[0] if len(uris) == 1 else msgspec.json.encode(uris).decode()  # one large file is not copied again
 
 
 def is_form(request: Request[Any, Any, Any]) -> bool:

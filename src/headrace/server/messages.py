@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,14 +19,14 @@ ChatTypes = Annotated[
 ]
 
 
-def _types(given: list[str] | None) -> list[str]:
+def _types(given: list[str] | None) -> Sequence[str]:
     """`chatType` may be given once, several times, or as a JSON list."""
     if given and len(given) == 1 and given[0].startswith("["):
         try:
             return msgspec.json.decode(given[0], type=list[str])
         except msgspec.MsgspecError:
             raise InvalidRequest(f"chatType {given[0]!r} is not a JSON list of texts") from None
-    return given or []
+    return given or ()
 
 
 @get("/api/v1/chatmessage/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read messages", tags=["messages"])
@@ -67,11 +68,14 @@ async def delete_messages(
     startDate: str | None = None,  # noqa: N803
     endDate: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
-    """Deletes messages of a flow: all of them, or those that the query names."""
+    """Deletes messages of a flow: all of them, or those that the query names. A whole chat takes its files with it."""
     wanted = MessageFilter(chatId, sessionId, memoryType, None, _types(chat_types), startDate, endDate)
-    store = local(request).store
-    await store.flow(flow_id)
-    return {"raw": [], "affected": await store.delete_messages(flow_id, wanted)}
+    here = local(request)
+    await here.store.flow(flow_id)
+    count = await here.store.delete_messages(flow_id, wanted)
+    if wanted == MessageFilter(chatId):
+        await here.uploads.forget(flow_id, chatId)
+    return {"raw": [], "affected": count}
 
 
 ROUTES = (list_messages, delete_messages)

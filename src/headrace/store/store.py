@@ -70,8 +70,7 @@ class Store:
             self.presence = Presence(folder)
         except OSError as error:
             raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
-        self.folder = folder
-        self._revision = 0
+        self.folder, self._revision = folder, 0
         self._flows: dict[str, FlowRow] = {}
         self._secrets: dict[str, Mapping[str, str]] = {}
         self._variables: list[Variable] | None = None
@@ -362,11 +361,8 @@ class Store:
 
 
 def _turn(role: Role, content: str, uploads: str | None, chat: str) -> Turn:
-    return (
-        Turn(role, content, msgspec.json.decode(uploads, type=list[FileUpload]), chat)
-        if uploads
-        else Turn(role, content)
-    )
+    files = msgspec.json.decode(uploads, type=list[FileUpload]) if uploads else ()
+    return Turn(role, content, files, chat if files else "")
 
 
 def _violation(error: IntegrityError, taken: str) -> str:
