@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from servers import Reply, Server, conversation, llm_chain, node, serving
 from test_upserts_http import files, stored
-from uploads import allowing, counts, form, reading, upsert
+from uploads import allowing, counts, form, reading, sources, upsert
 from upstream import Upstream
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -135,10 +135,12 @@ def test_a_document_for_the_chat_is_upserted_for_it_alone(server: Server, upstre
     assert history(server, flow)[0]["fileUploads"][0]["type"] == "stored-file:rag"
     same = form({"chatId": "c"}, [("wren.txt", b"The Wren is small.", "text/plain")])
     assert counts(upsert(server, flow, *same)) == (0, 0, 1, 0), "the widget's own way leads to the same place"
-    everybody = form(files=[("wren.txt", b"The Wren is small.", "text/plain")])
     assert server.ask(flow, "?", chatId="d").status == 422, "another chat has nothing to search"
+    assert sources(server, flow, "wren", "c") == ["The Wren is small."]
+    everybody = form(files=[("owl.txt", b"The Owl and the wren.", "text/plain")])
     assert counts(upsert(server, flow, *everybody)) == (1, 0, 0, 0)
-    assert server.ask(flow, "?", chatId="d").status == 200
+    assert sources(server, flow, "wren", "d") == ["The Owl and the wren."]
+    assert sources(server, flow, "wren", "c") == ["The Owl and the wren.", "The Wren is small."]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from servers import KEY, Server, node, serving
-from uploads import allowing, counts, form, reading, upsert
+from uploads import allowing, counts, form, reading, sources, upsert
 from upstream import Upstream
 from waiting import within
 
@@ -100,6 +100,15 @@ def test_a_document_that_fails_leaves_the_others(server: Server, upstream: Upstr
     (failure,) = reply.json["failures"]
     assert (failure["source"], failure["step"]) == ("bad.txt", "read")
     assert stored(server, flow) == ["The Wren."]
+
+
+def test_predictions_answer_from_what_was_upserted(server: Server, upstream: Upstream) -> None:
+    flow = server.create_flow(
+        reading(upstream.url, texts(text="The Robin sings.")), apiConfig=json.dumps(allowing((LABEL, "text")))
+    )
+    assert sources(server, flow, "robin wren") == ["The Robin sings."]
+    assert counts(upsert(server, flow, {"overrideConfig": {"text": "The Wren is small."}})) == (1, 0, 0, 0)
+    assert sources(server, flow, "robin wren") == ["The Wren is small."]
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,15 @@ def allowing(*inputs: tuple[str, str]) -> dict[str, Any]:
 
 
 def reading(base: str, *loaders: dict[str, Any], stores: int = 1, **store: Any) -> dict[str, Any]:
-    """Loaders, memory stores for them, and a chain behind it all."""
+    """Loaders, memory stores for them, and a chain that answers from the first one."""
     documents = ["{{" + loader["id"] + ".data.instance}}" for loader in loaders]
     inputs = {"document": documents, "topK": "3", "output": "retriever", **store}
     kept = [node("memoryVectorStore", "Vector Stores", n, label="Store", **inputs) for n in range(stores)]
-    chain = node("conversationChain", "Chains", model="{{chatOpenAI_0.data.instance}}")
+    found: dict[str, Any] = {
+        "vectorStoreRetriever": "{{memoryVectorStore_0.data.instance}}",
+        "returnSourceDocuments": True,
+    }
+    chain = node("conversationalRetrievalQAChain", "Chains", model="{{chatOpenAI_0.data.instance}}", **found)
     drawn = flow(*loaders, *kept, chat_model(base), chain)
     drawn["edges"] += [{"source": one["id"], "target": chain["id"]} for one in kept]
     return drawn
@@ -41,6 +45,13 @@ def reading(base: str, *loaders: dict[str, Any], stores: int = 1, **store: Any) 
 
 def upsert(server: Server, flow_id: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
     return server.send("POST", f"/api/v1/vector/upsert/{flow_id}", {} if body is None else body, headers, admin=True)
+
+
+def sources(server: Server, flow_id: str, question: str, chat: str = "somebody") -> list[str]:
+    """The passages that an answer rests on, by text."""
+    reply = server.ask(flow_id, question, chatId=chat)
+    assert reply.status == 200, reply.text
+    return sorted(document["pageContent"] for document in reply.json.get("sourceDocuments") or [])
 
 
 def counts(reply: Reply) -> tuple[int, ...]:
