@@ -124,17 +124,18 @@ class Flow:
         """Whether one of its models is shown pictures."""
         return any(takes_images(node.data) for node in self.file.nodes)
 
-    def file_inputs(self, catalog: Catalog) -> set[str]:
+    @cached_property
+    def file_inputs(self) -> set[str]:
         """Inputs of the loaders of its one vector store that callers may give files to."""
         try:
-            order = Graph(self.file, catalog, sink(self.file, catalog)).order
+            order = Graph(self.file, self._catalog, sink(self.file, self._catalog)).order
         except HeadraceError:
             return set()
         rules, loaders = self.api.overrideConfig, [node for node in order if node.category == "Document Loaders"]
         return {
             name
             for node in loaders
-            for name in fields_of(catalog[node.name])
+            for name in fields_of(self._catalog[node.name])
             if (name == "file" or name.endswith("File")) and rules.allows(node.label, name)
         }
 

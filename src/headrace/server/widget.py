@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 from litestar import Request, get
 
-from headrace.engine.catalog import Catalog
 from headrace.runtime.flows import Flow
 from headrace.server.auth import local
 from headrace.server.forms import types_for
@@ -22,13 +21,12 @@ _IMAGE_TYPES = ["image/gif", "image/jpeg", "image/png", "image/webp", ""]
 @get("/api/v1/public-chatbotConfig/{flow_id:str}", summary="Configuration of the chat widget", tags=["widget"])
 async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """The flow's `chatbotConfig` without its origins, its nodes without secrets, and its upload rules."""
-    here = local(request)
-    flow = await flow_at(flow_id, here)
+    flow = await flow_at(flow_id, local(request))
     config = msgspec.json.decode(flow.row.chatbotConfig or "{}") or {}
     public = {key: value for key, value in config.items() if not key.startswith("allowedOrigins")}
     return {
         **public,
-        "uploads": upload_rules(flow, here.flows.catalog, request.app.state.settings),
+        "uploads": upload_rules(flow, request.app.state.settings),
         "flowData": public_flow(flow.row.flowData),
         "isTTSEnabled": False,
     }
@@ -37,14 +35,13 @@ async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> di
 @get("/api/v1/chatflows-uploads/{flow_id:str}", summary="What may be uploaded", tags=["widget"])
 async def uploads(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """Which files the flow takes with a question."""
-    here = local(request)
-    return upload_rules(await flow_at(flow_id, here), here.flows.catalog, request.app.state.settings)
+    return upload_rules(await flow_at(flow_id, local(request)), request.app.state.settings)
 
 
-def upload_rules(flow: Flow, catalog: Catalog, settings: Settings) -> dict[str, Any]:
+def upload_rules(flow: Flow, settings: Settings) -> dict[str, Any]:
     """Images where a chat model of the flow takes them, files where a loader of its one vector store does."""
     images = flow.takes_images
-    files = flow.file_inputs(catalog)
+    files = flow.file_inputs
     return {
         "isSpeechToTextEnabled": False,
         "isImageUploadAllowed": images,
