@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
-from headrace.engine.node import Context, Node, Templated
-from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, SearchMode
+from headrace.engine.node import Context, Sink, Templated
+from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, SearchMode, Upserted, UpsertProgress
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes.accounts import account, secrets
 from headrace.nodes.providers import Provider
 from headrace.retrieval.retriever import StoreRetriever
-from headrace.retrieval.upsert import Upserted
 from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
 from headrace.vectors.served import ServedStore, Site
 
@@ -29,7 +28,7 @@ _TOLD: Final = 1000
 _PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApiKey", "PINECONE_API_KEY")
 
 
-class ServedNode(Node, frozen=True, kw_only=True):
+class ServedNode(Sink, frozen=True, kw_only=True):
     """What all of them have. The output is the retriever, or for `vectorStore` the store."""
 
     upserted: ClassVar[frozenset[str]] = frozenset({"document", "recordManager"})
@@ -61,7 +60,7 @@ class ServedNode(Node, frozen=True, kw_only=True):
     @abstractmethod
     async def _store(self, ctx: Context) -> ServedStore: ...
 
-    async def upsert(self, ctx: Context, progress: Callable[[Upserted], None]) -> Upserted:
+    async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
         """Stores the connected documents. One that cannot be read does not stop the others."""
         store, done = await self._store(ctx), Upserted()
         batch: list[Document] = []
@@ -78,9 +77,7 @@ class ServedNode(Node, frozen=True, kw_only=True):
         await self._add(store, batch, done, progress)
         return done
 
-    async def _add(
-        self, store: ServedStore, batch: list[Document], done: Upserted, progress: Callable[[Upserted], None]
-    ) -> None:
+    async def _add(self, store: ServedStore, batch: list[Document], done: Upserted, progress: UpsertProgress) -> None:
         if not batch:
             return
         added = await store.add_new(batch)

@@ -9,10 +9,11 @@ from uuid import uuid4
 from headrace.engine import chatflow
 from headrace.engine.graph import Graph, sink
 from headrace.engine.inputs import fields_of
-from headrace.engine.node import Context
+from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside, Upserted, UpsertProgress
-from headrace.errors import InvalidRequest
+from headrace.errors import FlowError, InvalidRequest
+from headrace.events import Prediction
 from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.worker import value_of
 from headrace.schema import Turn, UpsertRequest
@@ -65,6 +66,9 @@ class Upserts:
         async def no_history() -> Sequence[Turn]:
             return ()
 
+        async def no_flows(asked: FlowQuestion) -> Prediction:
+            raise FlowError(f"an upsert asks no other flow, and so not {asked.flow!r}")
+
         chat = request.chatId or ""
         return Context(
             run=secrets.token_hex(16),
@@ -79,4 +83,5 @@ class Upserts:
             saved_tool=self._store.tool,
             outside=self._outside,
             kept=flow.kept,
+            ask_flow=no_flows,
         )

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+# Another package, `python-multipart`, brings a namesake that hands over to this one and hides its types.
+from multipart import (
+    MultipartError,  # pyright: ignore[reportAttributeAccessIssue]
+    MultipartSegment,  # pyright: ignore[reportAttributeAccessIssue]
+    PushMultipartParser,  # pyright: ignore[reportAttributeAccessIssue]
+    parse_options_header,  # pyright: ignore[reportAttributeAccessIssue]
+)
 
 from headrace.errors import InvalidRequest
 
@@ -142,7 +149,7 @@ async def read_form(request: Request[Any, Any, Any]) -> Form:
     return form
 
 
-def _add(form: Form, part: MultipartSegment, content: bytes) -> None:
+def _add(form: Form, part: Any, content: bytes) -> None:
     if part.filename is None:
         try:
             form.fields[part.name or ""] = content.decode()
