@@ -9,6 +9,7 @@ flow may wrap the question in a prompt. Directives are joined by " | ", as in `/
     /think TEXT          reasoning_content before the answer
     /tool NAME {json}    asks for a tool, its arguments in fragments; ` && NAME {json}` asks for more in the same turn,
                          a second /tool in the next turn; then /say, or `Tool said: <results>`
+    /steps ["A", "B"]    for agents that use tools in text: A, after one observation B, and the last one from then on
     /finish REASON       the finish reason
     /wait MS  /pace MS   before the response's head; between tokens
     /status CODE [SECS]  an error with this HTTP status and Retry-After; 0 closes the socket without an answer
@@ -32,11 +33,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 NAMES = (
-    "say|json|empty|count|think|tool|finish|wait|pace|status|fail|stall|cut|end|garbage|errorchunk|burst|splits|nodone"
+    "say|json|steps|empty|count|think|tool|finish|wait|pace|"
+    "status|fail|stall|cut|end|garbage|errorchunk|burst|splits|nodone"
 )
 DIRECTIVE = re.compile(rf"(?<!\S)/(?:{NAMES})(?!\S)")
 JOINT = re.compile(rf" \| (?=/(?:{NAMES})(?!\S))")
 TOKEN = re.compile(r"\s?\S+|\s")
+OBSERVATION = re.compile(r"(?m)^(?:TOOL RESPONSE|Observation):|<observation>.")
 CREATED = 1735689600
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -75,6 +78,7 @@ class ChatRequest(msgspec.Struct):
 
 class Script(msgspec.Struct):
     answer: str | None = None
+    steps: list[str] = []
     thought: str = ""
     turns: list[list[tuple[str, str]]] = []
     finish: str = ""
@@ -111,6 +115,8 @@ def apply(script: Script, name: str, rest: str) -> None:
             script.answer = rest
         case "json":
             script.answer = msgspec.json.decode(rest, type=str)
+        case "steps":
+            script.steps = msgspec.json.decode(rest, type=list[str])
         case "empty":
             script.answer = ""
         case "count":
@@ -153,6 +159,7 @@ class Question(NamedTuple):
     model: str
     prompt_tokens: int
     usage: bool
+    observed: int
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -161,7 +168,8 @@ class Question(NamedTuple):
 
     @property
     def answer(self) -> str:
-        answer = parse(self.text).answer
+        script = parse(self.text)
+        answer = script.steps[min(self.observed, len(script.steps) - 1)] if script.steps else script.answer
         return f"Tool said: {' | '.join(self.results)}" if answer is None else answer
 
     @property
@@ -170,7 +178,9 @@ class Question(NamedTuple):
 
 
 def question_of(request: ChatRequest) -> Question:
-    last = max((n for n, message in enumerate(request.messages) if message.role == "user"), default=-1)
+    users = [n for n, message in enumerate(request.messages) if message.role == "user"]
+    asked = [n for n in users if not OBSERVATION.match(request.messages[n].text)]  # the others tell what a tool gave
+    last = max(asked or users, default=-1)
     after = request.messages[last + 1 :]
     return Question(
         text=request.messages[last].text if last >= 0 else "",
@@ -179,6 +189,7 @@ def question_of(request: ChatRequest) -> Question:
         model=request.model,
         prompt_tokens=sum(len(TOKEN.findall(message.text)) for message in request.messages),
         usage=request.stream_options is not None and request.stream_options.include_usage,
+        observed=sum(len(OBSERVATION.findall(message.text)) for message in request.messages[max(last, 0) :]),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 from uuid import uuid4
 
@@ -174,45 +174,62 @@ class Agent:
             return _told(call, f"{call.name} is not a valid tool, try another one.")
         if len(call.arguments) > _LONGEST_ARGUMENTS:
             return _told(call, f"The arguments are longer than {_LONGEST_ARGUMENTS} characters: use shorter ones.")
-        arguments = _arguments(call)
+        given = _given(call)
+        arguments = _arguments(given, tool.spec.parameters)
+        shown = given if isinstance(given, str) else arguments
         known = _known(tool.spec.parameters, arguments)
         if wrong := mismatch(tool.spec.parameters, known):
             text = f"Received tool input did not match expected schema: {wrong}"
-            return Use(call, ToolResult(text), UsedTool(call.name, arguments, "", text))
-        return await self._called(tool, call, arguments, known)
+            return Use(call, ToolResult(text), UsedTool(call.name, shown, "", text))
+        return await self._called(tool, call, shown, known)
 
-    async def _called(self, tool: Tool, call: ToolCall, arguments: dict[str, Any], known: dict[str, Any]) -> Use:
+    async def _called(self, tool: Tool, call: ToolCall, shown: Any, known: dict[str, Any]) -> Use:
         try:
             async with asyncio.timeout(_PATIENCE):
                 result = await tool.call(known)
         except TimeoutError:
-            return _failed(call, arguments, f"{call.name} took longer than {_PATIENCE:.0f} seconds")
+            return _failed(call, shown, f"{call.name} took longer than {_PATIENCE:.0f} seconds")
         except HeadraceError as error:
-            return _failed(call, arguments, str(error))
+            return _failed(call, shown, str(error))
         except Exception:  # a tool may come from another package, and its fault is the model's to know
             _logger.exception("the tool %r of run %s failed", call.name, self._ctx.run)
-            return _failed(call, arguments, f"{call.name} failed")
+            return _failed(call, shown, f"{call.name} failed")
         if len(result.text) > _LONGEST_RESULT:
             text = f"{result.text[:_LONGEST_RESULT]}\n[cut here: {len(result.text)} characters in all]"
             result = msgspec.structs.replace(result, text=text)
-        return Use(call, result, UsedTool(call.name, arguments, result.text), tool.return_direct)
+        return Use(call, result, UsedTool(call.name, shown, result.text), tool.return_direct)
 
 
 def _told(call: ToolCall, text: str) -> Use:
     return Use(call, ToolResult(text))
 
 
-def _failed(call: ToolCall, arguments: Mapping[str, Any], text: str) -> Use:
-    return Use(call, ToolResult(text), UsedTool(call.name, arguments, "", text))
+def _failed(call: ToolCall, shown: Any, text: str) -> Use:
+    return Use(call, ToolResult(text), UsedTool(call.name, shown, "", text))
 
 
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    """The arguments as an object. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
+def _given(call: ToolCall) -> Any:
+    """The arguments as a JSON value. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
     try:
-        value: Any = msgspec.json.decode(call.arguments or "{}")
+        return msgspec.json.decode(call.arguments or "{}")
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {error}") from None
-    return value if isinstance(value, dict) else {"input": value}
+
+
+def _arguments(given: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as an object: what is none is the value of the only property, or of `input`.
+
+    Models that speak in text give a text, which may hold the object.
+    """
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        with suppress(msgspec.DecodeError, UnicodeEncodeError):
+            given = msgspec.json.decode(given)
+    if isinstance(given, dict):
+        return given
+    properties = schema.get("properties", {})
+    if not properties and given == "":
+        return {}
+    return {next(iter(properties)) if len(properties) == 1 else "input": given}
 
 
 def _known(schema: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -233,7 +250,7 @@ class Trace:
         """What the model asks for, and the start of each tool."""
         events: list[Event] = []
         for call in calls:
-            action = {"tool": call.name, "toolInput": _arguments(call), "toolCallId": call.id}
+            action = {"tool": call.name, "toolInput": _arguments(_given(call), {}), "toolCallId": call.id}
             step = {"step": "agent_action", "action": msgspec.json.encode(action).decode()}
             events.append(AgentTrace({**step, "runId": self._agent, "parentRunId": None}))
             events.append(
