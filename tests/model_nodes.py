@@ -42,7 +42,7 @@ MODEL_NODES: dict[str, ModelNode] = {
     "huggingFaceInference_LLMs": ModelNode("openai", {"model": "m"}),
     "replicate": ModelNode("replicate", {"model": "owner/model"}),
 }
-WITHOUT_PROVIDER = {"chatExtractive", "chatFallback"}
+WITHOUT_PROVIDER = {"chatExtractive", "chatArithmetic", "chatFallback"}
 ALL = {
     str(kind.__struct_config__.tag) for kind in (*chat_models.NODES, *completions.NODES, *openai_models.NODES)
 } - WITHOUT_PROVIDER

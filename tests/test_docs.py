@@ -75,7 +75,7 @@ def test_gen_check_fails_with_a_line_that_says_what_to_do(monkeypatch: pytest.Mo
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "sdk/typescript/src", tmp_path / "sdk/typescript/src")
     monkeypatch.setattr(gen, "ROOT", tmp_path)
-    with pytest.raises(SystemExit, match=r"stale: src/headrace/examples/ask-the-docs\.json: run `make gen`"):
+    with pytest.raises(SystemExit, match=r"stale: src/headrace/examples/ask-the-docs\.json, .*: run `make gen`"):
         gen.main(["--check"])
     gen.main([])
     with pytest.raises(SystemExit) as current:

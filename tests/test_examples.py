@@ -12,7 +12,7 @@ from headrace.events import Prediction, decode, fold
 from headrace.store.exports import read_export
 
 EXAMPLES = sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
-QUESTIONS = ("How do I resume a stream?", "Which model answers?", "zyxwv?", "")
+QUESTIONS = ("How do I resume a stream?", "Which model answers?", "zyxwv?", "", "12*(3+4) and 17% of 2,340?")
 IDS = {"chatId", "chatMessageId", "sessionId", "isStreamValid"}
 KEPT = ("sourceDocuments", "usedTools", "fileAnnotations", "artifacts")
 
@@ -54,3 +54,35 @@ def test_stream_json_answer_and_stored_message_of_an_example_are_the_same(server
             assert (row["chatId"], row["sessionId"]) == (answer["chatId"], answer["sessionId"])
             assert row["memoryType"] == answer.get("memoryType")
             assert {name: row[name] for name in KEPT} == {name: answer.get(name) for name in KEPT}
+
+
+NEWCOMERS = {
+    "what is 17% of 2,340?": ("calculator", "17/100*2340 is 397.8."),
+    "12*(3+4)": ("calculator", "12*(3+4) is 84."),
+    "what day is it?": ("current_date_time", "It is "),
+    "What is two plus two, please?": ("calculator", "2+2 is 4."),
+    "1/0": ("calculator", "The calculator could not work out 1/0"),
+}
+
+
+@pytest.fixture(scope="module")
+def calculator(server: Server) -> str:
+    (path,) = [path for path in EXAMPLES if path.stem == "calculator-agent"]
+    return server.create_flow(msgspec.json.decode(read_export(path).flows[0].flowData))
+
+
+@pytest.mark.parametrize(("question", "told"), NEWCOMERS.items(), ids=NEWCOMERS.keys())
+def test_the_calculator_agent_uses_its_tools_without_a_key(
+    server: Server, calculator: str, question: str, told: tuple[str, str]
+) -> None:
+    stream = server.ask(calculator, question, streaming=True)
+    assert stream.kinds == ["start", "token", "usedTools", "metadata", "end"]
+    answer = folded(stream)
+    assert [tool.tool for tool in answer.usedTools or ()] == [told[0]]
+    assert (answer.text or "").startswith(told[1])
+
+
+def test_the_calculator_agent_says_what_it_is_when_it_cannot_help(server: Server, calculator: str) -> None:
+    answer = server.ask(calculator, "Who wrote Hamlet?").json
+    assert "usedTools" not in answer
+    assert answer["text"].startswith("I am the built-in model for trying out tools")

@@ -1,4 +1,4 @@
-"""Writes what can be made from the code: tables in the docs, the example flow, types in TypeScript. `--check` compares.
+"""Writes what can be made from the code: tables in docs, the example flows, TypeScript types. `--check` compares.
 
 A made part of a page stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
@@ -29,7 +29,6 @@ from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
-_EXAMPLE_ID: Final = "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47"
 _PART: Final = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
 _LINK: Final = re.compile(r"\[([^]]+)\]\([^)]+\)")
 _LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
@@ -222,27 +221,53 @@ def context(root: Path) -> str:
     return "\n\n".join(["# Answer from these pages about Headrace; say so when they hold no answer", *texts])
 
 
-def example(root: Path) -> str:
-    """The flow "Ask the docs" as a stored row, since the file's own name makes no good one."""
+def ask_the_docs(root: Path) -> str:
+    """The flow "Ask the docs"."""
     prompt = context(root).replace("{", "{{").replace("}", "}}")  # single braces would be variables
     if node_ids(prompt) or "{{chat_history}}" in prompt or "{{$flow." in prompt:
         raise SystemExit("a page spells out a reference in double braces, which the example flow would replace")
     model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=3)
     memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
-    wires = {name: f"{{{{{node['id']}.data.instance}}}}" for name, node in (("model", model), ("memory", memory))}
+    wires = {"model": _wire(model), "memory": _wire(memory)}
     chain = _node(
-        "conversationChain",
-        "Conversation Chain",
-        "Chains",
-        "ConversationChain",
-        (400, 100),
-        **wires,
+        "conversationChain", "Conversation Chain", "Chains", "ConversationChain", (400, 100), **wires,
         systemMessagePrompt=prompt,
-    )
-    chain["data"]["inputAnchors"] = [_anchor(chain, "model", "ChatModel"), _anchor(chain, "memory", "Memory")]
-    edges = [_edge(model, chain, "model"), _edge(memory, chain, "memory")]
-    flow = {"nodes": [model, memory, chain], "edges": edges}
-    row = {"id": _EXAMPLE_ID, "name": "Ask the docs", "type": "CHATFLOW", "flowData": flow}
+    )  # fmt: skip
+    return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", model, memory, chain)
+
+
+def calculator_agent(_: Path) -> str:
+    """The flow "Calculator agent"."""
+    model = _node("chatArithmetic", "Arithmetic", "Chat Models", "ChatModel", (0, 0))
+    memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
+    sums = _node("calculator", "Calculator", "Tools", "Tool", (0, 600))
+    clock = _node("currentDateTime", "Current Date Time", "Tools", "Tool", (0, 900))
+    wires = {"model": _wire(model), "memory": _wire(memory), "tools": [_wire(sums), _wire(clock)]}
+    agent = _node("toolAgent", "Tool Agent", "Agents", "AgentExecutor", (400, 300), **wires)
+    return _flow("Calculator agent", "b1c6f0de-2a47-4f83-8d15-6e90a7c3d524", model, memory, sums, clock, agent)
+
+
+EXAMPLES: Final[dict[str, Callable[[Path], str]]] = {
+    EXAMPLE: ask_the_docs,
+    "src/headrace/examples/calculator-agent.json": calculator_agent,
+}
+
+
+def _wire(node: dict[str, Any]) -> str:
+    return f"{{{{{node['id']}.data.instance}}}}"
+
+
+def _flow(name: str, key: str, *nodes: dict[str, Any]) -> str:
+    """The flow as a stored row, since the file's own name makes no good one. Its last node ends it."""
+    *parts, ending = nodes
+    edges: list[dict[str, Any]] = []
+    for part in parts:
+        inputs = {input_: value for input_, value in ending["data"]["inputs"].items() if _wire(part) in value}
+        anchor = _anchor(ending, next(iter(inputs)), part["data"]["type"])
+        if anchor not in ending["data"]["inputAnchors"]:
+            ending["data"]["inputAnchors"].append(anchor)
+        edges.append(_edge(part, ending, anchor["name"]))
+    row = {"id": key, "name": name, "type": "CHATFLOW", "flowData": {"nodes": list(nodes), "edges": edges}}
     return json.dumps(row, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -293,7 +318,8 @@ def _edge(source: dict[str, Any], target: dict[str, Any], name: str) -> dict[str
 def files(root: Path) -> dict[Path, str]:
     """Every file with made parts, and what it should hold."""
     pages = {path: page(path.read_text()) for path in sorted((root / "docs").glob("*.md"))}
-    return {**pages, root / EXAMPLE: example(root), root / typescript.FILE: typescript.contract()}
+    examples = {root / name: made(root) for name, made in EXAMPLES.items()}
+    return {**pages, **examples, root / typescript.FILE: typescript.contract()}
 
 
 def stale(root: Path) -> list[Path]:

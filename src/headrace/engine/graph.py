@@ -21,7 +21,8 @@ _STREAM_WITHOUT_INPUT = frozenset(
     "azureChatOpenAI chatOpenAI chatOpenAI_LlamaIndex chatOpenAICustom chatAnthropic chatAnthropic_LlamaIndex "
     "chatOllama chatOllama_LlamaIndex awsChatBedrock chatMistralAI chatMistral_LlamaIndex chatAlibabaTongyi groqChat "
     "chatGroq_LlamaIndex chatCohere chatGoogleGenerativeAI chatTogetherAI chatTogetherAI_LlamaIndex chatFireworks "
-    "ChatSambanova chatBaiduWenxin chatCometAPI azureOpenAI openAI ollama chatExtractive".split()
+    "ChatSambanova chatBaiduWenxin chatCometAPI azureOpenAI openAI ollama chatExtractive "
+    "chatArithmetic".split()
 )
 _CHAINS_WITHOUT_STREAM = frozenset(("openApiChain", "vectaraQAChain"))
 _STREAMING_ENDINGS = frozenset(

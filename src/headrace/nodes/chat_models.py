@@ -12,6 +12,7 @@ from headrace.nodes.accounts import account, is_loopback, secrets, words
 from headrace.nodes.caches import cached
 from headrace.nodes.providers import ANTHROPIC, BEDROCK, COHERE, GOOGLE, OLLAMA, VERTEX, Provider
 from headrace.providers.anthropic import AnthropicChat
+from headrace.providers.arithmetic import ArithmeticChat
 from headrace.providers.bedrock import AwsKey, BedrockChat
 from headrace.providers.cohere import CohereChat
 from headrace.providers.endpoint import Endpoint, set_values
@@ -305,6 +306,14 @@ class ChatExtractive(Node, frozen=True, kw_only=True, tag="chatExtractive"):
         return ExtractiveChat(self.sentences)
 
 
+class ChatArithmetic(Node, frozen=True, kw_only=True, tag="chatArithmetic"):
+    """The built-in model for tools: knows arithmetic and questions about date and time by their words; needs no key."""
+
+    async def build(self, ctx: Context) -> ArithmeticChat:
+        """The model itself."""
+        return ArithmeticChat()
+
+
 class ChatFallback(Node, frozen=True, kw_only=True, tag="chatFallback"):
     """Asks the first of its models, and the next one when that fails before its first word."""
 
@@ -325,5 +334,6 @@ NODES = (
     ChatCohere,
     AwsChatBedrock,
     ChatExtractive,
+    ChatArithmetic,
     ChatFallback,
 )
