@@ -17,6 +17,19 @@ from headrace.schema import CustomTool
 HI = ChatRequest([ModelMessage("user", "Hi")])
 
 
+class Notebook:
+    """Notes of a session, in memory."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    async def get(self, name: str) -> str | None:
+        return self.texts.get(name)
+
+    async def put(self, name: str, text: str) -> None:
+        self.texts[name] = text
+
+
 class Recorder:
     """The way out to providers, closed: it keeps what was to be sent."""
 
@@ -58,7 +71,7 @@ def context(
         raise NotFound(f"there is no tool {key!r}")
 
     return Context(
-        run="r", flow=flow, chat="c", session="s", message="m", question="q", history=history,
+        run="r", flow=flow, chat="c", session="s", message="m", question="q", history=history, notes=Notebook(),
         secrets=secrets, saved_tool=saved_tool, ask_flow=ask_flow,
         outside=only(http or Recorder(), library), environ=environ or {},
     )  # fmt: skip

@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.engine.chat import ModelMessage
 from headrace.engine.execution import Execution
-from headrace.engine.ports import Http, Outside, Upserted, UpsertProgress
+from headrace.engine.ports import Http, Notes, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError
 from headrace.events import Event, Prediction, Usage
 from headrace.schema import CustomTool, FileUpload, Turn
@@ -64,6 +64,10 @@ class Context(msgspec.Struct, kw_only=True):
     variables: Mapping[str, str] = {}
     history: Callable[[], Awaitable[Sequence[Turn]]]
     """Stored turns of this flow and session, oldest first."""
+    notes: Notes
+    """What the flow's memories keep of this session."""
+    listeners: list[Callable[[Sequence[Turn]], Awaitable[None]]] = []
+    """Called with the question and the answer once they are stored: memories that other systems keep."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
     """The fields of a credential; raises FlowError when it does not exist."""
     saved_tool: Callable[[str], Awaitable[CustomTool]]

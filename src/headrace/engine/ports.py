@@ -68,6 +68,18 @@ class Memory(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """What nodes keep of a session beside its messages, each under a name of its own."""
+
+    async def get(self, name: str) -> str | None:
+        """What was kept last; None once a message of the session was deleted."""
+        ...
+
+    async def put(self, name: str, text: str) -> None:
+        """Keeps it for the session's next runs."""
+        ...
+
+
 class Prompt(Protocol):
     """Messages with open variables."""
 

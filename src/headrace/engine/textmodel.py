@@ -35,7 +35,7 @@ class TakenStep(msgspec.Struct, frozen=True):
 
 
 class Talk(msgspec.Struct, frozen=True):
-    """A conversation in its parts: the question is the user's last message, the steps are what came after it."""
+    """A conversation in its parts: the first message is the system's, the question is the user's last one."""
 
     system: str
     history: Sequence[ModelMessage]
@@ -129,7 +129,5 @@ def _ended(ending: Action | str, number: int) -> list[Delta]:
 def talk_of(messages: Sequence[ModelMessage]) -> Talk:
     """The parts of an agent's conversation."""
     last = max(n for n, message in enumerate(messages) if message.role == "user")
-    system = "\n\n".join(message.text for message in messages[:last] if message.role == "system")
-    history = [message for message in messages[:last] if message.role != "system"]
     steps = [TakenStep(each.answers.signature, each.text) for each in messages[last + 1 :] if each.answers]
-    return Talk(system, history, messages[last], steps)
+    return Talk(messages[0].text, messages[1:last], messages[last], steps)

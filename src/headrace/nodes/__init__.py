@@ -20,6 +20,7 @@ from headrace.nodes import (
     output_parsers,
     prompts,
     record_managers,
+    redis_memory,
     request_tools,
     rerankers,
     retrieval_chains,
@@ -41,8 +42,9 @@ def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
+    memories = (memory, redis_memory)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
     retrieval = (documents, splitters, embeddings, *stores, retrieval_chains)
-    chained = (prompts, memory, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
+    chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)

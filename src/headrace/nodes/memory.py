@@ -1,10 +1,27 @@
-"""Memory: the stored turns of a session, given to chains and agents."""
+"""Memory: what was said in a session, given to chains and agents: turn by turn, or summarised."""
 
 from __future__ import annotations
 
-from headrace.engine.chat import ModelMessage
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from headrace.engine.answering import spoken
+from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.chatflow import remembered
 from headrace.engine.node import Context, Node
+from headrace.engine.ports import ChatModel
+from headrace.schema import Turn
+
+_SUMMARY: Final = "What was said earlier in this conversation, summarised: {text}"
+_SUMMARISE: Final = (
+    "Keep a summary of a conversation, so that it can be continued by someone who has read nothing else. Keep names, "
+    "numbers, decisions and open questions; leave out what does not matter any more. Use 300 words at most.\n\n"
+    "The summary so far:\n{text}\n\nWhat was said since:\n{said}\n\nWrite the new summary and nothing else."
+)
+_AT_ONCE: Final = 10_000  # tokens of turns in one call
+_LONGEST: Final = 40_000  # characters of one message that a summary takes in
 
 
 class StoredTurns:
@@ -18,6 +35,70 @@ class StoredTurns:
         rows = list(await self._ctx.history()) if self._limit != 0 else []
         kept = rows if self._limit is None else rows[-self._limit :]
         return [*self._ctx.prior, *remembered(kept)]
+
+
+def tokens(text: str) -> int:
+    """Roughly how many tokens a text has: a model counts four bytes of English as one, and a message has a frame."""
+    return len(text.encode(errors="replace")) // 4 + 4
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    """A summary of the first `turns` stored messages of a session."""
+
+    text: str = ""
+    turns: int = 0
+
+
+class SummarisedTurns:
+    """A summary of older turns, then the newest ones word for word, of `most` tokens in all.
+
+    The summary is kept for the session and grows: a turn is read for it only once.
+    """
+
+    def __init__(self, ctx: Context, model: ChatModel, name: str, most: int = 0) -> None:
+        self._ctx, self._model, self._name, self._most = ctx, model, name, most
+
+    async def messages(self) -> list[ModelMessage]:
+        """Earlier turns, oldest first. Raises ProviderError when they cannot be summarised."""
+        rows = list(await self._ctx.history())
+        summary = await self._kept(len(rows)) if rows else _Summary()
+        if old := self._overflow(rows[summary.turns :]):
+            summary = await self._longer(summary, old)
+            await self._ctx.notes.put(self._name, msgspec.json.encode(summary).decode())
+        told = [ModelMessage("system", _SUMMARY.format(text=summary.text))] if summary.text else []
+        return [*told, *self._ctx.prior, *remembered(rows[summary.turns :])]
+
+    async def _kept(self, stored: int) -> _Summary:
+        text = await self._ctx.notes.get(self._name)
+        kept = msgspec.json.decode(text, type=_Summary) if text else _Summary()
+        return kept if kept.turns <= stored else _Summary()
+
+    def _overflow(self, rows: Sequence[Turn]) -> Sequence[Turn]:
+        """The oldest turns, as far as the others fit; what is left begins with a question."""
+        size, first = sum(tokens(row.content) for row in rows), 0
+        while first < len(rows) and (size > self._most or rows[first].role == "apiMessage"):
+            size -= tokens(rows[first].content)
+            first += 1
+        return rows[:first]
+
+    async def _longer(self, summary: _Summary, rows: Sequence[Turn]) -> _Summary:
+        text = summary.text
+        for portion in _portions(rows):
+            said = "\n".join(f"{message.role}: {message.text[:_LONGEST]}" for message in remembered(portion))
+            asked = _SUMMARISE.format(text=text or "nothing yet", said=said)
+            text = (await spoken(self._model, ChatRequest([ModelMessage("user", asked)]), self._ctx)).strip()
+        return _Summary(text, summary.turns + len(rows))
+
+
+def _portions(rows: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """The turns in portions that a model can read at once."""
+    portion: list[Turn] = []
+    for row in rows:
+        if portion and sum(tokens(each.content) for each in (*portion, row)) > _AT_ONCE:
+            yield portion
+            portion = []
+        portion.append(row)
+    yield portion
 
 
 class BufferMemory(Node, frozen=True, kw_only=True, tag="bufferMemory"):
@@ -43,4 +124,29 @@ class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemor
         return StoredTurns(ctx, max(self.k, 0) * 2)
 
 
-NODES = (BufferMemory, BufferWindowMemory)
+class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryMemory"):
+    """Remembers a summary of the session, written by a model."""
+
+    model: ChatModel
+    sessionId: str = ""
+    memoryKey: str = "chat_history"
+
+    async def build(self, ctx: Context) -> SummarisedTurns:
+        """The summary of the run's session."""
+        return SummarisedTurns(ctx, self.model, "summary")
+
+
+class ConversationSummaryBufferMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryBufferMemory"):
+    """Remembers the newest turns word for word, up to a number of tokens, and a summary of those before."""
+
+    model: ChatModel
+    maxTokenLimit: int = 2000
+    sessionId: str = ""
+    memoryKey: str = "chat_history"
+
+    async def build(self, ctx: Context) -> SummarisedTurns:
+        """Summary and turns of the run's session."""
+        return SummarisedTurns(ctx, self.model, "summary of what is beyond the buffer", max(self.maxTokenLimit, 0))
+
+
+NODES = (BufferMemory, BufferWindowMemory, ConversationSummaryMemory, ConversationSummaryBufferMemory)

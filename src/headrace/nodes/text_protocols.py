@@ -11,7 +11,7 @@ from headrace.engine.chat import ModelMessage, Part, TextPart, ToolSpec
 from headrace.engine.textmodel import Action, Talk
 from headrace.nodes.prompts import filled, variables
 
-_SPEAKERS: Final = {"user": "Human", "assistant": "AI"}
+_SPEAKERS: Final = {"user": "Human", "assistant": "AI", "system": "Note"}
 
 
 def about(tools: Sequence[ToolSpec]) -> str:

@@ -29,6 +29,7 @@ from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
 from headrace.runtime.uploads import Uploads, attached
 from headrace.schema import FileUpload, HistoryMessage, Message, PredictionRequest, Turn, Variable
+from headrace.store.notes import SessionNotes
 from headrace.store.store import Store, timestamp
 
 _logger = logging.getLogger("headrace.runs")
@@ -140,6 +141,7 @@ class Worker:
             prior=[turn for item in job.request.history or () if (turn := _turn(item))],
             variables=variables | overrides.variables(),
             history=history,
+            notes=SessionNotes(self._store.database, job.flow, job.session),
             secrets=self._store.secrets,
             saved_tool=self._store.tool,
             outside=self._outside,
@@ -212,7 +214,13 @@ class Worker:
             )
             metadata.agentFlowExecutedData = execution.data if execution.amended else None
         files = await self._uploads.keep(job.flow, job.chat, job.request.uploads or ())
-        await self._store.add_messages(_turn_rows(job, metadata, answer, files, aborted=aborted))
+        rows = _turn_rows(job, metadata, answer, files, aborted=aborted)
+        await self._store.add_messages(rows)
+        for listener in ctx.listeners:
+            try:
+                await listener([Turn(row.role, row.content) for row in rows])
+            except HeadraceError as error:  # the answer is said and stored
+                _logger.warning("a memory of run %s could not be written: %s", job.run, error)
         return metadata
 
 

@@ -168,6 +168,16 @@ run_events = Table(
 )
 """Events `first` to `first + count - 1` of a run: JSON, one event a line; or, compact, one piece of text for all."""
 
+note = Table(
+    "note",
+    metadata,
+    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), primary_key=True),
+    Column("sessionId", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+"""What memories note of a session. A trigger deletes a session's notes when one of its messages is deleted."""
+
 run_order = Table(
     "run_order",
     metadata,

@@ -1,0 +1,123 @@
+"""A memory in Redis, in the form that Flowise keeps there: a list for each session, its newest message first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from headrace.engine.chat import ModelMessage
+from headrace.engine.node import Context, Node
+from headrace.errors import FlowError, StorageError
+from headrace.nodes.accounts import secrets
+from headrace.schema import Turn
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_PATIENCE: Final = 5.0  # seconds for one command
+_MOST: Final = 10_000  # messages that are read without a window
+
+
+class _Data(msgspec.Struct):
+    content: Any = ""
+
+
+class _Stored(msgspec.Struct):
+    """A message as LangChain stores it."""
+
+    type: str
+    data: _Data
+
+
+class RedisTurns:
+    """Implements `headrace.engine.ports.Memory`; what is said is added once it is stored on the server too."""
+
+    def __init__(self, ctx: Context, fields: Mapping[str, str], seconds: int | None, window: int | None) -> None:
+        self._ctx, self._fields, self._seconds = ctx, fields, seconds
+        self._most = window * 2 if window else _MOST
+
+    async def messages(self) -> list[ModelMessage]:
+        """Earlier turns, oldest first. Raises StorageError, and FlowError when the key holds something else."""
+        async with _connected(self._fields) as redis:
+            stored = await redis.lrange(self._ctx.session, 0, self._most - 1)
+        try:
+            turns = [_message(msgspec.json.decode(item, type=_Stored)) for item in reversed(stored)]
+        except msgspec.MsgspecError:
+            raise FlowError(
+                f"the Redis key {self._ctx.session!r} holds something else than a conversation: use another session id"
+            ) from None
+        return [*self._ctx.prior, *turns]
+
+    async def add(self, turns: Sequence[Turn]) -> None:
+        """Adds what was said. Raises StorageError."""
+        async with _connected(self._fields) as redis, redis.pipeline(transaction=True) as commands:
+            for turn in turns:
+                kind = "ai" if turn.role == "apiMessage" else "human"
+                commands.lpush(self._ctx.session, msgspec.json.encode(_Stored(kind, _Data(turn.content))))
+            if self._seconds:
+                commands.expire(self._ctx.session, self._seconds)
+            await commands.execute()
+
+
+def _message(stored: _Stored) -> ModelMessage:
+    content = stored.data.content
+    if isinstance(content, list):  # parts
+        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return ModelMessage("assistant" if stored.type == "ai" else "user", str(content))
+
+
+@asynccontextmanager
+async def _connected(fields: Mapping[str, str]) -> AsyncGenerator[Redis]:
+    """A connection for a few commands. Raises FlowError without the package, StorageError for what Redis says."""
+    try:
+        from redis.asyncio import Redis
+        from redis.exceptions import RedisError
+    except ImportError:
+        raise FlowError("the Redis memory needs a package: pip install 'headrace[redis]'") from None
+    options: dict[str, Any] = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE, **_account(fields)}
+    try:
+        redis = Redis.from_url(_address(fields), **options)
+    except ValueError:  # whose text may hold the password
+        raise FlowError("the credential of the Redis memory holds no address of the form redis://host:port") from None
+    try:
+        async with redis:
+            yield redis
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StorageError(f"the Redis of the memory did not take or give this: {type(error).__name__}") from None
+
+
+def _address(fields: Mapping[str, str]) -> str:
+    if url := fields.get("redisUrl", "").strip():
+        return url
+    scheme = "rediss" if str(fields.get("redisCacheSslEnabled", "")).lower() == "true" else "redis"
+    return f"{scheme}://{fields.get('redisCacheHost') or '127.0.0.1'}:{fields.get('redisCachePort') or 6379}"
+
+
+def _account(fields: Mapping[str, str]) -> dict[str, str]:
+    names = {"username": "redisCacheUser", "password": "redisCachePwd"}
+    return {name: fields[field] for name, field in names.items() if not fields.get("redisUrl") and fields.get(field)}
+
+
+class RedisBackedChatMemory(Node, frozen=True, kw_only=True, tag="RedisBackedChatMemory"):
+    """Remembers the session in Redis, where other servers find it; `windowSize` counts questions with answers."""
+
+    credential: str = ""
+    sessionId: str = ""
+    sessionTTL: int | None = None
+    """Seconds after which a silent session is forgotten."""
+    memoryKey: str = "chat_history"
+    windowSize: int | None = None
+
+    async def build(self, ctx: Context) -> RedisTurns:
+        """The session's turns. Raises FlowError without a credential."""
+        if not self.credential:
+            raise FlowError("the Redis memory needs a credential with the address of the Redis: connect one")
+        turns = RedisTurns(ctx, await secrets(ctx, self.credential), self.sessionTTL, self.windowSize)
+        ctx.listeners.append(turns.add)
+        return turns
+
+
+NODES = (RedisBackedChatMemory,)

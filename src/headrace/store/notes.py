@@ -1,0 +1,36 @@
+"""What memories note of a session, such as a summary. A deleted message takes its session's notes with it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import IntegrityError
+
+from headrace.errors import FlowNotFound
+from headrace.store.database import Database
+from headrace.store.tables import note
+
+
+class SessionNotes:
+    """Implements `headrace.engine.ports.Notes` for a session of a flow."""
+
+    def __init__(self, database: Database, flow: str, session: str) -> None:
+        self._database = database
+        self._key = {"chatflowid": flow, "sessionId": session}
+
+    async def get(self, name: str) -> str | None:
+        """See Notes."""
+        where = [note.c[key] == value for key, value in {**self._key, "name": name}.items()]
+        return await self._database.read(lambda c: c.execute(select(note.c.text).where(*where)).scalar_one_or_none())
+
+    async def put(self, name: str, text: str) -> None:
+        """See Notes. Raises FlowNotFound when the flow has been deleted."""
+
+        def work(c: Connection) -> None:
+            new = insert(note).values(**self._key, name=name, text=text)
+            c.execute(new.on_conflict_do_update(index_elements=list(note.primary_key), set_={"text": text}))
+
+        try:
+            await self._database.write(work)
+        except IntegrityError:
+            raise FlowNotFound("the flow was deleted during the run") from None
