@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from headrace.engine.ports import FetchRequest, Outside
 from headrace.nodes import built_in
+from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
@@ -29,6 +30,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
     """The data folder with everything that runs flows on it; not yet working. Raises InvalidRequest."""
     fetcher = Fetcher(Allowed(settings.allowed_hosts), FetchLimits(total=settings.fetch_timeout))
     sandbox = Sandbox()
+    databases = Databases(settings.folder, settings.allowed_databases)
     http = ProviderHttp(
         Limits(
             connect=settings.provider_connect_timeout,
@@ -52,9 +54,10 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
         library = Library(store.database, settings.folder, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
-        outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs)
+        outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
         yield Local(store, built_in(), outside, retention)
     finally:
+        databases.close()
         await sandbox.close()
         await http.close()
         await asyncio.to_thread(store.close)

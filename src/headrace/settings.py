@@ -28,6 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         str, _about("Own services that flows may call: a comma list of host, host:port, address, network.")
     ] = ""
+    allowed_databases: Annotated[
+        str, _about("What SQL chains may read beside the data folder's `databases`: a comma list of folders and hosts.")
+    ] = ""
     mcp_commands: Annotated[
         str, _about("Command lines that flows may start as MCP servers, whole: separated by semicolons.")
     ] = ""

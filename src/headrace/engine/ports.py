@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, ToolSpec
+from headrace.errors import FlowError
 from headrace.events import Document
 
 Images = Literal["refused", "with the question", "after the question"]
@@ -191,8 +192,33 @@ Gives what it returns, None for undefined. Raises ScriptError. Cancelling ends t
 """
 
 
+class SqlDatabase(Protocol):
+    """A database that can be read, within bounds of time and size. Raises StorageError when it cannot be reached."""
+
+    dialect: str
+
+    async def describe(self, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
+        """The tables as a model reads them, each with some of its rows. Raises FlowError for a table that is not there.
+
+        Later queries read no other tables, where the database can tell.
+        """
+        ...
+
+    async def query(self, statement: str) -> str:
+        """What the statement reads: columns and rows as text. Raises FlowError that says what is wrong with it."""
+        ...
+
+
+OpenDatabase: TypeAlias = Callable[[str, str], SqlDatabase]
+"""Opens a database by its kind and address. Raises FlowError for one that flows may not read."""
+
+
+def _no_database(kind: str, address: str) -> SqlDatabase:
+    raise FlowError("no databases can be read here")
+
+
 class Outside(msgspec.Struct, frozen=True):
-    """What lies beyond a run: the ways to providers and to other servers, and the sandbox."""
+    """What lies beyond a run: the ways to providers, to other servers and to databases, and the sandbox."""
 
     http: Http
     fetch: Fetch
@@ -202,6 +228,7 @@ class Outside(msgspec.Struct, frozen=True):
     """What retrieval reads and writes, `headrace.retrieval.library.Library`; None where there is none."""
     programs: Sequence[str] = ()
     """Command lines that flows may start as MCP servers."""
+    open_database: OpenDatabase = _no_database
 
 
 # Retrieval

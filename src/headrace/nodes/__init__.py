@@ -30,6 +30,7 @@ from headrace.nodes import (
     search_tools,
     served_stores,
     splitters,
+    sql,
     tools,
     vector_stores,
 )
@@ -43,8 +44,9 @@ def built_in() -> Catalog:
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
     memories = (memory, redis_memory)
+    answering = (chains, sql, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
     retrieval = (documents, splitters, embeddings, *stores, retrieval_chains)
-    chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, chains, agents)
+    chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, *answering)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)
