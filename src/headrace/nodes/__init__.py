@@ -6,6 +6,7 @@ from headrace.nodes import (
     agentflow_conditions,
     agentflow_models,
     agents,
+    api_chains,
     caches,
     chains,
     chat_models,
@@ -44,7 +45,7 @@ def built_in() -> Catalog:
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
     memories = (memory, redis_memory)
-    answering = (chains, sql, agents)
+    answering = (chains, sql, api_chains, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
     retrieval = (documents, splitters, embeddings, *stores, retrieval_chains)
     chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, *answering)

@@ -24,6 +24,10 @@ _DRIVERS: Final[Mapping[str, Mapping[str, str]]] = {  # SQLAlchemy's name, and t
 }
 _PORTS: Final = {"postgres": 5432, "mysql": 3306}
 _CONNECT: Final = 5  # seconds
+_LIMITS: Final = {
+    "postgres": {"connect_timeout": _CONNECT},
+    "mysql": {"connect_timeout": _CONNECT, "read_timeout": int(SECONDS)},
+}
 # Before the statement; the first one begins the transaction.
 _BEGIN: Final = {
     "postgres": ("BEGIN READ ONLY", f"SET LOCAL statement_timeout = {SECONDS * 1000:.0f}"),
@@ -50,7 +54,7 @@ class ServerDatabase:
         self.dialect = {"postgres": "PostgreSQL", "mysql": "MySQL"}[kind]
         self._kind, self._threads = kind, threads
         self._engine = create_engine(
-            url.set(drivername=driver), poolclass=NullPool, connect_args={"connect_timeout": _CONNECT},
+            url.set(drivername=driver), poolclass=NullPool, connect_args=_LIMITS[kind],
             isolation_level="AUTOCOMMIT",
         )  # fmt: skip
 
