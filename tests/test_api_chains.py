@@ -1,5 +1,6 @@
 """Chains that ask a web API: what they send, to whom, and what the model is told of the answer."""
 
+import base64
 import json
 from collections.abc import Generator
 from typing import Any
@@ -99,3 +100,24 @@ def test_the_guard_holds_for_api_chains_too(server: Server, upstream: Upstream, 
     flow_id = server.create_flow(chain(upstream.url, "getApiChain", api.url))
     assert server.ask(flow_id, f"/say {api.url}/x").json["code"] == "fetch_refused"
     assert not api.seen
+
+
+def test_the_operations_of_a_document_answer_a_question(allowing: Server, upstream: Upstream, api: Provider) -> None:
+    document = {
+        "openapi": "3.0.0",
+        "info": {"title": "Weather", "version": "1"},
+        "servers": [{"url": api.url}],
+        "paths": {"/weather": {"get": {"operationId": "weather", "summary": "Tells the weather.", "parameters": [
+            {"name": "city", "in": "query", "schema": {"type": "string"}}
+        ]}}},
+    }  # fmt: skip
+    encoded = base64.b64encode(json.dumps(document).encode()).decode()
+    file = f"data:application/x-yaml;base64,{encoded},filename:weather.yaml"
+    wired = {"model": "{{chatOpenAI_0.data.instance}}", "yamlFile": file, "headers": '{"X-Api-Key": "sesame"}'}
+    flow_id = allowing.create_flow(flow(chat_model(upstream.url), node("openApiChain", "Chains", **wired)))
+    question = '/tool weather {"QueryParameters": {"city": "Rome"}} | /say Sunny.'
+    answer = allowing.ask(flow_id, question).json
+    assert answer["text"] == "Sunny."
+    assert [tool["tool"] for tool in answer["usedTools"]] == ["weather"]
+    assert (api.seen[0].path, api.seen[0].headers["x-api-key"]) == ("/weather?city=Rome", "sesame")
+    assert allowing.send("GET", f"/api/v1/chatflows-streaming/{flow_id}").json == {"isStreaming": False}

@@ -1,6 +1,7 @@
 """Chains that ask a web API: the model writes the request from the API's documentation, and tells what came back.
 
-Addresses go through the guard; the flow's headers, which may hold a key, go only to hosts that the documentation names.
+Addresses go through the guard; where the model writes them, the flow's headers, which may hold a key, go only to hosts
+that the documentation names.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headrace.engine.answering import spoken, told
+from headrace.engine.agent import Agent
+from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Step, Template
-from headrace.engine.ports import ChatModel, FetchRequest
+from headrace.engine.ports import ChatModel, FetchRequest, Moderation
 from headrace.errors import FetchRefused, ProviderMalformed
 from headrace.events import Event
+from headrace.nodes.chains import refusal
+from headrace.nodes.openapi_toolkit import OpenAPIToolkit
 from headrace.nodes.prompts import filled
 
 _GET: Final = """\
@@ -42,6 +46,7 @@ _SAY: Final = (
     "A web API was asked with {asked} and answered:\n\n{api_response}\n\n"
     "Answer the question from that, and say so when it gives no answer.\n\nThe question: {question}"
 )
+_USE: Final = "Use the functions of the web API to answer, and say so when they give no answer."
 _HOST: Final = re.compile(r"https?://([^\s/\"'`<>\\)\]}|?#]+)", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"https?://[^\s\"'`<>]+", re.IGNORECASE)
 _LONGEST: Final = 50_000  # characters of an answer that the model is given to read
@@ -145,4 +150,27 @@ def _object(said: str) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-NODES = (GetApiChain, PostApiChain)
+class OpenApiChain(Step, frozen=True, kw_only=True, tag="openApiChain"):
+    """Answers with the operations of an OpenAPI document, as an agent that has them for tools."""
+
+    model: ChatModel
+    yamlLink: str = ""
+    yamlFile: str = ""
+    headers: dict[str, Any] = {}
+    inputModeration: list[Moderation] = []
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The answer. Raises FlowError for a document that cannot be used."""
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
+        toolkit = OpenAPIToolkit(
+            inputType="link" if self.yamlLink else "file",
+            openApiLink=self.yamlLink,
+            openApiFile=self.yamlFile,
+            headers=self.headers,
+        )
+        agent = Agent(ctx, self.model, await toolkit.build(ctx))
+        return agent.run([ModelMessage("system", _USE), ModelMessage("user", ctx.question)])
+
+
+NODES = (GetApiChain, PostApiChain, OpenApiChain)
