@@ -9,13 +9,15 @@ import pytest
 from model_nodes import account_file, environ_to, protocol_of
 from provider import Answer, Provider, Seen, as_json, providing
 from servers import Reply, Server, serving
+from test_sql import filled
 
 from headrace.engine.graph import coverage, read_flow
 from headrace.nodes import built_in
+from headrace.providers.databases import FOLDER
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "flowise" / "templates"
 KINDS = ("chatflows", "agentflows", "agentflowsv2")
-RUN = 20  # of 51: raise it with every node that makes more of them run
+RUN = 23  # of 51: raise it with every node that makes more of them run
 
 pytestmark = pytest.mark.skipif(not TEMPLATES.exists(), reason="the templates of Flowise are not beside this project")
 
@@ -71,8 +73,10 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[World, Server]]:
     with providing() as provider:
         account = account_file(tmp_path_factory.mktemp("account"), f"{provider.url}/token")
-        environ = {**environ_to(provider.url, account), "AZURE_OPENAI_API_DEPLOYMENT_NAME": "deployed"}
-        with serving(tmp_path_factory.mktemp("templates") / "data", **environ) as server:
+        named = {"AZURE_OPENAI_API_DEPLOYMENT_NAME": "deployed", "SERPAPI_API_KEY": "x", "GOOGLE_CSE_ID": "x"}
+        data = tmp_path_factory.mktemp("templates") / "data"
+        filled(data / FOLDER / "shop.db")
+        with serving(data, **environ_to(provider.url, account), **named) as server:
             yield World(provider), server
 
 
@@ -101,6 +105,16 @@ CASES = {
     "Replicate LLM": Case([""], {"text": "https://pictures.example/1.png"}, streams=False),
     "Image Generation": Case(["![](picture)"], {"text": "![](picture)"}, streams=False),
     "Simple Chat Engine": Case(["Hello"], {"text": "Hello"}, streams=False),
+    "Conversational Agent": Case(
+        ['{"action": "calculator", "action_input": "6*7"}', '{"action": "Final Answer", "action_input": "It is 42."}'],
+        {"text": "It is 42.", "usedTools": [{"tool": "calculator", "toolInput": "6*7", "toolOutput": "42"}]},
+        streams=False,
+    ),
+    "ReAct Agent": Case(
+        ["Action: calculator\nAction Input: 6*7", "Final Answer: It is 42."],
+        {"text": "It is 42.", "usedTools": [{"tool": "calculator", "toolInput": "6*7", "toolOutput": "42"}]},
+        streams=False,
+    ),
 }
 
 
@@ -146,12 +160,26 @@ def test_local_qna_answers_from_its_file(world: tuple[World, Server]) -> None:
     models, server = world
     url = models.provider.url
 
-    def filled(inputs: Any) -> None:
+    def connected(inputs: Any) -> None:
         inputs["textFile_0"]["txtFile"] = "data:text/plain;base64,VGhlIHNreSBpcyBncmVlbi4=,filename:sky.txt"
         inputs["localAIEmbeddings_0"]["basePath"] = f"{url}/v1"
         inputs["chatOllama_0"]["baseUrl"] = url
 
     models.words, models.provider.seen = ["Green."], []
-    answer = server.ask(imported(server, "Local QnA", filled), "Which colour has the sky?").json
+    answer = server.ask(imported(server, "Local QnA", connected), "Which colour has the sky?").json
     assert answer["text"] == "Green."
     assert any("The sky is green." in json.dumps(seen.body) for seen in models.provider.seen if "chat" in seen.path)
+
+
+def test_the_sql_chain_answers_from_a_file_in_the_data_folder(world: tuple[World, Server]) -> None:
+    models, server = world
+
+    def placed(inputs: Any) -> None:
+        inputs["sqlDatabaseChain_0"]["url"] = "shop.db"
+
+    flow_id = imported(server, "SQL DB Chain", placed)
+    models.words, models.provider.seen = ["```sql\nSELECT count(*) AS n FROM salary;\n```", "One."], []
+    assert server.ask(flow_id, "How many salaries?").json["text"] == "One."
+    assert "What it gave:\nn\n1\n" in models.asked[1]
+    models.words = ["SELECT 1", "One."]
+    assert server.ask(flow_id, "Again?", streaming=True).kinds == ["start", "token", "metadata", "end"]
