@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from headrace.engine.chat import ModelMessage, Part, TextPart, ToolSpec
 from headrace.engine.textmodel import Action, Talk
 from headrace.nodes.prompts import filled, variables
 
+_LONGEST_MARK: Final = 40  # characters
 _SPEAKERS: Final = {"user": "Human", "assistant": "AI", "system": "Note"}
 
 
@@ -75,6 +76,49 @@ def _certain(text: str, mark: str) -> int:
     return len(text)
 
 
+class Marks(NamedTuple):
+    """Where the parts of an answer begin and end."""
+
+    action: re.Pattern[str]
+    """A wish to use a tool; what looks like a final answer after it is none."""
+    over: re.Pattern[str]
+    """The model goes on after such a wish."""
+    final: re.Pattern[str]
+    end: str
+    """The end of a final answer."""
+
+
+class MarkedReader:
+    """Implements `headrace.engine.textmodel.Reader` for protocols whose parts have marks."""
+
+    over: bool
+
+    def __init__(self, marks: Marks, action: Callable[[str], Action]) -> None:
+        self.over = False
+        self._marks, self._action = marks, action
+        self._head = ""
+        self._answer: Ending | None = None
+
+    def feed(self, text: str) -> str:
+        """See Reader."""
+        if self._answer is None:
+            before = max(0, len(self._head) - _LONGEST_MARK)  # a mark may have begun in the text before
+            self._head += text
+            final = self._marks.final.search(self._head, before)
+            end = final.start() if final else len(self._head)
+            self.over = self._marks.over.search(self._head, before, end) is not None
+            if final is None or self.over or self._marks.action.search(self._head, 0, end):
+                return ""
+            self._answer, text = Ending(self._marks.end), self._head[final.end() :]
+        told = self._answer.feed(text)
+        self.over = bool(self._answer.after.strip())
+        return told
+
+    def finish(self) -> Action | str:
+        """See Reader."""
+        return self._action(self._head) if self._answer is None else self._answer.rest()
+
+
 _REACT: Final = """\
 Work towards the answer in steps. You can use these tools:
 
@@ -98,6 +142,7 @@ _ACTION: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _OBSERVATION: Final = "\nObservation"
+_REACT_MARKS: Final = Marks(_ACTION, re.compile(_OBSERVATION), _FINAL, _OBSERVATION)
 
 
 class ReAct:
@@ -116,48 +161,21 @@ class ReAct:
             return [_said_as(talk.question, f"{told}\n\n{asked}")]
         return [ModelMessage("system", told), *talk.history, _said_as(talk.question, asked)]
 
-    def reader(self) -> ReActReader:
+    def reader(self) -> MarkedReader:
         """See TextProtocol."""
-        return ReActReader()
+        return MarkedReader(_REACT_MARKS, _react_action)
 
 
 def _thought(said: str) -> str:
     return said.strip().removeprefix("Thought:").strip()
 
 
-class ReActReader:
-    """Implements `headrace.engine.textmodel.Reader`."""
-
-    over: bool
-
-    def __init__(self) -> None:
-        self.over = False
-        self._head = ""
-        self._answer: Ending | None = None
-
-    def feed(self, text: str) -> str:
-        """See Reader."""
-        if self._answer is None:
-            before = max(0, len(self._head) - 40)  # a mark may have begun in the text before
-            self._head += text
-            final = _FINAL.search(self._head, before)
-            self.over = _OBSERVATION in self._head[before : final.start() if final else None]
-            if final is None or self.over or _ACTION.search(self._head, 0, final.start()):
-                return ""
-            self._answer, text = Ending(_OBSERVATION), self._head[final.end() :]
-        told = self._answer.feed(text)
-        self.over = self._answer.reached
-        return told
-
-    def finish(self) -> Action | str:
-        """See Reader."""
-        if self._answer is not None:
-            return self._answer.rest()
-        said = self._head.partition(_OBSERVATION)[0].rstrip()
-        if (found := _ACTION.search(said)) is None:
-            raise ValueError("it has neither `Action:` with `Action Input:` nor `Final Answer:`")
-        given = re.split(r"\n(?:Thought|Final Answer):", found["input"], maxsplit=1)[0]
-        return Action(_bare(found["tool"]), _bare(given), said)
+def _react_action(head: str) -> Action:
+    said = head.partition(_OBSERVATION)[0].rstrip()
+    if (found := _ACTION.search(said)) is None:
+        raise ValueError("it has neither `Action:` with `Action Input:` nor `Final Answer:`")
+    given = re.split(r"\n(?:Thought|Final Answer):", found["input"], maxsplit=1)[0]
+    return Action(_bare(found["tool"]), _bare(given), said)
 
 
 def _bare(text: str) -> str:
@@ -311,6 +329,9 @@ When you can answer, write the whole answer in tags of its own: <final_answer>â€
 _TOOL: Final = re.compile(
     r"<tool>(?P<tool>.*?)</tool>\s*<tool_input>(?P<input>.*?)(?:</tool_input>|<observation>|$)", re.DOTALL
 )
+_TAG_MARKS: Final = Marks(
+    re.compile("<tool>"), re.compile(r"</tool_input>\s*\S"), re.compile("<final_answer>"), "</final_answer>"
+)
 
 
 class Tags:
@@ -341,9 +362,9 @@ class Tags:
             messages[-1:-1] = talk.history
         return messages if "agent_scratchpad" in named else [*messages, *_steps(talk)]
 
-    def reader(self) -> TagReader:
+    def reader(self) -> MarkedReader:
         """See TextProtocol."""
-        return TagReader()
+        return MarkedReader(_TAG_MARKS, _tag_action)
 
 
 def _steps(talk: Talk) -> list[ModelMessage]:
@@ -354,37 +375,9 @@ def _steps(talk: Talk) -> list[ModelMessage]:
     return messages
 
 
-class TagReader:
-    """Implements `headrace.engine.textmodel.Reader`."""
-
-    over: bool
-
-    def __init__(self) -> None:
-        self.over = False
-        self._head = ""
-        self._answer: Ending | None = None
-
-    def feed(self, text: str) -> str:
-        """See Reader."""
-        if self._answer is None:
-            before = max(0, len(self._head) - 20)
-            self._head += text
-            _, used, after = self._head[before:].partition("</tool_input>")
-            self.over = self.over or bool(used and after.strip())
-            start = self._head.find("<final_answer>", before)
-            if start < 0 or "<tool>" in self._head[:start]:
-                return ""
-            self._answer, text = Ending("</final_answer>"), self._head[start + len("<final_answer>") :]
-        told = self._answer.feed(text)
-        self.over = bool(self._answer.after.strip())
-        return told
-
-    def finish(self) -> Action | str:
-        """See Reader."""
-        if self._answer is not None:
-            return self._answer.rest()
-        if (found := _TOOL.search(self._head)) is None:
-            raise ValueError("it has neither `<tool>` with `<tool_input>` nor `<final_answer>`")
-        tool, given = found["tool"].strip(), found["input"].strip()
-        said = self._head[: found.start()] + f"<tool>{tool}</tool><tool_input>{given}</tool_input>"
-        return Action(tool, given, said)
+def _tag_action(head: str) -> Action:
+    if (found := _TOOL.search(head)) is None:
+        raise ValueError("it has neither `<tool>` with `<tool_input>` nor `<final_answer>`")
+    tool, given = found["tool"].strip(), found["input"].strip()
+    said = head[: found.start()] + f"<tool>{tool}</tool><tool_input>{given}</tool_input>"
+    return Action(tool, given, said)
