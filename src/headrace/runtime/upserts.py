@@ -17,6 +17,7 @@ from headrace.events import Prediction
 from headrace.runtime.flows import Flow, Flows
 from headrace.runtime.worker import value_of
 from headrace.schema import Turn, UpsertRequest
+from headrace.store.notes import SessionNotes
 from headrace.store.store import Store
 from headrace.store.upserts import UpsertHistory
 
@@ -79,6 +80,7 @@ class Upserts:
             question="",
             variables=variables | overrides.variables(),
             history=no_history,
+            notes=SessionNotes(self._store.database, flow.row.id, chat),
             secrets=self._store.secrets,
             saved_tool=self._store.tool,
             outside=self._outside,
