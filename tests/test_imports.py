@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": CONTRACT | {"engine", "store", "runtime"},
     "server": ANYTHING,
     "apps": CONTRACT | CLIENT,
+    "brand": CONTRACT | {"brand"},
     "examples": CONTRACT | {"engine"},
     "__main__": ANYTHING,
     "cli": ANYTHING,

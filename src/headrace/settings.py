@@ -24,6 +24,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, _about("Port to listen on.")] = 3000
     admin_key: Annotated[str, _about("API key with all permissions. Without it the first start makes one.")] = ""
     cors_origins: Annotated[str, _about("Web sites that may call every endpoint: a comma list, or *.")] = ""
+    brand: Annotated[
+        str,
+        _about("Brand file: name, colours and logo of the pages. Without it `brand.json` in the data folder, if any."),
+    ] = ""
     trusted_proxies: Annotated[str, _about("Addresses whose X-Forwarded-For is believed: a comma list.")] = ""
     allowed_hosts: Annotated[
         str, _about("Own services that flows may call: a comma list of host, host:port, address, network.")

@@ -14,6 +14,7 @@ from headrace import __version__
 from headrace.runtime.local import Local
 from headrace.server import (
     administration,
+    brand,
     executions,
     flows,
     messages,
@@ -58,28 +59,30 @@ ROUTES: Final = (
     *executions.ROUTES,
     *vectors.ROUTES,
     *uploads.ROUTES,
+    *brand.ROUTES,
 )
 
 
-def create_app(settings: Settings, here: Local, streams: set[EventStream]) -> ASGIApp:
+def create_app(settings: Settings, here: Local, streams: set[EventStream], look: brand.Look) -> ASGIApp:
     """The ASGI application over a store and its runs. `here` must be working while the application
-    serves; `streams` are the open ones."""
+    serves; `streams` are the open ones; pages look like `look`."""
     app = Litestar(
         route_handlers=ROUTES,
         request_class=JsonRequest,
         exception_handlers=HANDLERS,  # type: ignore[arg-type]  # handlers take the exception they are listed for
         request_max_body_size=settings.max_body_mb * 1024 * 1024,
         openapi_config=OpenAPIConfig(
-            title="Headrace",
+            title=look[0].name,
             version=__version__,
             path="/docs",
-            render_plugins=[DocsPage(), JsonRenderPlugin(path="/openapi.json")],
+            render_plugins=[DocsPage(look), JsonRenderPlugin(path="/openapi.json")],
         ),
         state=State(
             {
                 "local": here,
                 "streams": streams,
                 "settings": settings,
+                "look": look,
                 "limiter": RateLimiter(),
                 "trusted": frozenset(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
             }

@@ -12,12 +12,16 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
 from headrace.schema import PredictionRequest, UpsertRequest
+from headrace.server.brand import LOGO, Look
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 :root { color-scheme: light dark }
 summary { cursor: pointer; padding: .3rem 0 }
 code { font-family: ui-monospace, monospace }
+h1 { display: flex; align-items: center; gap: .6rem }
+h1 img { height: 2.5rem }
+h1, h2, a, .method { color: var(--accent) }
 .method { display: inline-block; width: 4.5rem; font-weight: 600 }
 td { padding: .1rem 1rem .1rem 0 }
 """
@@ -73,7 +77,11 @@ def _schema(kind: type[msgspec.Struct]) -> Any:
 class DocsPage(OpenAPIRenderPlugin):
     """Renders the OpenAPI document as plain HTML at its root."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look) -> None:
+        brand, logo = look
+        accents = f":root {{ --accent: {brand.color} }}", f":root {{ --accent: {brand.on_dark} }}"
+        self._style = f"{_STYLE}{accents[0]} @media (prefers-color-scheme: dark) {{ {accents[1]} }}"
+        self._logo = f'<img src="{LOGO}" alt="">' if logo else ""
         super().__init__(path="/", media_type="text/html")  # type: ignore[arg-type]  # any media type is taken
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
@@ -87,8 +95,9 @@ class DocsPage(OpenAPIRenderPlugin):
                 )
         body = "".join(f"<h2>{escape(tag)}</h2>{''.join(items)}" for tag, items in groups.items())
         return (
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>{title} API</title><style>{_STYLE}</style>"
-            f"<h1>{title} API</h1><p>Administration needs <code>Authorization: Bearer &lt;key&gt;</code>. "
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>{title} API</title><style>{self._style}</style>"
+            f"<h1>{self._logo}{title} API</h1>"
+            f"<p>Administration needs <code>Authorization: Bearer &lt;key&gt;</code>. "
             f'The same as <a href="/docs/openapi.json">OpenAPI JSON</a>.</p>{body}</html>'
         ).encode()
 

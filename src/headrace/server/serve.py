@@ -14,8 +14,10 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from headrace.assembly import opened
+from headrace.brand.look import read_brand
 from headrace.errors import InvalidRequest
 from headrace.server.app import create_app
+from headrace.server.brand import Look
 from headrace.server.frames import EventStream, cut_slow_readers
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
@@ -31,6 +33,7 @@ def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, one_o
     With several workers, each is a process of its own on the same port; `one_of_several` is such a process. Raises
     InvalidRequest when the address is taken, StorageError when the data folder cannot be used.
     """
+    look = read_brand(settings.brand, settings.folder)
     loop_factory = None
     if sys.platform != "win32":
         import uvloop
@@ -43,18 +46,18 @@ def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, one_o
         if settings.workers > 1 and not one_of_several:
             runner.run(supervise(settings, prepare))
         else:
-            runner.run(_serve(settings, prepare, stops_with_parent=one_of_several))
+            runner.run(_serve(settings, prepare, look, stops_with_parent=one_of_several))
 
 
 async def _serve(
-    settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, stops_with_parent: bool = False
+    settings: Settings, prepare: Callable[[Store], Awaitable[str]], look: Look, *, stops_with_parent: bool = False
 ) -> None:
     stop = stopped(with_parent=stops_with_parent)
     async with opened(settings) as here:
         welcome = await prepare(here.store)
         streams: set[EventStream] = set()
         server = Server(
-            create_app(settings, here, streams),
+            create_app(settings, here, streams, look),
             address=settings.host,
             port=settings.port,
             interface=Interfaces.ASGINL,
