@@ -1,8 +1,9 @@
-# run: install and start · test: check and test everything · bench · check: lint and types · fmt · gen: made parts of docs and code
+# run: install and start · test: check and test everything · bench · check: lint and types · fmt
+# gen: made parts of docs and code · pictures: what the docs show of the user interfaces
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test bench check fmt gen
+.PHONY: run test bench check fmt gen pictures
 
 run: .venv/server
 	$(BIN)/headrace serve --demo
@@ -27,6 +28,9 @@ fmt: .venv/dev
 
 gen: .venv/dev
 	$(BIN)/python -m headrace.gen
+
+pictures: .venv/dev
+	HEADRACE_PICTURES=docs/pictures $(BIN)/python -m pytest -q -k picture
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }

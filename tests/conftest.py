@@ -1,8 +1,9 @@
-"""What the tests share: one server, one scripted model endpoint, one scripted provider of any protocol."""
+"""What the tests share: one server, one scripted model endpoint, one scripted provider of any protocol, one browser."""
 
 from collections.abc import Generator
 
 import pytest
+from browser import browser, page
 from provider import Provider, providing
 from served import postgres_server
 from servers import Server, conversation, serving
@@ -10,6 +11,8 @@ from sites import Site, site
 from upstream import Upstream, serve_in_thread
 
 from headrace.vectors.postgres import Place
+
+__all__ = ["browser", "page"]  # fixtures that stand in a file of their own
 
 
 @pytest.fixture(scope="session")
