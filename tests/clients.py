@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import islice
 from typing import Any, TypeVar
@@ -10,12 +11,31 @@ from typing import Any, TypeVar
 import pytest
 from scripted import BOUND
 
-from headrace import AsyncHeadrace, AsyncStream, Chunk, Headrace, Prediction, PredictionData, RunInfo, Stream
-from headrace.events import Event
+from headrace import (
+    AsyncHeadrace,
+    AsyncStream,
+    Chunk,
+    Headrace,
+    HeadraceError,
+    Prediction,
+    PredictionData,
+    RunInfo,
+    Stream,
+)
+from headrace.events import Event, Token
 
 T = TypeVar("T")
 
 KEY = "hr-test-key-4711"
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.data for event in events if isinstance(event, Token))
+
+
+def counted(count: int) -> str:
+    """What the scripted model says to `/count`."""
+    return " ".join(f"w{number}" for number in range(1, count + 1))
 
 
 async def collected(items: AsyncIterator[T]) -> list[T]:
@@ -66,6 +86,21 @@ class SyncDriver:
     def events(self, flow: str) -> list[Event]:
         return self.streamed(flow, lambda stream: list(stream))
 
+    def read(self, flow: str) -> tuple[list[Event], HeadraceError | None]:
+        """The events that come before an error, and the error."""
+        events: list[Event] = []
+        try:
+            with self.open() as client:
+                events.extend(client.stream(flow, self.question))
+        except HeadraceError as error:
+            return events, error
+        return events, None
+
+    def many(self, asked: list[tuple[str, str]]) -> list[list[Event]]:
+        """The events of many streams at once: (flow, question) each."""
+        with self.open() as client, ThreadPoolExecutor(len(asked)) as pool:
+            return list(pool.map(lambda ask: list(client.stream(*ask)), asked, timeout=6 * BOUND))
+
     def text(self, flow: str) -> list[str]:
         return self.streamed(flow, lambda stream: list(stream.text()))
 
@@ -101,9 +136,9 @@ class SyncDriver:
     def leave(self, flow: str, **options: Any) -> None:
         self.streamed(flow, lambda stream: next(stream), **options)
 
-    def drop(self, flow: str, gone: threading.Event) -> bool:
+    def drop(self, flow: str, gone: threading.Event, **options: Any) -> bool:
         with self.open() as client:
-            for _ in client.stream(flow, self.question):
+            for _ in client.stream(flow, self.question, **options):
                 break
             return gone.wait(BOUND)
 
@@ -174,6 +209,27 @@ class AsyncDriver(SyncDriver):
     def events(self, flow: str) -> list[Event]:
         return self.reading(flow, collected)
 
+    def read(self, flow: str) -> tuple[list[Event], HeadraceError | None]:
+        events: list[Event] = []
+
+        async def run() -> None:
+            async with asyncio.timeout(BOUND), self.open_async() as client:
+                async for event in client.stream(flow, self.question):
+                    events.append(event)  # noqa: PERF401  # what came before an error counts
+
+        try:
+            asyncio.run(run())
+        except HeadraceError as error:
+            return events, error
+        return events, None
+
+    def many(self, asked: list[tuple[str, str]]) -> list[list[Event]]:
+        async def run() -> list[list[Event]]:
+            async with asyncio.timeout(6 * BOUND), self.open_async() as client:
+                return await asyncio.gather(*(collected(client.stream(*ask)) for ask in asked))
+
+        return asyncio.run(run())
+
     def text(self, flow: str) -> list[str]:
         return self.reading(flow, lambda stream: collected(stream.text()))
 
@@ -210,10 +266,10 @@ class AsyncDriver(SyncDriver):
     def leave(self, flow: str, **options: Any) -> None:
         self.reading(flow, lambda stream: anext(stream), **options)
 
-    def drop(self, flow: str, gone: threading.Event) -> bool:
+    def drop(self, flow: str, gone: threading.Event, **options: Any) -> bool:
         async def run() -> bool:
             async with asyncio.timeout(BOUND), self.open_async() as client:
-                async for _ in client.stream(flow, self.question):
+                async for _ in client.stream(flow, self.question, **options):
                     break
                 return await asyncio.to_thread(gone.wait, BOUND)
 

@@ -11,7 +11,8 @@ from scripted import BOUND, serving
 class Proxy(ThreadingHTTPServer):
     """Passes every request on to `port`, and each stream's events up to and with number `events`, then cuts it.
 
-    While `up` is not set, requests wait. `spoken` is set after three events, `ended` after the last one.
+    While `up` is not set, requests wait; `holds` clears it with the first cut. `spoken` is set after three events,
+    `ended` after the last one, `left` when a reader has gone.
     """
 
     daemon_threads = True
@@ -25,10 +26,12 @@ class Proxy(ThreadingHTTPServer):
         """Method and Last-Event-ID of each request."""
         self.up = threading.Event()
         self.up.set()
-        self.spoken, self.ended = threading.Event(), threading.Event()
+        self.holds = False
+        self.spoken, self.ended, self.left = threading.Event(), threading.Event(), threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Broken connections are what this is for."""
+        self.left.set()
 
 
 class Passing(BaseHTTPRequestHandler):
@@ -63,6 +66,8 @@ class Passing(BaseHTTPRequestHandler):
             if b'"event":"end"' in line:
                 self.server.ended.set()
             elif line == b"\n" and passed == self.server.events:
+                if self.server.holds:
+                    self.server.up.clear()
                 return
 
 

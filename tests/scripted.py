@@ -21,13 +21,14 @@ JSON = {"Content-Type": "application/json"}
 class Reply:
     """What the server sends, piece by piece, and how it ends.
 
-    "whole", "cut" in the body, "open" until the client goes, or "none": the connection is closed without an answer.
+    "whole", "cut" in the body, "open" until the client goes, "mute": the same without an answer, or "none": the
+    connection is closed without an answer.
     """
 
     pieces: Sequence[bytes]
     headers: dict[str, str] = field(default_factory=lambda: SSE)
     status: int = 200
-    ending: Literal["whole", "cut", "open", "none"] = "whole"
+    ending: Literal["whole", "cut", "open", "mute", "none"] = "whole"
 
 
 UNKNOWN_RUN = Reply([b'{"message":"there is no such run","code":"run_not_found"}'], JSON, 404)
@@ -152,8 +153,9 @@ class Conversation(BaseHTTPRequestHandler):
         return flow.replace(" ", "%20").replace("/", "%2F").replace("ä", "%C3%A4")
 
     def send(self, reply: Reply) -> None:
-        if reply.ending == "none":
+        if reply.ending in ("none", "mute"):
             self.close_connection = True
+            self.wait_until_left(reply.ending == "mute")
             return
         self.send_response(reply.status)
         for name, value in {**reply.headers, "Transfer-Encoding": "chunked"}.items():
@@ -165,7 +167,10 @@ class Conversation(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
             return
         self.close_connection = True
-        readable = reply.ending == "open" and select.select([self.connection], [], [], BOUND)[0]
+        self.wait_until_left(reply.ending == "open")
+
+    def wait_until_left(self, wait: bool) -> None:
+        readable = wait and select.select([self.connection], [], [], BOUND)[0]
         if readable and not self.connection.recv(1):
             self.server.left.set()
 

@@ -185,6 +185,27 @@ def test_no_site_gets_permission_where_no_flow_gives_it(server: Server, path: st
     assert reply.headers["Access-Control-Allow-Origin"] is None
 
 
+def test_a_flows_sites_may_call_what_belongs_to_its_runs(server: Server, upstream: Upstream) -> None:
+    flow_id = server.create_flow(conversation(upstream.url), chatbotConfig=SITES)
+    run = server.ask(flow_id, "Hi", background=True).json
+    about = f"runs?flowId={flow_id}&chatId={run['chatId']}"
+    paths = [f"runs/{run['id']}", f"runs/{run['id']}/events", f"runs/{run['id']}/cancel", about]
+    for path in [*paths, f"chatmessage/abort/{flow_id}/{run['chatId']}"]:
+        allowed = preflight(server, f"/api/v1/{path}", "https://shop.example")
+        assert allowed.headers["Access-Control-Allow-Origin"] == "https://shop.example", path
+        denied = preflight(server, f"/api/v1/{path}", "https://evil.example")
+        assert denied.headers["Access-Control-Allow-Origin"] is None, path
+    events = server.send("GET", f"/api/v1/{paths[1]}", headers={"Origin": "https://shop.example"})
+    assert (events.headers["Access-Control-Allow-Origin"], events.kinds[-1]) == ("https://shop.example", "end")
+    assert server.send("GET", f"/api/v1/{paths[1]}", headers={"Origin": "https://evil.example"}).status == 403
+
+
+def test_any_page_may_hear_that_a_run_is_unknown(server: Server) -> None:
+    reply = server.send("GET", f"/api/v1/runs/{'0' * 32}", headers={"Origin": "https://any.example"})
+    assert refused(reply, 404, "run_not_found")
+    assert reply.headers["Access-Control-Allow-Origin"] == "https://any.example"
+
+
 def test_the_operators_sites_may_call_every_endpoint(behind: Server) -> None:
     ours = {"Origin": "https://ops.example"}
     reply = behind.send("GET", "/api/v1/chatflows", headers=ours, admin=True)

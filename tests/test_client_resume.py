@@ -55,13 +55,6 @@ def scripted(server: ScriptedServer, log: Log) -> str:
     return server.asked(log)
 
 
-def test_a_stream_cut_after_every_single_event_comes_whole(client: SyncDriver, server: ScriptedServer):
-    client.limits["attempts"] = 2  # counted anew once an event has come
-    flow = scripted(server, Log("r", FRAMES, map(len, FRAMES)))
-    assert client.events(flow) == EVENTS
-    assert places(server) == [("POST", None), *(("GET", f"r:{seq}") for seq in range(1, 60))]
-
-
 @pytest.mark.parametrize("after", range(60))
 def test_a_resume_asks_for_exactly_the_rest(client: SyncDriver, server: ScriptedServer, after: int):
     flow = scripted(server, Log("r", FRAMES, [len(b"".join(FRAMES[:after]))]))

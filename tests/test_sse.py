@@ -1,19 +1,22 @@
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
-from golden import CASES, pieces
-from hypothesis import given
+from golden import CASES, WIRE, pieces
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from typescript import node
 
 from headrace.sse import Decoder, ServerSentEvent, comment, frame, named_frame
 
 FIELDS = st.sampled_from(["data", "event", "id", "retry", "message", "", "data ", "\ufeffdata"])
 VALUES = st.text("aé🙂\0 :1\u2028\x85\x0b", max_size=6)
 LINES = st.one_of(st.just(""), st.builds("{}:{}".format, FIELDS, VALUES), FIELDS, st.just(": comment"))
-STREAMS = st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r", "\r\n"])), max_size=20).map(
+TEXT = st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r", "\r\n"])), max_size=20).map(
     lambda lines: "".join(line + end for line, end in lines).encode()
 )
+STREAMS = st.lists(st.one_of(TEXT, st.binary(max_size=40)), max_size=3).map(b"".join)  # bytes: invalid UTF-8 above all
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"))
 
 
@@ -22,14 +25,37 @@ def events(*chunks: bytes) -> list[ServerSentEvent]:
     return [event for chunk in chunks for event in decoder.feed(chunk)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-@pytest.mark.parametrize("cut", [False, True], ids=["as it is", "byte by byte"])
-def test_a_stream_is_read_by_the_rules(case: dict[str, Any], cut: bool):
-    decoder, chunks = Decoder(), pieces(case)
-    chunks = [bytes([byte]) for byte in b"".join(chunks)] if cut else chunks
+def read(*chunks: bytes) -> dict[str, Any]:
+    decoder = Decoder()
     found = [event._asdict() for chunk in chunks for event in decoder.feed(chunk)]
-    assert found == case["events"]
-    assert (decoder.last_id, decoder.retry) == (case.get("lastId", ""), case.get("retry"))
+    return {"events": found, "lastId": decoder.last_id, "retry": decoder.retry}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_stream_is_read_by_the_rules_however_it_is_cut(case: dict[str, Any]):
+    chunks = pieces(case)
+    whole = b"".join(chunks)
+    expected = {"events": case["events"], "lastId": case.get("lastId", ""), "retry": case.get("retry")}
+    assert read(*chunks) == expected
+    assert read(*(bytes([byte]) for byte in whole)) == expected
+    for at in range(len(whole)):
+        assert read(whole[:at], whole[at:]) == expected
+
+
+@pytest.mark.parametrize("path", sorted(WIRE.glob("*.sse")), ids=lambda path: path.stem)
+def test_a_golden_stream_is_the_same_however_it_is_cut(path: Path):
+    whole = path.read_bytes()
+    expected = read(whole)
+    assert len(expected["events"]) > 4
+    for at in range(len(whole)):
+        assert read(whole[:at], whole[at:]) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(STREAMS, min_size=20, max_size=20))
+def test_both_libraries_read_any_stream_alike(streams: list[bytes]):
+    found = node().does({"job": "decoded", "streams": [list(stream) for stream in streams]})
+    assert found == [read(stream) for stream in streams]
 
 
 @given(STREAMS, st.lists(st.integers(0, 300)))

@@ -14,11 +14,9 @@ from servers import Server
 from test_events import SAMPLES
 from test_published_clients import PAGES, snippets
 from typescript import SDK, NodeDriver, built, compiled, event, node, run
-from upstream import Upstream
 
 import headrace
-from headrace import errors
-from headrace.events import Token, Unknown, decode, encode
+from headrace.events import Unknown, decode, encode
 
 CONSUMER = Path(__file__).parent / "node" / "consumer.ts"
 PROGRAM = """
@@ -127,23 +125,6 @@ def test_both_libraries_take_the_same_payloads_for_unknown(data: st.DataObject) 
     text = json.dumps(changed(sample, key, data.draw(st.sampled_from(WRONG))))
     (found,) = classified([text])
     assert event(found) == decode(text)
-
-
-def test_two_hundred_streams_at_once_come_whole(client: NodeDriver, chat: str, upstream: Upstream) -> None:
-    found = client.many([(chat, f"/say {' '.join([f'm{number}x'] * 30)} | /pace 2") for number in range(200)])
-    texts = ["".join(event.data for event in events if isinstance(event, Token)) for events in found]
-    assert texts == [" ".join([f"m{number}x"] * 30) for number in range(200)]
-    assert len(upstream.requests) == 200
-
-
-def test_an_address_that_no_name_server_can_know_is_a_failed_connection(client: NodeDriver) -> None:
-    client.url = f"http://{'a' * 64}:3000"  # longer than a name may be: nobody is asked
-    client.limits["attempts"] = 2
-    for use in (client.events, client.predict):
-        with pytest.raises(errors.ConnectionFailed) as caught:
-            use("flow")
-        assert "a" * 64 in str(caught.value)
-        assert caught.value.__notes__ == ["attempts: 2; last event: None"]
 
 
 def test_a_kind_that_is_not_known_is_no_error(client: SyncDriver) -> None:

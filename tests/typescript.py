@@ -159,6 +159,12 @@ class NodeDriver(SyncDriver):
     def events(self, flow: str) -> list[Event]:
         return events(self.does("events", flow=flow))
 
+    def read(self, flow: str) -> tuple[list[Event], HeadraceError | None]:
+        found = self.does("read", flow=flow)
+        error = as_python(found["error"]) if "error" in found else None
+        assert error is None or isinstance(error, HeadraceError), error
+        return events(found["events"]), error
+
     def text(self, flow: str) -> list[str]:
         return self.does("text", flow=flow)
 
@@ -177,8 +183,8 @@ class NodeDriver(SyncDriver):
     def leave(self, flow: str, **options: Any) -> None:
         self.does("leave", flow=flow, options=in_camel_case(options))
 
-    def drop(self, flow: str, gone: threading.Event) -> bool:
-        self.leave(flow)
+    def drop(self, flow: str, gone: threading.Event, **options: Any) -> bool:
+        self.leave(flow, **options)
         return gone.wait(BOUND)
 
     def leave_chunks(self, flow: str, gone: threading.Event) -> bool:
@@ -199,7 +205,6 @@ class NodeDriver(SyncDriver):
         self.does("twice", flow=flow)
 
     def many(self, asked: list[tuple[str, str]]) -> list[list[Event]]:
-        """The events of many streams at once: (flow, question) each."""
         return [events(found) for found in self.does("many", asked=asked)]
 
 

@@ -234,7 +234,8 @@ class Answer:
         """Turns httpx2's errors into ConnectionFailed. After the `end` event they do not matter."""
         try:
             yield
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
+        # Python's resolver has UnicodeError for a host with a label of more than 63 characters.
+        except (httpx2.HTTPError, httpx2.StreamError, UnicodeError) as error:
             if self.arrived:
                 return
             self._final = self._ask.kind == "answer" and isinstance(error, httpx2.ReadTimeout)

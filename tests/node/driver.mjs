@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
-const { HeadraceClient, chunkOf, eventOf } = await import(pathToFileURL(process.argv[2]).href);
+const { HeadraceClient, Decoder, chunkOf, eventOf } = await import(pathToFileURL(process.argv[2]).href);
 
 async function list(items) {
   const all = [];
@@ -22,6 +22,10 @@ async function taken(stream, count) {
 const said = (chunk) => [JSON.stringify(chunk), chunk.id ?? ""];
 
 const place = (stream) => [stream.runId ?? null, stream.lastEventId ?? null];
+
+function told({ name, message, kind, code, status, retryable, retryAfter, attempts, lastEventId, stack }) {
+  return { name, message, kind, code, status, retryable, retryAfter, attempts, lastEventId, stack };
+}
 
 const jobs = {
   call: (client, { name, args }) => client[name](...args),
@@ -41,6 +45,15 @@ const jobs = {
     return [await stream.cancel(), await list(stream), await stream.final()];
   },
   events: (client, { flow, question, options }) => list(client.stream(flow, question, options)),
+  read: async (client, { flow, question }) => {
+    const events = [];
+    try {
+      for await (const event of client.stream(flow, question)) events.push(event);
+    } catch (error) {
+      return { events, error: told(error) };
+    }
+    return { events };
+  },
   text: (client, { flow, question }) => list(client.stream(flow, question).text()),
   final: (client, { flow, question, options }) => client.stream(flow, question, options).final(),
   place: async (client, { flow, question, count }) => {
@@ -74,6 +87,12 @@ const jobs = {
     await client.predict(flow, question);
   },
   many: (client, { asked }) => Promise.all(asked.map(([flow, question]) => list(client.stream(flow, question)))),
+  decoded: (_, { streams }) =>
+    streams.map((bytes) => {
+      const decoder = new Decoder();
+      const events = decoder.feed(new Uint8Array(bytes));
+      return { events, lastId: decoder.lastId, retry: decoder.retry ?? null };
+    }),
   classified: (_, { texts }) => texts.map((data) => eventOf(chunkOf({ event: "message", data, id: "" }))),
 };
 
@@ -81,8 +100,7 @@ async function outcome({ job, setup, ...rest }) {
   try {
     return { value: (await jobs[job](new HeadraceClient(setup), rest)) ?? null };
   } catch (error) {
-    const { name, message, kind, code, status, retryable, retryAfter, attempts, lastEventId, stack } = error;
-    return { error: { name, message, kind, code, status, retryable, retryAfter, attempts, lastEventId, stack } };
+    return { error: told(error) };
   }
 }
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import parse_qs
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, RunNotFound
 from headrace.runtime.local import Local
 from headrace.server.auth import origin_allowed
 
-_OF_A_FLOW = re.compile(r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming)/([^/]+)")
+_OF_A_FLOW = re.compile(r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatmessage/abort)/([^/]+)")
+_OF_A_RUN = re.compile(r"/api/v1/runs/([^/]+)")
 _EXPOSED = b"X-Run-Id, Retry-After"
 
 
@@ -27,7 +29,7 @@ class Cors:
         if scope["type"] != "http" or (origin := _header(scope, b"origin")) is None:
             await self._app(scope, receive, send)
             return
-        allowed = await self._allowed(origin.decode("latin-1"), scope["path"])
+        allowed = await self._allowed(origin.decode("latin-1"), scope)
         headers = [(b"vary", b"Origin"), *(self._permission(origin) if allowed else ())]
         if scope["method"] == "OPTIONS" and (method := _header(scope, b"access-control-request-method")):
             asked = _header(scope, b"access-control-request-headers") or b""
@@ -45,17 +47,27 @@ class Cors:
 
         await self._app(scope, receive, with_headers)
 
-    async def _allowed(self, origin: str, path: str) -> bool:
+    async def _allowed(self, origin: str, scope: Scope) -> bool:
         if origin in self._origins or "*" in self._origins:
             return True
-        found = _OF_A_FLOW.match(path)
-        if not found or origin == "null":
+        if origin == "null":
             return False
         try:
             self._here.store.refresh()
-            return origin_allowed(origin, (await self._here.flows.get(found[1])).chatbot)
+            flow = await self._flow(scope["path"], scope["query_string"])
+            return flow is not None and origin_allowed(origin, (await self._here.flows.get(flow)).chatbot)
+        except RunNotFound:
+            return True  # the answer says just that, which a page must be able to tell from a broken connection
         except HeadraceError:
             return False
+
+    async def _flow(self, path: str, query: bytes) -> str | None:
+        """The flow that a request is about: its own, or that of the run."""
+        if found := _OF_A_FLOW.match(path):
+            return found[1]
+        if found := _OF_A_RUN.match(path):
+            return (await self._here.runs.info(found[1])).chatflowid
+        return parse_qs(query.decode("latin-1")).get("flowId", [None])[0] if path == "/api/v1/runs" else None
 
     def _permission(self, origin: bytes) -> Iterable[tuple[bytes, bytes]]:
         yield b"access-control-allow-origin", b"*" if "*" in self._origins else origin
