@@ -34,6 +34,8 @@ ADMIN = [
     ("POST", "vector/upsert/x", "chatflows:update"),
     ("GET", "upsert-history/x", "chatflows:view"),
     ("PATCH", "upsert-history", "chatflows:update"),
+    ("GET", f"feedback/{UNKNOWN}", "chatflows:view"),
+    ("GET", f"leads/{UNKNOWN}", "chatflows:view"),
 ]
 PUBLIC = ["ping", "version", "chatflows-streaming/{}", "public-chatbotConfig/{}", "chatflows-uploads/{}"]
 

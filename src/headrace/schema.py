@@ -159,6 +159,33 @@ class Message(msgspec.Struct):
     """The run was cancelled; the content is what had been said until then."""
 
 
+Rating = Literal["THUMBS_UP", "THUMBS_DOWN"]
+
+
+class Feedback(msgspec.Struct):
+    """What a visitor thinks of an answer; flow and chat are the message's."""
+
+    id: str
+    chatflowid: str
+    chatId: str
+    messageId: str
+    rating: Rating
+    content: str | None
+    createdDate: str
+
+
+class Lead(msgspec.Struct):
+    """How to reach a visitor of a chat."""
+
+    id: str
+    chatflowid: str
+    chatId: str
+    name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    createdDate: str = ""
+
+
 class Turn(msgspec.Struct, frozen=True):
     """What a stored message says, and who said it."""
 

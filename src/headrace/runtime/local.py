@@ -19,6 +19,7 @@ from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
 from headrace.store.store import Store
+from headrace.store.visitors import Leads, Ratings
 
 _logger = logging.getLogger("headrace")
 _TIDY_EVERY = 60.0  # seconds
@@ -34,6 +35,7 @@ class Local:
         self._queue = LocalQueue()
         self.runs = Runs(self.log, self._queue, store.database, store.presence.id)
         self.executions = Executions(store.database)
+        self.ratings, self.leads = Ratings(store.database), Leads(store.database)
         self.uploads = Uploads(store.folder / "uploads")
         self.upserts = Upserts(self.flows, store, outside)
         self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)

@@ -23,6 +23,7 @@ from headrace.server import (
     tools,
     uploads,
     vectors,
+    visitors,
     widget,
 )
 from headrace.server.bodies import JsonRequest
@@ -52,6 +53,7 @@ ROUTES: Final = (
     *predictions.ROUTES,
     *runs.ROUTES,
     *widget.ROUTES,
+    *visitors.ROUTES,
     *flows.ROUTES,
     *administration.ROUTES,
     *messages.ROUTES,

@@ -51,6 +51,12 @@ def check_origin(origin: str | None, config: ChatbotConfig) -> None:
         raise OriginRefused(config.allowedOriginsError or "this site is not allowed to use this flow")
 
 
+async def check_caller(connection: ASGIConnection[Any, Any, Any, Any], flow: Flow) -> None:
+    """Lets in who may use the flow. Raises OriginRefused, Unauthorized."""
+    check_origin(connection.headers.get("origin"), flow.chatbot)
+    await check_flow_key(connection, flow)
+
+
 def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
     """Whether a flow may be called from this site; a flow that names no site allows all."""
     allowed = config.allowedOrigins

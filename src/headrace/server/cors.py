@@ -8,12 +8,17 @@ from urllib.parse import parse_qs
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.errors import HeadraceError, RunNotFound
+from headrace.errors import HeadraceError, NotFound, RunNotFound
 from headrace.runtime.local import Local
 from headrace.server.auth import origin_allowed
 
-_OF_A_FLOW = re.compile(r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatmessage/abort)/([^/]+)")
+_OF_A_FLOW = re.compile(
+    r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatflows-uploads|attachments|chatmessage/abort)"
+    r"/([^/]+)"
+)
 _OF_A_RUN = re.compile(r"/api/v1/runs/([^/]+)")
+_FEEDBACK = re.compile(r"/api/v1/feedback/([^/]+)")
+_FLOW_IN_THE_BODY = ("/api/v1/leads", "/api/v1/leads/")
 _EXPOSED = b"X-Run-Id, Retry-After"
 
 
@@ -52,6 +57,8 @@ class Cors:
             return True
         if origin == "null":
             return False
+        if scope["path"] in _FLOW_IN_THE_BODY:
+            return True  # the endpoint itself refuses the sites that its flow does not name
         try:
             self._here.store.refresh()
             flow = await self._flow(scope["path"], scope["query_string"])
@@ -62,11 +69,16 @@ class Cors:
             return False
 
     async def _flow(self, path: str, query: bytes) -> str | None:
-        """The flow that a request is about: its own, or that of the run."""
+        """The flow that a request is about: its own, or that of the run or of the feedback."""
         if found := _OF_A_FLOW.match(path):
             return found[1]
         if found := _OF_A_RUN.match(path):
             return (await self._here.runs.info(found[1])).chatflowid
+        if found := _FEEDBACK.match(path):
+            try:
+                return (await self._here.ratings.one(found[1])).chatflowid
+            except NotFound:  # a new one, whose path names the flow
+                return found[1]
         return parse_qs(query.decode("latin-1")).get("flowId", [None])[0] if path == "/api/v1/runs" else None
 
     def _permission(self, origin: bytes) -> Iterable[tuple[bytes, bytes]]:

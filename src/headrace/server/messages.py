@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ from litestar import Request, delete, get
 from litestar.params import QueryParameter
 
 from headrace.errors import InvalidRequest
+from headrace.schema import Feedback, Message
 from headrace.server.auth import local, needs
 from headrace.server.predictions import FlowId
 from headrace.store.store import MessageFilter
@@ -19,13 +21,18 @@ ChatTypes = Annotated[
 ]
 
 
-def _types(given: list[str] | None) -> Sequence[str]:
-    """`chatType` may be given once, several times, or as a JSON list."""
+RatingTypes = Annotated[
+    list[str] | None, QueryParameter(name="feedbackType", description="Only answers rated so, and their questions.")
+]
+
+
+def _list(given: list[str] | None, name: str) -> Sequence[str]:
+    """Texts that may be given once, several times, or as a JSON list."""
     if given and len(given) == 1 and given[0].startswith("["):
         try:
             return msgspec.json.decode(given[0], type=list[str])
         except msgspec.MsgspecError:
-            raise InvalidRequest(f"chatType {given[0]!r} is not a JSON list of texts") from None
+            raise InvalidRequest(f"{name} {given[0]!r} is not a JSON list of texts") from None
     return given or ()
 
 
@@ -34,6 +41,7 @@ async def list_messages(
     request: Request[Any, Any, Any],
     flow_id: FlowId,
     chat_types: ChatTypes = None,
+    rating_types: RatingTypes = None,
     order: Literal["ASC", "DESC"] = "ASC",
     chatId: str | None = None,  # noqa: N803 Flowise's name
     sessionId: str | None = None,  # noqa: N803
@@ -41,14 +49,51 @@ async def list_messages(
     messageId: str | None = None,  # noqa: N803
     startDate: str | None = None,  # noqa: N803
     endDate: str | None = None,  # noqa: N803
+    feedback: bool = False,
+    page: int = 0,
+    limit: int = 0,
 ) -> list[dict[str, Any]]:
-    """Messages of a flow in the order they were stored."""
-    wanted = MessageFilter(chatId, sessionId, memoryType, messageId, _types(chat_types), startDate, endDate)
+    """Messages of a flow in the order they were stored; with `feedback` each has its rating or null.
+
+    With it, `feedbackType` leaves only answers rated so and their questions, and `page` only `limit` sessions.
+    """
+    wanted = MessageFilter(chatId, sessionId, memoryType, messageId, _list(chat_types, "chatType"), startDate, endDate)
     here = local(request)
     await here.store.flow(flow_id)
     rows = await here.store.messages(flow_id, wanted, newest_first=order == "DESC")
+    ratings: dict[str, Feedback] = {}
+    if feedback:
+        ratings = {found.messageId: found for found in await here.ratings.of_flow(flow_id, chatId)}
+        if kinds := _list(rating_types, "feedbackType"):
+            answers = {key for key, found in ratings.items() if found.rating in kinds}
+            rows = _rated(rows, answers, newest_first=order == "DESC")
+        if page > 0 and limit > 0 and not sessionId and not messageId:
+            rows = _of_page(rows, page, limit, newest_first=order == "DESC")
     executions = await here.executions.some([row.executionId for row in rows if row.executionId])
-    return [{**msgspec.structs.asdict(row), "execution": executions.get(row.executionId or "")} for row in rows]
+    return [
+        {
+            **msgspec.structs.asdict(row),
+            "execution": executions.get(row.executionId or ""),
+            **({"feedback": ratings.get(row.id)} if feedback else {}),
+        }
+        for row in rows
+    ]
+
+
+def _rated(rows: Sequence[Message], answers: set[str], *, newest_first: bool) -> list[Message]:
+    """These answers, and their questions: a turn's two messages are stored together."""
+    stored = rows[::-1] if newest_first else rows
+    asked = {one.id for one, two in pairwise(stored) if two.id in answers and one.chatId == two.chatId}
+    return [row for row in rows if row.id in answers or (row.id in asked and row.role == "userMessage")]
+
+
+def _of_page(rows: Sequence[Message], page: int, limit: int, *, newest_first: bool) -> list[Message]:
+    """The messages of so many sessions, which stand in the order of their newest messages."""
+    newest = [row.sessionId for row in (rows if newest_first else rows[::-1])]
+    sessions = list(dict.fromkeys(newest))
+    sessions = sessions if newest_first else sessions[::-1]
+    shown = set(sessions[(page - 1) * limit : page * limit])
+    return [row for row in rows if row.sessionId in shown]
 
 
 @delete(
@@ -69,7 +114,7 @@ async def delete_messages(
     endDate: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
     """Deletes messages of a flow: all of them, or those that the query names. A whole chat takes its files with it."""
-    wanted = MessageFilter(chatId, sessionId, memoryType, None, _types(chat_types), startDate, endDate)
+    wanted = MessageFilter(chatId, sessionId, memoryType, None, _list(chat_types, "chatType"), startDate, endDate)
     here = local(request)
     await here.store.flow(flow_id)
     count = await here.store.delete_messages(flow_id, wanted)

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 from litestar import Request, get, post, put
 from litestar.params import Parameter, QueryParameter
 
-from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.schema import RunInfo
-from headrace.server.auth import check_flow_key, check_origin, local
+from headrace.server.auth import check_caller, local
 from headrace.server.frames import EventStream, dialect_of, position
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.replies import shown
@@ -23,13 +22,8 @@ async def _readable(request: Request[Any, Any, Any], run_id: str) -> RunInfo:
     """The run, for a caller who may read its flow. Raises RunNotFound, Unauthorized, OriginRefused."""
     here = local(request)
     info = await here.runs.info(run_id)
-    await _check(request, await flow_at(info.chatflowid, here))
+    await check_caller(request, await flow_at(info.chatflowid, here))
     return info
-
-
-async def _check(request: Request[Any, Any, Any], flow: Flow) -> None:
-    check_origin(request.headers.get("origin"), flow.chatbot)
-    await check_flow_key(request, flow)
 
 
 @get("/api/v1/runs/{run_id:str}/events", summary="Follow a run", tags=["runs"])
@@ -58,7 +52,7 @@ async def list_runs(
 ) -> list[dict[str, Any]]:
     """Newest first, so that an app can come back to an answer after a reload."""
     here = local(request)
-    await _check(request, await flow_at(flow_id, here))
+    await check_caller(request, await flow_at(flow_id, here))
     return [shown(info) for info in await here.runs.of_chat(flow_id, chat_id)]
 
 
@@ -75,7 +69,7 @@ async def cancel(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, An
 async def abort(request: Request[Any, Any, Any], flow_id: FlowId, chat_id: str) -> dict[str, Any]:
     """Stops every run of the chat; the answer is the same whether or not there was one."""
     here: Local = local(request)
-    await _check(request, await flow_at(flow_id, here))
+    await check_caller(request, await flow_at(flow_id, here))
     for info in await here.runs.of_chat(flow_id, chat_id):
         if info.state == "running":
             await here.runs.cancel(info.id)

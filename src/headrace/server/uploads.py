@@ -16,7 +16,7 @@ from headrace.retrieval.folder import parse_for
 from headrace.retrieval.loading import FileDocuments, Finish, texts_of
 from headrace.retrieval.texts import text_documents
 from headrace.runtime.flows import Flow
-from headrace.server.auth import check_flow_key, check_origin, local
+from headrace.server.auth import check_caller, local
 from headrace.server.docs import AttachmentOperation
 from headrace.server.files import check_size
 from headrace.server.forms import FormFile, is_form, read_form
@@ -35,7 +35,7 @@ async def read_file(
     """The file as it was sent, to be saved rather than shown."""
     here = local(request)
     flow = await flow_at(flow_id, here)
-    await _check(request, flow)
+    await check_caller(request, flow)
     content = await here.uploads.read(flow.row.id, chat_id, name)
     plain = "".join(sign if (sign.isascii() and sign.isalnum()) or sign in "-_. " else "_" for sign in name)
     headers = {"Content-Disposition": f'attachment; filename="{plain}"', "X-Content-Type-Options": "nosniff"}
@@ -66,7 +66,7 @@ async def attach(
 ) -> list[Attachment]:
     """Reads each file as what its ending says; nothing is stored."""
     flow = await flow_at(flow_id, local(request))
-    await _check(request, flow)
+    await check_caller(request, flow)
     request.app.state.limiter.check(flow_id, caller_of(request, request.app.state.trusted), flow.api.rateLimit)
     if not flow.chatbot.fullFileUpload.status:
         raise InvalidRequest("file upload is not enabled for this flow: turn it on in its configuration")
@@ -97,11 +97,6 @@ async def _attachment(file: FormFile, flow: Flow, settings: Settings, fields: di
 async def _text(file: FormFile) -> str:
     parse = parse_for(file.name) or text_documents
     return await texts_of(FileDocuments([(File(file.name, file.content), parse)], Finish(), "attachment"))
-
-
-async def _check(request: Request[Any, Any, Any], flow: Flow) -> None:
-    check_origin(request.headers.get("origin"), flow.chatbot)
-    await check_flow_key(request, flow)
 
 
 ROUTES = (read_file, attach)

@@ -104,6 +104,31 @@ message = Table(
     Index("message_chat", "chatflowid", "chatId", "position"),
 )
 
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("messageId", Text, ForeignKey("message.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("rating", Text, nullable=False),
+    Column("content", Text),
+    Column("createdDate", Text, nullable=False),
+)
+
+lead = Table(
+    "lead",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+    Column("chatId", Text, nullable=False),
+    Column("name", Text),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("createdDate", Text, nullable=False),
+    Index("lead_flow", "chatflowid", "position"),
+)
+
 revision = Table("revision", metadata, Column("number", Integer, primary_key=True))
 """One row, counted up by triggers on flow, credential, variable and api_key: says when to read them anew."""
 

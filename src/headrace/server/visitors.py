@@ -1,0 +1,109 @@
+"""Feedback on answers, and leads. Whoever may use a flow may leave them; reading them needs a key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+import msgspec
+from litestar import Request, get, post, put
+from litestar.params import Parameter, QueryParameter
+from msgspec import UNSET, Meta, UnsetType
+
+from headrace.errors import InvalidRequest
+from headrace.schema import Feedback, Lead, Rating
+from headrace.server.auth import check_caller, local, needs
+from headrace.server.predictions import FlowId, flow_at
+
+Remark = Annotated[str, Meta(max_length=10_000)]
+Entry = Annotated[str, Meta(max_length=1000)]
+
+
+class FeedbackInput(msgspec.Struct):
+    """A rating of an answer; `chatId` and `chatflowid` may say again what the message's are."""
+
+    messageId: str
+    rating: Rating
+    content: Remark | None = None
+    chatId: str | None = None
+    chatflowid: str | None = None
+
+
+class FeedbackChange(msgspec.Struct):
+    """What to change of a feedback."""
+
+    rating: Rating | UnsetType = UNSET
+    content: Remark | UnsetType | None = UNSET
+
+
+class LeadInput(msgspec.Struct):
+    """How to reach a visitor of a flow's chat."""
+
+    chatflowid: str
+    chatId: Entry | None = None
+    name: Entry | None = None
+    email: Entry | None = None
+    phone: Entry | None = None
+
+
+@post("/api/v1/feedback/{flow_id:str}", status_code=200, summary="Rate an answer", tags=["visitors"])
+async def rate(request: Request[Any, Any, Any], flow_id: FlowId, data: FeedbackInput) -> Feedback:
+    """Stores the rating of one of the flow's answers; another time changes it."""
+    here = local(request)
+    flow = await flow_at(flow_id, here)
+    await check_caller(request, flow)
+    if data.chatflowid and data.chatflowid != flow.row.id:
+        raise InvalidRequest(f"the body names another flow than the path: {data.chatflowid!r} at $.chatflowid")
+    return await here.ratings.put(flow.row.id, data.messageId, data.rating, data.content, data.chatId)
+
+
+@put("/api/v1/feedback/{feedback_id:str}", summary="Change a rating", tags=["visitors"])
+async def change_rating(
+    request: Request[Any, Any, Any],
+    feedback_id: Annotated[str, Parameter(description="The feedback's id, which only who left it was told.")],
+    data: FeedbackChange,
+) -> dict[str, str]:
+    """Changes the rating or says why."""
+    here = local(request)
+    found = await here.ratings.one(feedback_id)
+    await check_caller(request, await flow_at(found.chatflowid, here))
+    changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
+    if changes:
+        await here.ratings.change(feedback_id, changes)
+    return {"status": "OK"}
+
+
+@get("/api/v1/feedback/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read ratings", tags=["visitors"])
+async def read_ratings(
+    request: Request[Any, Any, Any],
+    flow_id: FlowId,
+    order: Literal["ASC", "DESC"] = "ASC",
+    chat_id: Annotated[str | None, QueryParameter(name="chatId")] = None,
+    start: Annotated[str | None, QueryParameter(name="startDate")] = None,
+    end: Annotated[str | None, QueryParameter(name="endDate")] = None,
+) -> list[Feedback]:
+    """The ratings of a flow's answers."""
+    here = local(request)
+    await here.store.flow(flow_id)
+    return await here.ratings.of_flow(flow_id, chat_id, start, end, newest_first=order == "DESC")
+
+
+@post("/api/v1/leads", status_code=200, summary="Leave a lead", tags=["visitors"])
+async def leave_lead(request: Request[Any, Any, Any], data: LeadInput) -> Lead:
+    """Stores how to reach a visitor."""
+    here = local(request)
+    flow = await flow_at(data.chatflowid, here)
+    await check_caller(request, flow)
+    chat = data.chatId or str(uuid4())
+    return await here.leads.add(Lead("", flow.row.id, chat, data.name, data.email, data.phone))
+
+
+@get("/api/v1/leads/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read leads", tags=["visitors"])
+async def read_leads(request: Request[Any, Any, Any], flow_id: FlowId) -> list[Lead]:
+    """The leads of a flow, oldest first."""
+    here = local(request)
+    await here.store.flow(flow_id)
+    return list(await here.leads.of_flow(flow_id))
+
+
+ROUTES = (rate, change_rating, read_ratings, leave_lead, read_leads)
