@@ -231,3 +231,19 @@ def test_workers_go_when_their_parent_is_killed(tmp_path: Path, upstream: Upstre
             rest = response.read()
         assert b'"code":"interrupted"' in frames(rest)[-2]
         upstream.wait_until(lambda requests: requests[-1].closed_by_peer_at_token is not None)
+
+
+def test_a_resumed_stream_tells_when_each_event_was_written_if_asked(server: Server, chat: str) -> None:
+    whole = server.ask(chat, "/count 8 | /pace 30", streaming=True)
+    address = f"/api/v1/runs/{whole.headers['X-Run-Id']}/events"
+    plain, timed = server.send("GET", address).text, server.send("GET", f"{address}?times=true").text
+    times = [int(found) for found in re.findall(r"(?m)^time:(\d+)$", timed)]
+    assert len(times) == len(whole.events)
+    assert re.sub(r"(?m)^time:\d+\n", "", timed) == plain
+    assert times == sorted(times)
+    spread = times[8] - times[1]
+    assert 7 * 30 * 0.5 <= spread <= 20_000, times
+    while server.send("GET", f"{address}?after=5&times=true").text.count("time:") != len(times) - 5:
+        pass
+    named = server.send("GET", f"{address}?times=true&format=named").text
+    assert [int(found) for found in re.findall(r"(?m)^time:(\d+)\nid: ", named)] == times

@@ -225,3 +225,23 @@ def test_a_late_reader_gets_the_whole_answer_in_one_token(tmp_path: Path, upstre
         body = json.dumps({"question": "/count 40 | /burst", "streaming": True}).encode()
         again = server.send("POST", f"/api/v1/prediction/{flow}", body, {"Last-Event-ID": f"{run}:41"})
         assert again.events == whole.events[41:]
+
+
+def test_times_of_events_are_stored_and_survive_compaction_as_far_as_events_do(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        process = Process(tmp_path)
+        await process.log.open(running("r"))
+        for event in answer(3):
+            await process.log.append("r", [event])
+            if event == Token("w1 "):
+                await process.log.commit()
+        before = await process.log.times("r", 1, 6)
+        await process.log.commit()
+        assert process.log.tail("r") is None
+        assert await process.log.times("r", 1, 6) == before
+        assert await process.log.times("r", 3, 4) == {seq: before[seq] for seq in (3, 4)}
+        await process.log.tidy(AT_ONCE)
+        assert await process.log.times("r", 1, 6) == {seq: before[seq] for seq in (1, 4, 5, 6)}
+        process.close()
+
+    within(scenario())

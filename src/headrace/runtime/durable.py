@@ -127,7 +127,8 @@ class DurableLog:
         for run in changed:
             tail = self.memory.tails[run]
             if data := tail.since(self._stored[run]):
-                group.pieces.append(journal.pieces_of(run, self._stored[run] + 1, data))
+                times = tail.times[self._stored[run] - tail.base :]
+                group.pieces.append(journal.pieces_of(run, self._stored[run] + 1, data, times))
             if tail.closed:
                 group.ended.append((tail.info, self._bytes[run] + sum(map(len, data))))
         return group
@@ -180,6 +181,16 @@ class DurableLog:
                     return
                 if info.endedDate is None and not await self._look(sights):
                     yield ()
+
+    async def times(self, run: str, first: int, last: int) -> dict[int, int]:
+        """When the events `first` to `last` were written, by number: milliseconds after the run was opened.
+
+        Those of which it is not known are missing.
+        """
+        tail = self.memory.tails.get(run)
+        if tail is not None and first > tail.base:
+            return dict(enumerate(tail.times[first - 1 - tail.base : last - tail.base], first))
+        return await self._database.read(lambda c: journal.times_between(c, run, first, last))
 
     async def info(self, run: str) -> RunInfo:
         """What is known of the run. Raises RunNotFound."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from headrace.errors import Conflict, RunNotFound
@@ -59,13 +61,16 @@ class Behind(Exception):
 class Tail:
     """The newest events of a run, in memory. `base` is how many older ones are not."""
 
-    __slots__ = ("base", "data", "info", "size", "waiting")
+    __slots__ = ("_began", "base", "data", "info", "size", "times", "waiting")
 
     def __init__(self, info: RunInfo) -> None:
         self.info = info
         self.base = 0
         self.data: list[bytes] = []
+        self.times = array("I")
+        """When each event in `data` was written, in milliseconds after the run was opened."""
         self.size = 0
+        self._began = monotonic()
         self.waiting: set[asyncio.Future[None]] = set()
 
     @property
@@ -77,6 +82,7 @@ class Tail:
         """Encodes each event once and wakes every reader once."""
         new = [encode(event) for event in events]  # all or none
         self.data += new
+        self.times.extend([int((monotonic() - self._began) * 1000)] * len(new))
         self.size += sum(map(len, new))
         for event in events:
             if type(event) is not Token:
@@ -113,6 +119,7 @@ class Tail:
             gone = self.data[: upto - self.base]
             self.size -= sum(map(len, gone))
             del self.data[: len(gone)]
+            del self.times[: len(gone)]
             self.base += len(gone)
 
     def wake(self) -> None:

@@ -104,6 +104,10 @@ class Runs:
         """The run's events after number `after`; see `EventLog.follow`."""
         return self._log.follow(run, after)
 
+    async def times(self, run: str, first: int, last: int) -> dict[int, int]:
+        """When these events were written; see `DurableLog.times`."""
+        return await self._log.times(run, first, last)
+
     async def info(self, run: str) -> RunInfo:
         """What is known of the run. Raises RunNotFound."""
         return await self._log.info(run)

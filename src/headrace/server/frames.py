@@ -63,9 +63,10 @@ def position(request: Request[Any, Any, Any], run_id: str, after: int) -> int:
 class EventStream(Response[None]):
     """Sends what a reader of a run's log receives, from after the event that the reader has already."""
 
-    def __init__(self, runs: Runs, run: str, after: int, dialect: Dialect) -> None:
+    def __init__(self, runs: Runs, run: str, after: int, dialect: Dialect, *, timed: bool = False) -> None:
         super().__init__(None)
         self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
+        self._timed = timed
         self.sending_since = inf
         """When the piece was handed over that the reader has not taken yet."""
         self._task: asyncio.Task[Any] | None = None
@@ -102,12 +103,20 @@ class EventStream(Response[None]):
         async with aclosing(self._runs.follow(self._run, self._after)) as batches:
             async for entries in batches:
                 self.sending_since = monotonic()
-                await send(_piece(self._bytes(entries)))
+                await send(_piece(await self._with_times(entries) if self._timed else self._bytes(entries)))
                 self.sending_since = inf
         await send({**_piece(b""), "more_body": False})
 
     def _bytes(self, entries: Sequence[Entry]) -> bytes:
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
+
+    async def _with_times(self, entries: Sequence[Entry]) -> bytes:
+        """The same frames, each with a line in front that says when its event was written, where that is known."""
+        if not entries:
+            return _SIGN_OF_LIFE
+        times = await self._runs.times(self._run, entries[0].seq, entries[-1].seq)
+        lines = [b"time:%d\n" % at if (at := times.get(entry.seq)) is not None else b"" for entry in entries]
+        return b"".join([line + self._frame(self._run, entry) for line, entry in zip(lines, entries, strict=True)])
 
     def cut(self) -> None:
         """Ends the response unfinished; its reader may resume."""

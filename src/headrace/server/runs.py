@@ -32,10 +32,12 @@ async def events(
     run_id: RunId,
     after: int = 0,
     dialect: Annotated[str, QueryParameter(name="format", description="`named` gives `event:` lines.")] = "",
+    times: Annotated[bool, QueryParameter(description="Puts a line `time:<milliseconds>` into each frame.")] = False,
 ) -> EventStream:
     """The run's events after `Last-Event-ID` (or `after`), byte for byte as they were sent first, then what comes."""
     await _readable(request, run_id)
-    return EventStream(local(request).runs, run_id, position(request, run_id, after), dialect_of(request, dialect))
+    after = position(request, run_id, after)
+    return EventStream(local(request).runs, run_id, after, dialect_of(request, dialect), timed=times)
 
 
 @get("/api/v1/runs/{run_id:str}", summary="What is known of a run", tags=["runs"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from struct import pack, unpack
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from headrace.schema import RunInfo
 from headrace.store import executions
 from headrace.store.tables import run, run_events, run_order
 
-_ADD_EVENTS = 'INSERT INTO run_events (run, "first", "count", compact, data) VALUES (?, ?, ?, 0, ?)'
+_ADD_EVENTS = 'INSERT INTO run_events (run, "first", "count", compact, data, times) VALUES (?, ?, ?, 0, ?, ?)'
 _LOST = 1_000_000
 """Numbers left free where a crash cut a run off: a reader may have had events that went with the last group, and must
 still find the ending after them."""
@@ -28,6 +29,7 @@ class Piece(NamedTuple):
     first: int
     events: int
     data: bytes
+    times: bytes | None = None
 
 
 class Snapshot(msgspec.Struct):
@@ -75,6 +77,21 @@ def _rest(data: bytes, first: int, after: int) -> bytes:
     snapshot = msgspec.json.decode(data, type=Snapshot)
     had = sum(snapshot.lengths[: max(0, after - first + 1)])
     return encode(Token(snapshot.text[had:]))
+
+
+def times_between(c: Connection, run_id: str, first: int, last: int) -> dict[int, int]:
+    """When events were written, by number, as far as it is known."""
+    columns = run_events.c.first, run_events.c.count, run_events.c.times
+    rows = c.execute(
+        select(*columns).where(
+            run_events.c.run == run_id, run_events.c.first + run_events.c.count > first, run_events.c.first <= last
+        )
+    )
+    found: dict[int, int] = {}
+    for row in rows:
+        times = unpack(f"<{len(row.times or b'') // 4}I", row.times or b"")
+        found |= enumerate(times, row.first + row.count - len(times))
+    return {seq: at for seq, at in found.items() if first <= seq <= last}
 
 
 def info_of(c: Connection, run_id: str) -> RunInfo | None:
@@ -189,9 +206,13 @@ def compact(c: Connection, run_id: str) -> None:
         return  # another process was faster; the lengths of tokens that are one already would be lost
     entries = events_after(c, run_id, 0, most=1_000_000_000)
     events = [(seq - place, seq, data, decode(data)) for place, (seq, data) in enumerate(entries)]
+    times = times_between(c, run_id, 1, entries[-1][0]) if entries else {}
     c.execute(delete(run_events).where(run_events.c.run == run_id))
     for (_, is_token), group in groupby(events, key=lambda item: (item[0], type(item[3]) is Token)):
-        c.execute(insert(run_events), _compacted(run_id, [item[1:] for item in group], is_token=is_token))
+        row = _compacted(run_id, [item[1:] for item in group], is_token=is_token)
+        shown = range(row["first"] + (row["count"] - 1 if is_token else 0), row["first"] + row["count"])
+        known = all(seq in times for seq in shown)
+        c.execute(insert(run_events), {**row, "times": _packed([times[seq] for seq in shown]) if known else None})
     c.execute(update(run).where(run.c.id == run_id).values(size=0))
 
 
@@ -212,10 +233,14 @@ def remove_old(c: Connection, ended_before: str) -> int:
     return c.execute(delete(run).where(run.c.endedDate < ended_before)).rowcount
 
 
-def pieces_of(run_id: str, first: int, data: Iterable[bytes]) -> Piece:
-    """Events as one row."""
+def pieces_of(run_id: str, first: int, data: Iterable[bytes], times: Sequence[int] = ()) -> Piece:
+    """Events, and when each was written, as one row."""
     lines = list(data)
-    return Piece(run_id, first, len(lines), b"\n".join(lines))
+    return Piece(run_id, first, len(lines), b"\n".join(lines), _packed(times) if times else None)
+
+
+def _packed(times: Sequence[int]) -> bytes:
+    return pack(f"<{len(times)}I", *times)
 
 
 def _row(info: RunInfo) -> dict[str, Any]:

@@ -190,8 +190,13 @@ run_events = Table(
     Column("count", Integer, nullable=False),
     Column("compact", Boolean, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("times", LargeBinary),
 )
-"""Events `first` to `first + count - 1` of a run: JSON, one event a line; or, compact, one piece of text for all."""
+"""Events `first` to `first + count - 1` of a run: JSON, one event a line; or, compact, one piece of text for all.
+
+`times` says when they were written, in milliseconds after the run was opened, four bytes (little-endian) for each;
+compact, only that of the last.
+"""
 
 note = Table(
     "note",
