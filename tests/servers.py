@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -60,11 +61,11 @@ class Reply:
 
 
 class Server:
-    """`headrace serve` on a free port with a data folder of its own."""
+    """`headrace serve` on a free port with a data folder of its own; over HTTPS where `ca` is to be trusted."""
 
-    def __init__(self, folder: Path, *flags: str, **environ: str) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, *flags: str, ca: str = "", **environ: str) -> None:
+        self.folder, self.port, self.ca = folder, free_port(), ca
+        self.url = f"https://localhost:{self.port}" if ca else f"http://127.0.0.1:{self.port}"
         command = [
             sys.executable,
             "-m",
@@ -104,7 +105,8 @@ class Server:
         every = {"Content-Type": "application/json", **({"Authorization": f"Bearer {KEY}"} if admin else {})}
         request = urllib.request.Request(self.url + path, data, {**every, **(headers or {})}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            context = ssl.create_default_context(cafile=self.ca) if self.ca else None
+            with urllib.request.urlopen(request, timeout=30, context=context) as reply:
                 return Reply(reply.status, reply.headers, reply.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -129,9 +131,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *flags: str, **environ: str) -> Generator[Server]:
+def serving(folder: Path, *flags: str, ca: str = "", **environ: str) -> Generator[Server]:
     """A server for the time of the block."""
-    server = Server(folder, *flags, **environ)
+    server = Server(folder, *flags, ca=ca, **environ)
     try:
         yield server
     finally:

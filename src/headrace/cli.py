@@ -9,7 +9,8 @@ from contextlib import aclosing
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ParamSpec
+from shlex import quote
+from typing import TYPE_CHECKING, Any, ParamSpec
 from uuid import uuid4
 
 import click
@@ -28,6 +29,9 @@ from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
 from headrace.settings import Settings, load
 from headrace.store.exports import Export, flow_files, read_export
 from headrace.store.store import ADMIN, Store
+
+if TYPE_CHECKING:
+    from headrace.server.tls import Certificate
 
 _P = ParamSpec("_P")
 _ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
@@ -78,39 +82,53 @@ def cli(ctx: click.Context, data_dir: str | None) -> None:
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
 @click.option("--workers", type=int, help="Processes that serve.")
+@click.option("--tls-self-signed", is_flag=True, default=None, help="Serve HTTPS; the certificate is made here.")
+@click.option("--tls-cert", metavar="FILE", help="Serve HTTPS with this certificate.")
+@click.option("--tls-key", metavar="FILE", help="The certificate's key.")
 @click.option("--worker", is_flag=True, hidden=True)
 @click.option("--demo", is_flag=True, help="Import the example flows when there are none yet.")
-def serve(
-    host: str | None, port: int | None, data_dir: str | None, workers: int | None, worker: bool, demo: bool
-) -> None:
+def serve(*, data_dir: str | None, worker: bool, demo: bool, **flags: Any) -> None:
     """Run the server."""
     parent: Settings = click.get_current_context().obj
-    settings = load(host=host, port=port, workers=workers, data_dir=data_dir or parent.data_dir)
+    settings = load(data_dir=data_dir or parent.data_dir, **flags)
     from headrace.server import serve as server  # here: only this command needs granian and Litestar
+    from headrace.server import tls
+
+    certificate = tls.certificate(settings)
 
     async def prepare(store: Store) -> str:
-        return "ready\n" if worker else await _prepared(store, settings, demo=demo)
+        return "ready\n" if worker else await _prepared(store, settings, certificate, demo=demo)
 
-    server.run(settings, prepare, one_of_several=worker)
+    server.run(settings, prepare, certificate, one_of_several=worker)
 
 
-async def _prepared(store: Store, settings: Settings, *, demo: bool) -> str:
+async def _prepared(store: Store, settings: Settings, certificate: Certificate | None, *, demo: bool) -> str:
     """Makes the first key and the examples; returns how to begin."""
     key = await _first_key(store, settings.admin_key)
     rows = await store.flows()
     if demo and not rows:
         await _import(store, _examples())
         rows = await store.flows()
-    url = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::') else settings.host}:{settings.port}"  # noqa: S104
+    url = _url(settings, certificate)
     lines = [f"\nHeadrace {__version__} answers at {url}   (API: {url}/docs, data: {settings.folder})"]
+    if certificate:
+        lines.append(f"Certificate {certificate.cert}, SHA-256 {certificate.fingerprint}")
     if key:
         lines.append(f"Admin key, shown only now: {key}")
     lines += [f"  {row.id}  {row.name}" for row in rows]
     if rows:
         question = '{"question": "How do I resume a stream?", "streaming": true}'
+        trusting = f" --cacert {quote(str(certificate.cert))}" if certificate and certificate.self_signed else ""
         address = f"{url}/api/v1/prediction/{rows[-1].id}"
-        lines.append(f"\nAsk one:\n\ncurl -N {address} -H 'Content-Type: application/json' -d '{question}'\n")
+        lines.append(f"\nAsk one:\n\ncurl -N{trusting} {address} -H 'Content-Type: application/json' -d '{question}'\n")
     return "\n".join(lines) + "\n"
+
+
+def _url(settings: Settings, certificate: Certificate | None) -> str:
+    """The address that works on this machine."""
+    near = settings.host in ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104 compared, not bound
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'https' if certificate else 'http'}://{'localhost' if near else host}:{settings.port}"
 
 
 async def _first_key(store: Store, wanted: str) -> str | None:

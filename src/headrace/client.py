@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import httpx2
 
@@ -18,6 +18,9 @@ from headrace.call import AsyncCall, Call
 from headrace.compat import PredictionData, to_request
 from headrace.events import Event, Prediction, Token
 from headrace.schema import RunInfo
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["AsyncHeadrace", "AsyncStream", "Chunk", "Headrace", "Options", "Stream"]
 
@@ -148,7 +151,8 @@ class Headrace:
     stream (Headrace gives a sign of life each 15 s, Flowise each 30 s), `answer_timeout` the wait for an answer
     without streaming, which comes when the run is done. None waits for ever. After so many `attempts` in a row that
     brought nothing, the error is raised; 1 never tries again. The pause between two begins with about `backoff` and
-    doubles. Raises InvalidRequest when an address or a key cannot be used.
+    doubles. `ssl_context` says whose certificates are trusted; without it SSL_CERT_FILE does, else the system. Raises
+    InvalidRequest when an address or a key cannot be used.
     """
 
     def __init__(
@@ -161,9 +165,10 @@ class Headrace:
         answer_timeout: float | None = 600,
         attempts: int = 5,
         backoff: float = 0.5,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._server = Server(base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff))
-        self._http = httpx2.Client(limits=_LIMITS)
+        self._http = httpx2.Client(limits=_LIMITS, verify=ssl_context or True)
 
     def __enter__(self) -> Self:
         return self
@@ -237,9 +242,10 @@ class AsyncHeadrace:
         answer_timeout: float | None = 600,
         attempts: int = 5,
         backoff: float = 0.5,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._server = Server(base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff))
-        self._http = httpx2.AsyncClient(limits=_LIMITS)
+        self._http = httpx2.AsyncClient(limits=_LIMITS, verify=ssl_context or True)
 
     async def __aenter__(self) -> Self:
         return self

@@ -22,6 +22,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[str, _about("Folder for everything that the server keeps.")] = "~/.headrace"
     host: Annotated[str, _about("Address to listen on. 0.0.0.0 listens on all of them.")] = "127.0.0.1"
     port: Annotated[int, _about("Port to listen on.")] = 3000
+    tls_self_signed: Annotated[bool, _about("Serve HTTPS with a certificate that is made in the data folder.")] = False
+    tls_names: Annotated[str, _about("Further names and addresses in that certificate: a comma list.")] = ""
+    tls_cert: Annotated[str, _about("Serve HTTPS with the certificate in this file (PEM, its chain after it).")] = ""
+    tls_key: Annotated[str, _about("The file with that certificate's key (PEM, without a password).")] = ""
     admin_key: Annotated[str, _about("API key with all permissions. Without it the first start makes one.")] = ""
     cors_origins: Annotated[str, _about("Web sites that may call every endpoint: a comma list, or *.")] = ""
     brand: Annotated[

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
+from litestar.types import ASGIApp
 
 from headrace.assembly import opened
 from headrace.brand.look import read_brand
@@ -19,16 +21,24 @@ from headrace.errors import InvalidRequest
 from headrace.server.app import create_app
 from headrace.server.brand import Look
 from headrace.server.frames import EventStream, cut_slow_readers
+from headrace.server.tls import Certificate
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
 from headrace.store.store import Store
 
+_CONNECTIONS = 4096  # at once; over HTTP/2, so many streams in one of them
 _CLOSING = 5.0  # seconds that ended streams get to reach their readers
 
 
-def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, one_of_several: bool = False) -> None:
+def run(
+    settings: Settings,
+    prepare: Callable[[Store], Awaitable[str]],
+    certificate: Certificate | None = None,
+    *,
+    one_of_several: bool = False,
+) -> None:
     """Serves until SIGINT or SIGTERM. `prepare` works on the store before the first request is taken; what it returns
-    is printed once requests are.
+    is printed once requests are. With a certificate it serves HTTPS.
 
     With several workers, each is a process of its own on the same port; `one_of_several` is such a process. Raises
     InvalidRequest when the address is taken, StorageError when the data folder cannot be used.
@@ -46,26 +56,22 @@ def run(settings: Settings, prepare: Callable[[Store], Awaitable[str]], *, one_o
         if settings.workers > 1 and not one_of_several:
             runner.run(supervise(settings, prepare))
         else:
-            runner.run(_serve(settings, prepare, look, stops_with_parent=one_of_several))
+            runner.run(_serve(settings, prepare, look, certificate, stops_with_parent=one_of_several))
 
 
 async def _serve(
-    settings: Settings, prepare: Callable[[Store], Awaitable[str]], look: Look, *, stops_with_parent: bool = False
+    settings: Settings,
+    prepare: Callable[[Store], Awaitable[str]],
+    look: Look,
+    certificate: Certificate | None,
+    *,
+    stops_with_parent: bool = False,
 ) -> None:
     stop = stopped(with_parent=stops_with_parent)
     async with opened(settings) as here:
         welcome = await prepare(here.store)
         streams: set[EventStream] = set()
-        server = Server(
-            create_app(settings, here, streams, look),
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.auto,
-            websockets=False,
-            backlog=4096,  # granian's limit of connections at once follows from it
-            log_level=LogLevels.error,
-        )
+        server = _listener(create_app(settings, here, streams, look), settings, certificate)
         serving = asyncio.create_task(server.serve())
         cutting = asyncio.create_task(cut_slow_readers(streams, settings.slow_reader_timeout))
         async with here.working(heartbeat=settings.heartbeat, grace=settings.shutdown_grace):
@@ -81,6 +87,23 @@ async def _serve(
         server.stop()
         with suppress(TimeoutError):  # a reader that does not read must not keep the server
             await asyncio.wait_for(serving, _CLOSING)
+
+
+def _listener(app: ASGIApp, settings: Settings, certificate: Certificate | None) -> Server:
+    return Server(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.auto,
+        websockets=False,
+        backlog=_CONNECTIONS,  # granian's limit of connections at once follows from it
+        log_level=LogLevels.error,
+        http2_settings=HTTP2Settings(max_concurrent_streams=_CONNECTIONS),
+        ssl_cert=certificate.cert if certificate else None,
+        ssl_key=certificate.key if certificate else None,
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
 
 
 def _check_address(host: str, port: int) -> None:
