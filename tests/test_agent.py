@@ -21,6 +21,7 @@ from headrace.engine.chat import (
     ToolCallDelta,
     ToolSpec,
 )
+from headrace.engine.nesting import tell
 from headrace.engine.node import Context
 from headrace.engine.ports import Images, ToolResult
 from headrace.errors import FlowError, ProviderMalformed
@@ -260,12 +261,45 @@ def test_a_traced_agent_tells_every_step() -> None:
     steps = [event.data for event in events if isinstance(event, AgentTrace)]
     assert [step["step"] for step in steps] == ["agent_action", "tool_start", "tool_error"]
     assert json.loads(steps[0]["action"])["toolInput"] == {"a": 1}
-    assert steps[1]["name"] == "refuses"
+    assert steps[1]["tool"] == "refuses"
     assert steps[1]["runId"] == steps[2]["runId"]
     assert {step["parentRunId"] for step in steps[1:]} == {steps[0]["runId"]}
 
 
-def test_leaving_the_run_stops_its_tools() -> None:
+def test_a_trace_shows_what_happens_inside_a_tool_while_it_runs() -> None:
+    async def told() -> list[dict[str, Any]]:
+        released = asyncio.Event()
+
+        async def nested(_: Any) -> str:
+            tell([Start(""), Token("half")])
+            await released.wait()
+            return "whole"
+
+        model, steps = Script(call("nested"), [TextDelta("ok")]), list[dict[str, Any]]()
+        agent = Agent(context(), model, [Given("nested", nested)], traced=True)
+        async with asyncio.timeout(5), aclosing(agent.run(HI)) as batches:
+            async for batch in batches:
+                steps += [event.data for event in batch if isinstance(event, AgentTrace)]
+                if steps and steps[-1].get("data") == "half":
+                    released.set()
+        return steps
+
+    steps = asyncio.run(told())
+    assert [step["step"] for step in steps] == ["agent_action", "tool_start", "tool_event", "tool_event", "tool_end"]
+    assert (steps[3]["event"], steps[3]["data"], steps[3]["tool"]) == ("token", "half", "nested")
+    assert len({step["runId"] for step in steps[1:]}) == 1
+
+
+def test_what_a_trace_repeats_is_bounded() -> None:
+    model = Script([TextDelta("x" * 200_000), *call("dump", {"x": "y" * 900_000})], [TextDelta("ok")])
+    events, _ = run(model, Given("dump", lambda _: "z" * 10_000_000), traced=True)
+    traced = [event for event in events if isinstance(event, AgentTrace)]
+    assert [event.data["step"] for event in traced] == ["agent_action", "tool_start", "tool_end"]
+    assert all(len(json.dumps(event.data)) < 400_000 for event in traced)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_leaving_the_run_stops_its_tools(traced: bool) -> None:
     async def leave() -> bool:
         begun, stopped = asyncio.Event(), asyncio.Event()
 
@@ -278,7 +312,8 @@ def test_leaving_the_run_stops_its_tools() -> None:
             raise AssertionError("it cannot come here")
 
         async def work() -> None:
-            async with aclosing(Agent(context(), Script(call("wait")), [Given("wait", wait)]).run(HI)) as batches:
+            agent = Agent(context(), Script(call("wait")), [Given("wait", wait)], traced=traced)
+            async with aclosing(agent.run(HI)) as batches:
                 async for _ in batches:
                     pass
 

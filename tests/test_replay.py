@@ -14,7 +14,8 @@ SCENARIOS = (
     "conversation_python_sdk_body conversation_session_ids conversation_template empty_answer_and_question "
     "error_cut_mid_stream error_upstream_401 heartbeat input_moderation list_output_parser llm_chain_prompt_values "
     "llm_chain_single_variable long_stream override_config_off override_config_on post_processing conversational_agent "
-    "tool_agent_calculator tool_agent_two_calls tool_agent_bad_calls custom_tool_return_direct custom_function_ending "
+    "tool_agent_calculator tool_agent_detailed_streaming tool_agent_two_calls tool_agent_bad_calls "
+    "custom_tool_return_direct custom_function_ending "
     "retrieval_qa retriever_and_calculator_agent unicode_content unknown_flow v2_condition v2_errors v2_iterations "
     "v2_llm_memory_two_turns v2_loop v2_parallel_branches v2_structured_all_types v2_translator v2_unicode_and_thinking"
 ).split()

@@ -129,6 +129,23 @@ def test_a_flow_asks_another_one_inside_its_own_run(server: Server, upstream: Up
     assert [message["content"] for message in stored] == ["/say hello", "hello"]
 
 
+def test_a_detailed_stream_shows_the_events_of_the_flow_that_is_asked(server: Server, upstream: Upstream) -> None:
+    child = server.create_flow(llm_chain(upstream.url, "{text}"))
+    tool = node("ChatflowTool", "Tools", selectedChatflow=child, name="ask child")
+    parent = server.create_flow(agent(upstream.url, tool, enableDetailedStreaming=True))
+    stream = server.ask(parent, '/tool ask_child {"input": "/say hello from inside"}', streaming=True)
+    steps = [event["data"] for event in stream.events if event["event"] == "agent_trace"]
+    assert [step["step"] for step in steps if step["step"] != "tool_event"] == [
+        "agent_action",
+        "tool_start",
+        "tool_end",
+    ]
+    nested = [decode(json.dumps(step)) for step in steps if step["step"] == "tool_event"]
+    assert fold(nested).text == "hello from inside"
+    answer = fold([decode(json.dumps(event)) for event in stream.events])
+    assert answer.text == "Tool said: hello from inside"
+
+
 def usage_of(request: Any) -> int:
     """What the scripted model counts for a request: it names its own words and those that it read."""
     question = question_of(msgspec.convert(request.body, ChatRequest))

@@ -143,7 +143,7 @@ class UsageMetadata(Base, frozen=True, tag="usageMetadata"):
 
 
 class AgentTrace(Base, frozen=True, tag="agent_trace"):
-    """A step of an agent: `{step, name?, input?, output?, runId, parentRunId}`."""
+    """A step of an agent: `{step, tool?, input?, output?, event?, data?, runId, parentRunId}`."""
 
     data: dict[str, Any]
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 
 from headrace.engine.answering import Telling
-from headrace.engine.chat import (
-    ChatRequest,
-    Delta,
-    ModelMessage,
-    TextDelta,
-    ThinkingDelta,
-    Thought,
-    ToolCall,
-    ToolCallDelta,
-)
+from headrace.engine.chat import ChatRequest, ModelMessage, ToolCall
+from headrace.engine.nesting import listen
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel, Tool, ToolResult
 from headrace.engine.schemas import mismatch
-from headrace.errors import HeadraceError, ProviderMalformed
-from headrace.events import AgentTrace, Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
+from headrace.engine.trace import Trace
+from headrace.engine.turn import Turn, as_object, given
+from headrace.errors import HeadraceError
+from headrace.events import Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
 
 MAX_ITERATIONS: Final = 15
 STOPPED: Final = "Agent stopped due to max iterations."
@@ -36,55 +29,6 @@ _MOST_CALLS: Final = 64  # of one turn; the model is told about those beyond
 _LONGEST_ARGUMENTS: Final = 1_000_000  # characters
 _LONGEST_RESULT: Final = 200_000  # characters that the model is given to read
 _PATIENCE: Final = 300.0  # seconds that one call may take
-
-
-class Turn:
-    """One answer of the model, put together from its deltas."""
-
-    def __init__(self) -> None:
-        self._text: list[str] = []
-        self._thoughts: list[Thought] = []
-        self._thinking: list[str] = []
-        self._calls: dict[int, list[ToolCallDelta]] = {}
-
-    def add(self, deltas: Sequence[Delta]) -> None:
-        """Takes the next deltas in."""
-        for delta in deltas:
-            match delta:
-                case TextDelta():
-                    self._text.append(delta.text)
-                case ToolCallDelta():
-                    self._calls.setdefault(delta.index, []).append(delta)
-                case ThinkingDelta():
-                    self._thinking.append(delta.text)
-                    if delta.signature:
-                        self._thoughts.append(Thought("".join(self._thinking), delta.signature, delta.redacted))
-                        self._thinking.clear()
-                case _:
-                    pass
-
-    @property
-    def text(self) -> str:
-        """What the model has said."""
-        return "".join(self._text)
-
-    @property
-    def calls(self) -> list[ToolCall]:
-        """What the model asks for, in its order."""
-        return [_joined(parts) for _, parts in sorted(self._calls.items())]
-
-    @property
-    def message(self) -> ModelMessage:
-        """The turn as the model reads it back."""
-        return ModelMessage("assistant", self.text, self.calls, self._thoughts)
-
-
-def _joined(parts: Sequence[ToolCallDelta]) -> ToolCall:
-    def whole(name: str) -> str:
-        return next((value for part in parts if (value := getattr(part, name))), "")
-
-    arguments = "".join(part.arguments for part in parts)
-    return ToolCall(whole("id") or f"call-{parts[0].index}", whole("name"), arguments, whole("signature"))
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -120,7 +64,8 @@ class Agent:
         specs, answer = [tool.spec for tool in self._tools.values()], ""
         for _ in range(self._most):
             turn = Turn()
-            async with aclosing(self._model.stream(ChatRequest(talk, specs))) as batches:
+            request = ChatRequest(talk, specs, facts=self._trace is not None)
+            async with aclosing(self._model.stream(request)) as batches:
                 async for deltas in batches:
                     turn.add(deltas)
                     if events := telling.events(deltas):
@@ -128,11 +73,13 @@ class Agent:
             answer, said = turn.text, said + turn.text
             if not (calls := turn.calls):
                 break
-            if self._trace:
-                yield self._trace.begun(calls)
-            uses = await self._used(calls)
-            if self._trace:
-                yield self._trace.ended(uses)
+            if self._trace is None:
+                uses = await self._used(calls)
+            else:
+                async with aclosing(self._traced(self._trace, turn)) as steps:
+                    async for events in steps:
+                        yield events
+                uses = self._uses[-len(calls) :]
             talk += [turn.message, *(ModelMessage("tool", use.result.text, answers=use.call) for use in uses)]
             if direct := [use.result.text for use in uses if use.returns]:
                 answer = direct[0]
@@ -155,13 +102,32 @@ class Agent:
         events += [UsedTools(shown)] if shown else []
         return [*events, Artifacts(artifacts)] if artifacts else events
 
+    async def _traced(self, trace: Trace, turn: Turn) -> AsyncGenerator[Sequence[Event]]:
+        """Runs the tools of one turn, and tells meanwhile what they do."""
+        yield trace.decided(turn)
+        working = asyncio.create_task(self._used(turn.calls), name=f"the tools of run {self._ctx.run}")
+        working.add_done_callback(lambda _: trace.pause())
+        try:
+            async for events in trace.told():
+                yield events
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
     async def _used(self, calls: Sequence[ToolCall]) -> list[Use]:
         """Runs the tools of one turn side by side; answers in the order of the calls. Cancelling it stops them all."""
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(call: ToolCall, number: int) -> Use:
             async with limit:
-                return await self._use(call, number)
+                if self._trace is None:
+                    listen()
+                    return await self._use(call, number)
+                self._trace.started(call)
+                use = await self._use(call, number)
+                self._trace.ended(call, use.result.text, use.shown.error if use.shown else None)
+                return use
 
         uses = await asyncio.gather(*(one(call, number) for number, call in enumerate(calls)))
         self._uses += uses
@@ -174,9 +140,9 @@ class Agent:
             return _told(call, f"{call.name} is not a valid tool, try another one.")
         if len(call.arguments) > _LONGEST_ARGUMENTS:
             return _told(call, f"The arguments are longer than {_LONGEST_ARGUMENTS} characters: use shorter ones.")
-        given = _given(call)
-        arguments = _arguments(given, tool.spec.parameters)
-        shown = given if isinstance(given, str) else arguments
+        value = given(call)
+        arguments = as_object(value, tool.spec.parameters)
+        shown = value if isinstance(value, str) else arguments
         known = _known(tool.spec.parameters, arguments)
         if wrong := mismatch(tool.spec.parameters, known):
             text = f"Received tool input did not match expected schema: {wrong}"
@@ -208,64 +174,8 @@ def _failed(call: ToolCall, shown: Any, text: str) -> Use:
     return Use(call, ToolResult(text), UsedTool(call.name, shown, "", text))
 
 
-def _given(call: ToolCall) -> Any:
-    """The arguments as a JSON value. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
-    try:
-        return msgspec.json.decode(call.arguments or "{}")
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {error}") from None
-
-
-def _arguments(given: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as an object: what is none is the value of the only property, or of `input`.
-
-    Models that speak in text give a text, which may hold the object.
-    """
-    if isinstance(given, str) and given.lstrip().startswith("{"):
-        with suppress(msgspec.DecodeError, UnicodeEncodeError):
-            given = msgspec.json.decode(given)
-    if isinstance(given, dict):
-        return given
-    properties = schema.get("properties", {})
-    if not properties and given == "":
-        return {}
-    return {next(iter(properties)) if len(properties) == 1 else "input": given}
-
-
 def _known(schema: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments without those that a tool with a closed list of them does not know: models invent some."""
     if schema.get("additionalProperties") is not False:
         return arguments
     return {name: value for name, value in arguments.items() if name in schema.get("properties", {})}
-
-
-class Trace:
-    """`agent_trace` events of one run."""
-
-    def __init__(self) -> None:
-        self._agent = str(uuid4())
-        self._runs: dict[str, str] = {}
-
-    def begun(self, calls: Sequence[ToolCall]) -> list[Event]:
-        """What the model asks for, and the start of each tool."""
-        events: list[Event] = []
-        for call in calls:
-            action = {"tool": call.name, "toolInput": _arguments(_given(call), {}), "toolCallId": call.id}
-            step = {"step": "agent_action", "action": msgspec.json.encode(action).decode()}
-            events.append(AgentTrace({**step, "runId": self._agent, "parentRunId": None}))
-            events.append(
-                AgentTrace({"step": "tool_start", "name": call.name, "input": call.arguments, **self._of(call)})
-            )
-        return events
-
-    def ended(self, uses: Sequence[Use]) -> list[Event]:
-        """What became of them."""
-        events: list[Event] = []
-        for use in uses:
-            error = use.shown and use.shown.error
-            step = {"step": "tool_error", "error": error} if error else {"step": "tool_end", "output": use.result.text}
-            events.append(AgentTrace({**step, **self._of(use.call)}))
-        return events
-
-    def _of(self, call: ToolCall) -> dict[str, str]:
-        return {"runId": self._runs.setdefault(call.id, str(uuid4())), "parentRunId": self._agent}

@@ -156,6 +156,8 @@ class FactsDelta(msgspec.Struct, frozen=True):
     """What the provider says of the call as a whole, in its own words; only for requests that want `facts`."""
 
     facts: dict[str, Any]
+    id: str = ""
+    """What the provider calls the answer."""
 
 
 Delta: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | CitationDelta | UsageDelta | FinishDelta | FactsDelta

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -45,7 +45,7 @@ class Reply:
     def end(self) -> list[Event]:
         """The events that close an answer that was told live; an empty one still has a token."""
         silence: list[Event] = [] if self.text else [Token("")]
-        usage: list[Event] = [UsageMetadata(self._tokens())] if self._usage else []
+        usage: list[Event] = [UsageMetadata(tokens(self._usage, self._facts))] if self._usage else []
         return [*silence, *self._telling.end(), CalledTools([]), *usage]
 
     @property
@@ -62,7 +62,7 @@ class Reply:
         """What the execution keeps beside the text."""
         kept: dict[str, Any] = {"calledTools": []}
         if self._usage:
-            kept["usageMetadata"] = self._tokens() | (
+            kept["usageMetadata"] = tokens(self._usage, self._facts) | (
                 cost(self._facts.get("model_name", ""), self._usage) or cost(self._model, self._usage)
             )
         if self._facts:
@@ -71,14 +71,15 @@ class Reply:
             kept["reasonContent"] = {"thinking": "".join(self._thoughts), "thinkingDuration": self._seconds}
         return kept
 
-    def _tokens(self) -> dict[str, Any]:
-        usage = self._usage or Usage(0, 0, 0)
-        raw: dict[str, Any] = self._facts.get("usage") or {}
-        into = {"audio": _audio(raw, "prompt_tokens_details"), "cache_read": usage.cached_tokens}
-        out = {"audio": _audio(raw, "completion_tokens_details"), "reasoning": usage.reasoning_tokens}
-        counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-        details = {"input_token_details": _set(into), "output_token_details": _set(out)}
-        return {**counts, "total_tokens": usage.total_tokens, **{k: v for k, v in details.items() if v}}
+
+def tokens(usage: Usage, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokens of one call as Flowise's clients know them, with what the provider says of their kinds."""
+    raw: dict[str, Any] = facts.get("usage") or {}
+    into = {"audio": _audio(raw, "prompt_tokens_details"), "cache_read": usage.cached_tokens}
+    out = {"audio": _audio(raw, "completion_tokens_details"), "reasoning": usage.reasoning_tokens}
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    details = {"input_token_details": _set(into), "output_token_details": _set(out)}
+    return {**counts, "total_tokens": usage.total_tokens, **{k: v for k, v in details.items() if v}}
 
 
 def _audio(raw: dict[str, Any], name: str) -> int | None:

@@ -12,10 +12,11 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine.chat import ToolSpec
+from headrace.engine.nesting import tell
 from headrace.engine.node import Context, FlowQuestion, Node, Step
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.references import text_of
-from headrace.events import fold
+from headrace.events import Fold
 from headrace.nodes.arithmetic import calculated
 
 INPUT: Final[dict[str, Any]] = {
@@ -111,15 +112,18 @@ class ChainTool(Node, frozen=True, kw_only=True, tag="chainTool"):
     returnDirect: bool = False
 
     async def build(self, ctx: Context) -> Tool:
-        """The tool. The chain's tokens count as its result and are not streamed."""
+        """The tool. The chain's tokens count as its result; a trace shows them."""
 
         async def call(arguments: Mapping[str, Any]) -> ToolResult:
             inner = msgspec.structs.replace(ctx, question=str(arguments["input"]), usage=None, json=None, text=None)
+            answer = Fold()
             async with aclosing(await self.baseChain.run(inner)) as batches:
-                said = fold([event async for events in batches for event in events]).text or ""
+                async for events in batches:
+                    answer.add(events)
+                    tell(events)
             if inner.usage:
                 ctx.count(inner.usage)
-            return ToolResult(said if inner.text is None else inner.text)
+            return ToolResult((answer.prediction.text or "") if inner.text is None else inner.text)
 
         return FunctionTool(self.name, self.description, INPUT, call, return_direct=self.returnDirect)
 

@@ -269,13 +269,14 @@ def _facts(payload: bytes, finish: str | None) -> FactsDelta:
     chunk = msgspec.json.decode(payload)
     found = {
         "model_provider": "openai",
-        "model_name": chunk.get("model"),
+        "usage": chunk.get("usage"),
         "finish_reason": finish,
         "system_fingerprint": chunk.get("system_fingerprint"),
+        "model_name": chunk.get("model"),
         "service_tier": chunk.get("service_tier"),
-        "usage": chunk.get("usage"),
     }
-    return FactsDelta({name: value for name, value in found.items() if value is not None})
+    facts = {name: value for name, value in found.items() if value is not None}
+    return FactsDelta(facts, str(chunk.get("id") or ""))
 
 
 def _usage(usage: _Usage) -> Usage:

@@ -15,6 +15,7 @@ import msgspec
 from headrace.engine import chatflow
 from headrace.engine.agentnode import filled
 from headrace.engine.chat import ModelMessage
+from headrace.engine.nesting import tell
 from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside
@@ -181,6 +182,7 @@ class Worker:
             async with ctx.closing, aclosing(await self._answering(flow, ctx, overrides)) as batches:
                 async for events in batches:
                     answer.add(events)
+                    tell(events)
             answer.add([Metadata(await self._keep(job, flow, ctx, answer.prediction))])
         finally:
             if ctx.usage:

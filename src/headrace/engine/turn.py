@@ -1,0 +1,102 @@
+"""One answer of a model that may use tools: put together from its deltas, and the arguments of its calls read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from headrace.engine.chat import (
+    Delta,
+    FactsDelta,
+    ModelMessage,
+    TextDelta,
+    ThinkingDelta,
+    Thought,
+    ToolCall,
+    ToolCallDelta,
+    UsageDelta,
+)
+from headrace.errors import ProviderMalformed
+from headrace.events import Usage
+
+
+class Turn:
+    """One answer of the model, put together from its deltas."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.facts = FactsDelta({})
+        self._text: list[str] = []
+        self._thoughts: list[Thought] = []
+        self._thinking: list[str] = []
+        self._calls: dict[int, list[ToolCallDelta]] = {}
+
+    def add(self, deltas: Sequence[Delta]) -> None:
+        """Takes the next deltas in."""
+        for delta in deltas:
+            match delta:
+                case TextDelta():
+                    self._text.append(delta.text)
+                case ToolCallDelta():
+                    self._calls.setdefault(delta.index, []).append(delta)
+                case ThinkingDelta():
+                    self._thinking.append(delta.text)
+                    if delta.signature:
+                        self._thoughts.append(Thought("".join(self._thinking), delta.signature, delta.redacted))
+                        self._thinking.clear()
+                case UsageDelta():
+                    self.usage = delta.usage
+                case FactsDelta():
+                    self.facts = delta
+                case _:
+                    pass
+
+    @property
+    def text(self) -> str:
+        """What the model has said."""
+        return "".join(self._text)
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """What the model asks for, in its order."""
+        return [_joined(parts) for _, parts in sorted(self._calls.items())]
+
+    @property
+    def message(self) -> ModelMessage:
+        """The turn as the model reads it back."""
+        return ModelMessage("assistant", self.text, self.calls, self._thoughts)
+
+
+def _joined(parts: Sequence[ToolCallDelta]) -> ToolCall:
+    def whole(name: str) -> str:
+        return next((value for part in parts if (value := getattr(part, name))), "")
+
+    arguments = "".join(part.arguments for part in parts)
+    return ToolCall(whole("id") or f"call-{parts[0].index}", whole("name"), arguments, whole("signature"))
+
+
+def given(call: ToolCall) -> Any:
+    """The arguments as a JSON value. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
+    try:
+        return msgspec.json.decode(call.arguments or "{}")
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {error}") from None
+
+
+def as_object(value: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as an object: what is none is the value of the only property, or of `input`.
+
+    Models that speak in text give a text, which may hold the object.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with suppress(msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            value = msgspec.json.decode(value)
+    if isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    if not properties and value == "":
+        return {}
+    return {next(iter(properties)) if len(properties) == 1 else "input": value}
