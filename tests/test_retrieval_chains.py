@@ -71,6 +71,52 @@ def test_a_question_that_continues_a_conversation_is_written_anew_first(server: 
     assert answer["text"] == "On the wing."
 
 
+def chosen(name: str) -> str:
+    return f'/say {{"destination": "{name}", "question": "/say as {name}"}}'
+
+
+@pytest.mark.parametrize(
+    ("question", "system", "text"),
+    [(chosen("Birds"), "You know birds.", "as Birds"), (chosen("DEFAULT"), None, None), ("/say {", None, "{")],
+)
+def test_the_prompt_that_fits_the_question_is_used(
+    server: Server, upstream: Upstream, question: str, system: str | None, text: str | None
+) -> None:
+    prompts = [
+        node("promptRetriever", "Retrievers", number, name=name, description=f"Good for {name}.", systemMessage=said)
+        for number, (name, said) in enumerate((("birds", "You know birds."), ("maths", "You calculate.")))
+    ]
+    wires: dict[str, Any] = {"model": "{{chatOpenAI_0.data.instance}}",
+             "promptRetriever": [f"{{{{{each['id']}.data.instance}}}}" for each in prompts]}  # fmt: skip
+    flow_id = server.create_flow(flow(chat_model(upstream.url), *prompts, node("multiPromptChain", "Chains", **wires)))
+    answer = server.ask(flow_id, question).json
+    choosing, asked = (request.body["messages"] for request in upstream.requests)
+    assert "- birds: Good for birds.\n- maths: Good for maths." in choosing[0]["content"]
+    assert [message["content"] for message in asked if message["role"] == "system"] == ([system] if system else [])
+    assert asked[-1]["content"] == ("/say as Birds" if system else question)
+    assert text in (None, answer["text"])
+
+
+@pytest.mark.parametrize(("name", "found"), [("birds", ["The heron spears fish."]), ("DEFAULT", None)])
+def test_the_retriever_that_fits_the_question_is_asked(
+    server: Server, upstream: Upstream, name: str, found: list[str] | None
+) -> None:
+    retriever = node("vectorStoreRetriever", "Retrievers", name="birds", description="About birds.",
+                     vectorStore="{{memoryVectorStore_0.data.instance}}")  # fmt: skip
+    wires: dict[str, Any] = {"model": "{{chatOpenAI_0.data.instance}}", "returnSourceDocuments": True,
+                             "vectorStoreRetriever": ["{{vectorStoreRetriever_0.data.instance}}"]}  # fmt: skip
+    parts = [*documents(), retriever, node("multiRetrievalQAChain", "Chains", **wires)]
+    parts[-3]["data"]["outputs"] = {"output": "vectorStore"}
+    flow_id = server.create_flow(flow(chat_model(upstream.url), *parts))
+    question = f'/say {{"destination": "{name}", "question": "What spears the heron?"}}'
+    answer = server.ask(flow_id, question).json
+    shown = answer.get("sourceDocuments")
+    assert (sources(shown) if shown else None) == found
+    assert [message["role"] for message in upstream.requests[1].body["messages"]] == (["system"] if found else []) + [
+        "user"
+    ]
+
+
 @pytest.mark.parametrize("chain", ["retrievalQAChain", "vectorDBQAChain"])
 def test_the_plain_chains_read_the_passages_too(server: Server, upstream: Upstream, chain: str) -> None:
     parts = qa(upstream.url, chain)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from scripted import JSON, Reply, ScriptedServer, scripted_server
-from servers import Server, conversation, flow, node, serving
+from servers import Server, chat_model, conversation, flow, node, serving
 from test_tools import agent
 from upstream import Upstream
 
@@ -155,6 +155,57 @@ def test_a_functions_result_goes_into_a_prompt_and_variables_are_shown(server: S
     parts["edges"].append({"source": "setVariable_0", "target": "getVariable_0"})
     answer = server.ask(server.create_flow(parts), "Hi").json
     assert (answer["text"], answer["flowVariables"]) == ("HEY and HEY", {"mood": "HEY"})
+
+
+def choosing(base: str, **functions: str) -> dict[str, Any]:
+    """A flow that asks one of two chains, whose prompts hold what was chosen and the question."""
+    inputs = {"functionInputVariables": '{"q": "{{question}}"}', **functions}
+    choose = node("ifElseFunction", "Utilities", **inputs)
+    choose["data"]["inputParams"] = [{"name": "functionInputVariables", "acceptVariable": True}]
+    parts, edges = [chat_model(base), choose], list[dict[str, str]]()
+    for number, output in enumerate(("returnTrue", "returnFalse")):
+        values = json.dumps({"chosen": "{{ifElseFunction_0.data.instance}}"})
+        prompt = node("promptTemplate", "Prompts", number, promptValues=values,
+                      template=f"/say {output} {{chosen}}: {{text}}")  # fmt: skip
+        prompt["data"]["inputParams"] = [{"name": "promptValues", "acceptVariable": True}]
+        ends = node("llmChain", "Chains", number, output="llmChain", model="{{chatOpenAI_0.data.instance}}",
+                    prompt=f"{{{{promptTemplate_{number}.data.instance}}}}")  # fmt: skip
+        parts += [prompt, ends]
+        handle = f"ifElseFunction_0-output-{output}-string|number|boolean|json|array"
+        edges.append({"source": "ifElseFunction_0", "target": prompt["id"], "sourceHandle": handle})
+    drawn = flow(*parts)
+    drawn["edges"] = [edge for edge in drawn["edges"] if edge["source"] != "ifElseFunction_0"] + edges
+    return drawn
+
+
+BRANCHES = {"ifFunction": "if ($q.includes('!')) return {loud: true}", "elseFunction": "return $q.length"}
+
+
+def test_a_flow_goes_on_at_the_branch_that_its_function_takes(server: Server, upstream: Upstream) -> None:
+    flow_id = server.create_flow(choosing(upstream.url, **BRANCHES))
+    assert server.ask(flow_id, "Help!").json["text"] == 'returnTrue {"loud":true}: Help!'
+    assert server.ask(flow_id, "Hm").json["text"] == "returnFalse 2: Hm"
+    stream = server.ask(flow_id, "Help!", streaming=True)
+    assert stream.kinds == ["start", "token", "metadata", "end"]
+    assert len(upstream.requests) == 3, "the other branch asks nobody"
+
+
+@pytest.mark.parametrize("falsy", ["return", "return 0", "return ''", "return null", "return NaN", "return false"])
+def test_what_javascript_takes_for_false_is_the_other_branch(server: Server, upstream: Upstream, falsy: str) -> None:
+    flow_id = server.create_flow(choosing(upstream.url, ifFunction=falsy, elseFunction="return []"))
+    assert server.ask(flow_id, "Hm").json["text"] == "returnFalse []: Hm"
+
+
+def test_a_branch_without_an_ending_is_said(server: Server, upstream: Upstream) -> None:
+    drawn = choosing(upstream.url, **BRANCHES)
+    gone = ("llmChain_1", "promptTemplate_1")
+    drawn["nodes"] = [each for each in drawn["nodes"] if each["id"] not in gone]
+    drawn["edges"] = [edge for edge in drawn["edges"] if edge["target"] not in gone]
+    flow_id = server.create_flow(drawn)
+    assert server.ask(flow_id, "Help!").json["text"].startswith("returnTrue")
+    reply = server.ask(flow_id, "Hm")
+    assert (reply.status, reply.json["code"]) == (422, "flow_error")
+    assert "connect one to each output" in reply.json["message"]
 
 
 def rewriting(server: Server, base: str, code: str) -> str:

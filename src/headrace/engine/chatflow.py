@@ -9,7 +9,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import fields_of, given, parsed, read
-from headrace.engine.node import Context, Node, Sink, Step
+from headrace.engine.node import Choice, Context, Node, Sink, Step
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.engine.references import Scope, node_ids
@@ -51,7 +51,7 @@ class Chatflow:
         """Starts the answer: its events in batches, without the terminal ones. Raises what nodes raise."""
         step = await _last(self._graph, self._catalog, ctx, overrides)
         if not isinstance(step, Step):
-            raise FlowError(f"{self._graph.ending.id!r} cannot end a flow: connect it to a chain or an agent")
+            raise FlowError("the last node cannot end a flow: connect it to a chain or an agent")
         return await step.run(ctx)
 
 
@@ -66,12 +66,26 @@ async def upsert(
 
 
 async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> Node:
-    """The graph's last node, with everything before it built."""
+    """The graph's last node, with everything before it built; nodes that choose say which one that is."""
     scope = await _scope(graph, ctx)
-    for node in graph.order[:-1]:
-        record = _record(node, graph, catalog, scope, overrides)
-        scope.built[node.id] = await record.build(ctx)
-    return _record(graph.ending, graph, catalog, scope, overrides)
+    passed: set[str] = set()
+
+    async def build(nodes: Sequence[NodeData]) -> None:
+        for node in nodes:
+            if node.id not in scope.built and node.id not in passed:
+                built = await _record(node, graph, catalog, scope, overrides).build(ctx)
+                if isinstance(built, Choice):
+                    passed.update(graph.passed_over(node.id, built.output))
+                    built = built.value
+                scope.built[node.id] = built
+
+    for chooser in graph.choosers:
+        if chooser.id not in passed:
+            await build(graph.needed[chooser.id])
+    if not (left := [node for node in graph.endings if node.id not in passed]):
+        raise FlowError("what was chosen leads to no chain or agent: connect one to each output of the If Else nodes")
+    await build(graph.needed[left[-1].id][:-1])
+    return _record(left[-1], graph, catalog, scope, overrides)
 
 
 async def _scope(graph: Graph, ctx: Context) -> Scope:

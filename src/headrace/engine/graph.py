@@ -9,10 +9,10 @@ import msgspec
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.inputs import fields_of
-from headrace.engine.node import Sink
+from headrace.engine.node import Chooser, Sink
 from headrace.engine.references import node_ids
 from headrace.errors import FlowError, InvalidRequest, UnknownNodes
-from headrace.schema import FlowFile, NodeData
+from headrace.schema import FlowEdge, FlowFile, NodeData
 
 _ENDINGS = ("Chains", "Agents", "Engine", "Multi Agents", "Sequential Agents")
 _NOTES = ("stickyNote", "stickyNoteAgentflow")
@@ -110,25 +110,66 @@ def _choice(ids: Iterable[str]) -> str:
 
 
 class Graph:
-    """What a chatflow runs: its ending node and everything before it, dependencies first."""
+    """What a chatflow runs: its ending node and everything before it, dependencies first.
+
+    A flow with choosers may have several endings: what they choose says which one is reached.
+    """
 
     def __init__(self, flow: FlowFile, catalog: Catalog, last: NodeData | None = None) -> None:
-        """Up to the node `last`, or else to the flow's own ending.
+        """Up to the node `last`, or else to the flow's own endings.
 
         Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks.
         """
         nodes = {node.id: node for node in nodes_of(flow)}
-        self.ending = last or endings(flow)[-1]
-        unread = {key: _unread(node, catalog) for key, node in nodes.items() if node is not self.ending}
+        self.endings = [last] if last else _reachable(flow, catalog)
+        self.ending = self.endings[-1]
+        unread = {key: _unread(node, catalog) for key, node in nodes.items() if node not in self.endings}
         nodes = {key: _without(node, unread.get(key, {})) for key, node in nodes.items()}
-        self.order = _ordered(self.ending, nodes, _sources(flow, nodes, unread))
+        needs = _sources(flow, nodes, unread)
+        self.needed = {node.id: _ordered(node, nodes, needs) for node in self.endings}
+        """For an ending or a chooser: itself and everything before it."""
+        self.order = list({node.id: node for order in self.needed.values() for node in order}.values())
         check_known({node.name for node in self.order}, catalog)
-        output = (self.ending.outputs or {}).get("output", self.ending.name)
-        if last is None and output != self.ending.name and not _is_ending_function(self.ending):
-            raise FlowError(f"{self.ending.id!r} ends the flow, so its output must be {self.ending.name!r}")
+        for node in self.endings if last is None else ():
+            _check_output(node)
+        self.choosers = [node for node in self.order if issubclass(catalog[node.name], Chooser)]
+        self.needed |= {node.id: _ordered(node, nodes, needs) for node in self.choosers}
         self.memory = _memory(flow, nodes)
         self.reads_history = any("{{chat_history}}" in t or "$flow.chatHistory" in t for t in _texts(self.order))
         self.accepting = {node.id: accepting(node, catalog) for node in self.order}
+        self._edges = flow.edges
+
+    def passed_over(self, chooser: str, output: str) -> set[str]:
+        """Ids of the nodes that do not run when a chooser takes this output."""
+        mine = [edge for edge in self._edges if edge.source == chooser]
+        taken = {edge.target for edge in mine if _output(edge) == output}
+        return self._behind({edge.target for edge in mine} - taken) - self._behind(taken)
+
+    def _behind(self, ids: set[str]) -> set[str]:
+        """The nodes, and all that arrows lead to from them."""
+        found: set[str] = set()
+        while ids:
+            found |= ids
+            ids = {edge.target for edge in self._edges if edge.source in ids} - found
+        return found
+
+
+def _output(edge: FlowEdge) -> str:
+    """The name of the output that an arrow begins at."""
+    return (edge.sourceHandle or "").rpartition("-output-")[2].partition("-")[0]
+
+
+def _reachable(flow: FlowFile, catalog: Catalog) -> list[NodeData]:
+    """The endings that a run may reach: the last one, or all of them where a node chooses."""
+    found = endings(flow)
+    chooses = any(node.name in catalog and issubclass(catalog[node.name], Chooser) for node in nodes_of(flow))
+    return found if chooses else found[-1:]
+
+
+def _check_output(ending: NodeData) -> None:
+    output = (ending.outputs or {}).get("output", ending.name)
+    if output != ending.name and not _is_ending_function(ending):
+        raise FlowError(f"{ending.id!r} ends the flow, so its output must be {ending.name!r}")
 
 
 def check_known(names: Iterable[str], catalog: Catalog) -> None:

@@ -145,6 +145,21 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return self
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """What a chooser hands over: its value, and the name of the output at which the flow goes on."""
+
+    value: Any
+    output: str
+
+
+class Chooser(Node, frozen=True, kw_only=True):
+    """A node behind which the flow goes on at one of its outputs; what is only behind the others does not run."""
+
+    async def build(self, ctx: Context) -> Choice:
+        """The choice."""
+        raise FlowError(f"{type(self).__name__} chooses nothing")
+
+
 class Step(Node, frozen=True, kw_only=True):
     """A node that can end a flow."""
 

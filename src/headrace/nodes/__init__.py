@@ -26,6 +26,7 @@ from headrace.nodes import (
     rerankers,
     retrieval_chains,
     retrievers,
+    routing_chains,
     scraper,
     scripts,
     search_tools,
@@ -45,7 +46,7 @@ def built_in() -> Catalog:
     models = (openai_models, chat_models, completions, caches)
     steps = (agentflow, agentflow_conditions, agentflow_models)
     memories = (memory, redis_memory)
-    answering = (chains, sql, api_chains, agents)
+    answering = (chains, routing_chains, sql, api_chains, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
     retrieval = (documents, splitters, embeddings, *stores, retrieval_chains)
     chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, *answering)

@@ -84,12 +84,18 @@ class RetrievalQAChain(Step, frozen=True, kw_only=True, tag="retrievalQAChain"):
         """The answer."""
         if message := await refusal(self.inputModeration, ctx):
             return recited(message)
-        system = filled(_RESPOND, {"context": cited(await self._found(ctx.question))})
-        messages = [ModelMessage("system", system), ModelMessage("user", ctx.question)]
-        return told(self.model, ChatRequest(messages), ctx, opens_empty=False)
+        return await answered(self.model, self.vectorStoreRetriever, ctx.question, ctx)
 
-    async def _found(self, question: str) -> Sequence[Document]:
-        return await self.vectorStoreRetriever.find(question)
+
+async def answered(
+    model: ChatModel, retriever: Retriever, question: str, ctx: Context, *, sources: bool = False
+) -> AsyncGenerator[Sequence[Event]]:
+    """The answer to one question from passages, and these behind it if wanted."""
+    documents = await retriever.find(question)
+    system = filled(_RESPOND, {"context": cited(documents)})
+    messages = [ModelMessage("system", system), ModelMessage("user", question)]
+    answer = told(model, ChatRequest(messages), ctx, opens_empty=False)
+    return sourced(answer, documents) if sources else answer
 
 
 class VectorDBQAChain(Step, frozen=True, kw_only=True, tag="vectorDBQAChain"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.engine.node import Context, Node, Step, Templated
+from headrace.engine.node import Choice, Chooser, Context, Node, Step, Templated
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.references import text_of
 from headrace.errors import FlowError, ScriptError
@@ -105,6 +105,22 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
         yield [Start(text), Token(text)] if text else [Start("")]
 
 
+class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
+    """Two JavaScript functions: what the first returns goes on at `True`, or else what the second does at `False`."""
+
+    functionInputVariables: Templated = {}
+    functionName: str = ""
+    ifFunction: str
+    elseFunction: str = "return false;"
+
+    async def build(self, ctx: Context) -> Choice:
+        """What the function returned whose branch is taken."""
+        value = await ctx.run_script(self.ifFunction, self.functionInputVariables)
+        if value not in (None, False, 0, ""):  # what JavaScript takes for true, [] and {} with it
+            return Choice(value, "returnTrue")
+        return Choice(await ctx.run_script(self.elseFunction, self.functionInputVariables), "returnFalse")
+
+
 class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
     """Keeps a value under a name for the rest of the run."""
 
@@ -132,4 +148,4 @@ class GetVariable(Node, frozen=True, kw_only=True, tag="getVariable"):
         return ctx.values[self.variableName]
 
 
-NODES = (CustomToolNode, CustomFunction, SetVariable, GetVariable)
+NODES = (CustomToolNode, CustomFunction, IfElseFunction, SetVariable, GetVariable)

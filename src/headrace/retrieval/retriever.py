@@ -30,6 +30,9 @@ def depth(store: VectorStore, wanted: int | None = None) -> int:
 class StoreRetriever:
     """Implements `headrace.engine.ports.Retriever` with one search of a vector store."""
 
+    name: str
+    description: str
+
     def __init__(self, store: VectorStore, search: Search, name: str = "", description: str = "") -> None:
         """`search` says how to look; its text is replaced. `name` and `description` are for chains that choose."""
         self.name, self.description = name, description
