@@ -58,7 +58,7 @@ def context(
     library: object = None,
     flow: str = "f",
 ) -> Context:
-    async def history() -> list[Any]:
+    async def history(*, tools: bool = False) -> list[Any]:
         return []
 
     async def secrets(key: str) -> Mapping[str, str]:

@@ -12,9 +12,11 @@ import pytest
 from calls import context, texts
 from servers import Server, chat_model, flow, free_port, node, until_connected
 from test_agent import Script
+from test_tools import agent
 from upstream import Upstream
 
 from headrace.engine.chat import ModelMessage, TextDelta
+from headrace.engine.chatflow import exchanged
 from headrace.nodes.memory import SummarisedTurns, tokens
 from headrace.schema import Turn
 
@@ -54,6 +56,64 @@ def test_a_summary_grows_by_what_was_said_since(server: Server, upstream: Upstre
     assert [row["content"] for row in usage[1::2]] == ["one", "two", "three"]
 
 
+def remembering(base: str, memory: str = "bufferMemory", ending: str = "toolAgent", **inputs: Any) -> dict[str, Any]:
+    """An agent, or a chain, on a memory with these inputs."""
+    drawn = agent(base, node("calculator", "Tools"))
+    for each in drawn["nodes"]:
+        if each["data"]["category"] == "Memory":
+            each["data"] |= {"name": memory, "inputs": inputs}
+        if each["data"]["name"] == "toolAgent":
+            each["data"] |= {"name": ending, "category": "Agents" if ending == "toolAgent" else "Chains"}
+    return drawn
+
+
+USES = '/tool calculator {"input": "6*7"} && calculator {"input": 1} | /say forty-two'
+
+
+@pytest.mark.parametrize("memory", ["bufferMemory", "bufferWindowMemory"])
+def test_an_agent_reads_again_what_its_tools_gave_where_its_memory_keeps_that(
+    server: Server, upstream: Upstream, memory: str
+) -> None:
+    flow_id = server.create_flow(remembering(upstream.url, memory, rememberTools=True, k="3"))
+    server.ask(flow_id, USES, chatId="c")
+    server.ask(flow_id, "/say What was that?", chatId="c")
+    system, asked, called, first, second, answer, question = upstream.requests[-1].body["messages"]
+    assert [m["role"] for m in (system, asked, answer, question)] == ["system", "user", "assistant", "user"]
+    ids = [call["id"] for call in called["tool_calls"]]
+    assert [call["function"] for call in called["tool_calls"]] == [
+        {"name": "calculator", "arguments": '{"input":"6*7"}'},
+        {"name": "calculator", "arguments": '{"input":1}'},
+    ]
+    assert [first["tool_call_id"], second["tool_call_id"]] == ids
+    assert all(len(each) == 9 and each.isalnum() for each in ids)
+    assert first["content"] == "42"
+    assert "did not match expected schema" in second["content"]
+    assert "forty-two" in answer["content"]
+
+
+@pytest.mark.parametrize(("ending", "inputs"), [("toolAgent", {}), ("conversationChain", {"rememberTools": True})])
+def test_what_tools_gave_is_for_agents_that_want_it(
+    server: Server, upstream: Upstream, ending: str, inputs: dict[str, Any]
+) -> None:
+    flow_id = server.create_flow(remembering(upstream.url))
+    server.ask(flow_id, USES, chatId="c")
+    changed = json.dumps(remembering(upstream.url, ending=ending, **inputs))
+    server.send("PUT", f"/api/v1/chatflows/{flow_id}", {"flowData": changed}, admin=True)
+    server.ask(flow_id, "/say What was that?", chatId="c")
+    roles = [message["role"] for message in upstream.requests[-1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
+def test_a_remembered_result_is_cut_and_a_turn_remembers_not_every_use() -> None:
+    uses = [{"tool": "dump", "toolInput": "no object", "toolOutput": "x" * 100_000}] * 500
+    called, *results, answer = exchanged([Turn("apiMessage", "done", tools=uses)])
+    assert len(called.calls) == len(results) == 100
+    assert len({call.id for call in called.calls}) == 100
+    assert all(len(result.text) < 21_000 for result in results)
+    assert called.calls[0].arguments == '{"input":"no object"}'
+    assert answer == ModelMessage("assistant", "done")
+
+
 def test_turns_within_the_limit_stay_word_for_word(server: Server, upstream: Upstream) -> None:
     flow_id = server.create_flow(talk(upstream.url, "conversationSummaryBufferMemory", maxTokenLimit="30"))
     for question in ("/say one", "/say two", "/say three", "/say four"):
@@ -78,7 +138,7 @@ def test_deleting_a_session_deletes_its_summary(server: Server, upstream: Upstre
 
 
 def summarised(model: Script, rows: Sequence[Turn], most: int, notes: Mapping[str, str]) -> list[ModelMessage]:
-    async def history() -> Sequence[Turn]:
+    async def history(*, tools: bool = False) -> Sequence[Turn]:
         return rows
 
     async def run() -> list[ModelMessage]:

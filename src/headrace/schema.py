@@ -194,6 +194,8 @@ class Turn(msgspec.Struct, frozen=True):
     uploads: Sequence[FileUpload] = ()
     chat: str = ""
     """Whose folder the uploads are in."""
+    tools: Sequence[dict[str, Any]] = ()
+    """The tools that were used for it, as `usedTools` has them; only where they are asked for."""
 
 
 class ExecutionRow(msgspec.Struct):

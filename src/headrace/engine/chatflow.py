@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart
+from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart, ToolCall
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import fields_of, given, parsed, read
 from headrace.engine.node import Choice, Context, Node, Sink, Step
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Upserted, UpsertProgress
-from headrace.engine.references import Scope, node_ids
+from headrace.engine.references import Scope, node_ids, text_of
 from headrace.errors import FlowError
 from headrace.events import Event
 from headrace.schema import FlowFile, NodeData, PredictionRequest, Turn
 
+_MOST_TOOLS: Final = 100  # of one remembered turn
+_LONGEST_RESULT: Final = 20_000  # characters of a remembered result
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
 def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
     """Stored messages as a model sees them."""
     return [ModelMessage("assistant" if turn.role == "apiMessage" else "user", _content(turn)) for turn in turns]
+
+
+def exchanged(turns: Sequence[Turn]) -> list[ModelMessage]:
+    """The same, each answer behind the calls of tools that led to it."""
+    return [message for number, turn in enumerate(turns) for message in (*_uses(turn, number), *remembered([turn]))]
+
+
+def _uses(turn: Turn, number: int) -> list[ModelMessage]:
+    """The calls that a turn made, as if in one go, and their results."""
+    if not (tools := turn.tools[:_MOST_TOOLS]):
+        return []
+    # Nine letters and digits, the one form of ids that every provider takes.
+    calls = [_call(used, f"t{number % 100_000:05}{index:03}") for index, used in enumerate(tools)]
+    results = [_cut(text_of(used.get("error") or used.get("toolOutput", ""))) for used in tools]
+    answers = [ModelMessage("tool", text, answers=call) for text, call in zip(results, calls, strict=True)]
+    return [ModelMessage("assistant", "", calls), *answers]
+
+
+def _call(used: Mapping[str, Any], name: str) -> ToolCall:
+    given: Any = used.get("toolInput")
+    arguments = given if isinstance(given, dict) else {"input": given}
+    return ToolCall(name, str(used.get("tool")), msgspec.json.encode(arguments).decode())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}\n[cut here]"
 
 
 def _content(turn: Turn) -> str | list[Part]:

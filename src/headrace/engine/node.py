@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -32,6 +32,14 @@ async def _nothing() -> Sequence[dict[str, Any]]:
 
 def _unnoted(_: Execution) -> None:
     pass
+
+
+class History(Protocol):
+    """Stored turns of a flow and session, oldest first."""
+
+    async def __call__(self, *, tools: bool = False) -> Sequence[Turn]:
+        """With `tools` the turns name those that were used."""
+        ...
 
 
 class FlowQuestion(msgspec.Struct, frozen=True):
@@ -62,8 +70,7 @@ class Context(msgspec.Struct, kw_only=True):
     prior: Sequence[ModelMessage] = ()
     """Turns that came with the request."""
     variables: Mapping[str, str] = {}
-    history: Callable[[], Awaitable[Sequence[Turn]]]
-    """Stored turns of this flow and session, oldest first."""
+    history: History
     notes: Notes
     """What the flow's memories keep of this session."""
     listeners: list[Callable[[Sequence[Turn]], Awaitable[None]]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -66,6 +66,15 @@ class Memory(Protocol):
 
     async def messages(self) -> list[ModelMessage]:
         """Earlier turns, oldest first: the ones sent along with the request, then the stored ones."""
+        ...
+
+
+@runtime_checkable
+class ToolMemory(Memory, Protocol):
+    """A memory that may know which tools were used."""
+
+    async def exchanges(self) -> list[ModelMessage]:
+        """The same with the calls and their results, where the flow wants that: for models that are offered tools."""
         ...
 
 

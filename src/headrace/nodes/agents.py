@@ -8,7 +8,7 @@ from headrace.engine.agent import Agent
 from headrace.engine.answering import recited
 from headrace.engine.chat import ModelMessage, TextPart
 from headrace.engine.node import Context, Step, Template
-from headrace.engine.ports import ChatModel, Memory, Moderation, Tool
+from headrace.engine.ports import ChatModel, Memory, Moderation, Tool, ToolMemory
 from headrace.engine.textmodel import TextProtocol, TextToolModel
 from headrace.events import Event
 from headrace.nodes.chains import images, refusal
@@ -32,7 +32,10 @@ class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
         """The agent's answer to the question in its conversation."""
         if message := await refusal(self.inputModeration, ctx):
             return recited(message)
-        history = await self.memory.messages() if self.memory else list(ctx.prior)
+        if isinstance(self.memory, ToolMemory):
+            history = await self.memory.exchanges()
+        else:
+            history = await self.memory.messages() if self.memory else list(ctx.prior)
         first, *_, last = self._prompt(ctx)
         last = _pictured(last.text, self.model, ctx)
         agent = Agent(

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
-from headrace.engine.chatflow import remembered
+from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel
 from headrace.schema import Turn
@@ -25,16 +25,26 @@ _LONGEST: Final = 40_000  # characters of one message that a summary takes in
 
 
 class StoredTurns:
-    """The turns that came with the request, then the newest `limit` stored messages (None: all of them)."""
+    """The turns that came with the request, then the newest `limit` stored messages (None: all of them).
 
-    def __init__(self, ctx: Context, limit: int | None = None) -> None:
-        self._ctx, self._limit = ctx, limit
+    `tools` says whether agents read again what their tools gave.
+    """
+
+    def __init__(self, ctx: Context, limit: int | None = None, *, tools: bool = False) -> None:
+        self._ctx, self._limit, self._tools = ctx, limit, tools
 
     async def messages(self) -> list[ModelMessage]:
         """Earlier turns, oldest first."""
-        rows = list(await self._ctx.history()) if self._limit != 0 else []
-        kept = rows if self._limit is None else rows[-self._limit :]
-        return [*self._ctx.prior, *remembered(kept)]
+        return [*self._ctx.prior, *remembered(self._newest(await self._ctx.history()))]
+
+    async def exchanges(self) -> list[ModelMessage]:
+        """See ToolMemory."""
+        if not self._tools:
+            return await self.messages()
+        return [*self._ctx.prior, *exchanged(self._newest(await self._ctx.history(tools=True)))]
+
+    def _newest(self, rows: Sequence[Turn]) -> Sequence[Turn]:
+        return rows if self._limit is None else rows[len(rows) - min(self._limit, len(rows)) :]
 
 
 def tokens(text: str) -> int:
@@ -106,10 +116,12 @@ class BufferMemory(Node, frozen=True, kw_only=True, tag="bufferMemory"):
 
     sessionId: str = ""
     memoryKey: str = "chat_history"
+    rememberTools: bool = False
+    """Tool agents read again which tools they used and what these gave."""
 
     async def build(self, ctx: Context) -> StoredTurns:
         """All turns of the run's session."""
-        return StoredTurns(ctx)
+        return StoredTurns(ctx, tools=self.rememberTools)
 
 
 class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemory"):
@@ -118,10 +130,12 @@ class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemor
     k: int = 4
     sessionId: str = ""
     memoryKey: str = "chat_history"
+    rememberTools: bool = False
+    """Tool agents read again which tools they used and what these gave."""
 
     async def build(self, ctx: Context) -> StoredTurns:
         """The newest turns of the run's session."""
-        return StoredTurns(ctx, max(self.k, 0) * 2)
+        return StoredTurns(ctx, max(self.k, 0) * 2, tools=self.rememberTools)
 
 
 class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryMemory"):

@@ -64,7 +64,7 @@ class Upserts:
     async def _context(self, flow: Flow, request: UpsertRequest, overrides: Overrides) -> Context:
         variables = {v.name: value_of(v) for v in await self._store.variables()}
 
-        async def no_history() -> Sequence[Turn]:
+        async def no_history(*, tools: bool = False) -> Sequence[Turn]:
             return ()
 
         async def no_flows(asked: FlowQuestion) -> Prediction:

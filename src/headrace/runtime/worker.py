@@ -120,8 +120,8 @@ class Worker:
     async def _context(self, job: Job, flow: Flow, overrides: Overrides) -> Context:
         variables = {v.name: value_of(v) for v in await self._store.variables()}
 
-        async def history() -> Sequence[Turn]:
-            turns = () if job.new_chat else await self._store.history(job.flow, job.session)
+        async def history(*, tools: bool = False) -> Sequence[Turn]:
+            turns = () if job.new_chat else await self._store.history(job.flow, job.session, tools=tools)
             return await self._uploads.seen(job.flow, turns) if flow.takes_images else _heard(turns)
 
         async def previous() -> Sequence[dict[str, Any]]:
@@ -247,7 +247,7 @@ def question_of(job: Job) -> str:
 
 def _heard(turns: Sequence[Turn]) -> list[Turn]:
     """The turns without their pictures, for models that are shown none."""
-    return [Turn(turn.role, turn.content) if turn.uploads else turn for turn in turns]
+    return [msgspec.structs.replace(turn, uploads=()) if turn.uploads else turn for turn in turns]
 
 
 def _turn(item: HistoryMessage) -> ModelMessage | None:

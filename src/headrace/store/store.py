@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import RowMapping, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Boolean, RowMapping, Table, bindparam, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound, StorageError
@@ -27,6 +27,7 @@ _JSON = frozenset(
 )
 _HISTORY = (
     select(*(tables.message.c[name] for name in ("role", "content", "fileUploads", "chatId")))
+    .add_columns(case((bindparam("tools", type_=Boolean), tables.message.c.usedTools)))
     .where(tables.message.c.chatflowid == bindparam("flow"), tables.message.c.sessionId == bindparam("session"))
     .order_by(tables.message.c.position)
 )
@@ -277,14 +278,9 @@ class Store:
         """Makes a key, or stores a given one; the answer is the only place that ever holds the key itself."""
         token = token or f"hr_{secrets.token_urlsafe(32)}"
         key = ApiKey(str(uuid4()), name, list(permissions), timestamp(), token)
-        values = {
-            "id": key.id,
-            "keyName": name,
-            "permissions": msgspec.json.encode(key.permissions).decode(),
-            "hash": hash_of(token),
-            "createdDate": key.createdDate,
-        }
-        await self._insert(tables.api_key, values, "this key exists already")
+        text = msgspec.json.encode(key.permissions).decode()
+        values = {"id": key.id, "keyName": name, "hash": hash_of(token), "createdDate": key.createdDate}
+        await self._insert(tables.api_key, {**values, "permissions": text}, "this key exists already")
         return key
 
     async def replace_key(self, key_id: str, token: str) -> None:
@@ -298,9 +294,9 @@ class Store:
 
     # Messages
 
-    async def history(self, flow_id: str, session_id: str) -> list[Turn]:
-        """What was said in a session, oldest first."""
-        values = {"flow": flow_id, "session": session_id}
+    async def history(self, flow_id: str, session_id: str, *, tools: bool = False) -> list[Turn]:
+        """What was said in a session, oldest first; `tools` says whether the tools that were used are read too."""
+        values = {"flow": flow_id, "session": session_id, "tools": tools}
         return await self._database.read(lambda c: [_turn(*row) for row in c.execute(_HISTORY, values)])
 
     async def messages(self, flow_id: str, wanted: MessageFilter, *, newest_first: bool = False) -> list[Message]:
@@ -360,9 +356,9 @@ class Store:
         self.refresh()
 
 
-def _turn(role: Role, content: str, uploads: str | None, chat: str) -> Turn:
+def _turn(role: Role, content: str, uploads: str | None, chat: str, tools: str | None) -> Turn:
     files = msgspec.json.decode(uploads, type=list[FileUpload]) if uploads else ()
-    return Turn(role, content, files, chat if files else "")
+    return Turn(role, content, files, chat if files else "", msgspec.json.decode(tools) if tools else ())
 
 
 def _violation(error: IntegrityError, taken: str) -> str:
