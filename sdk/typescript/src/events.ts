@@ -203,7 +203,7 @@ export interface UsageMetadataEvent {
   data: Record<string, unknown>;
 }
 
-/** A step of an agent: `{step, name?, input?, output?, runId, parentRunId}`. */
+/** A step of an agent: `{step, tool?, input?, output?, event?, data?, runId, parentRunId}`. */
 export interface AgentTraceEvent {
   event: "agent_trace";
   data: Record<string, unknown>;
