@@ -2,10 +2,11 @@
 
 import ast
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "headrace"
 
 CONTRACT = {"events", "sse", "errors", "schema"}
-CLIENT = {"client", "call", "ask", "answer", "compat"}
+CLIENT = {"client", "call", "ask", "answer", "compat", "show"}
 ANYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(CONTRACT, CONTRACT),
@@ -101,6 +102,31 @@ def test_importing_headrace_loads_only_the_client():
     allowed = distributions("msgspec") | distributions("httpx2")
     assert {name for name in foreign if not allowed.intersection(owners.get(name, []))} == set()
     assert not foreign & {"aiohttp", "litestar", "sqlalchemy", "granian", "alembic", "click", "rich", "requests"}
+
+
+def test_the_client_and_what_it_needs_take_less_than_6_mb():
+    sizes = {
+        "headrace": sum(path.stat().st_size for path in SOURCE.rglob("*") if path.suffix != ".pyc" and path.is_file())
+    }
+    for name in distributions("headrace") - {"headrace"}:
+        found = [file for file in (files(name) or []) if file.suffix != ".pyc"]
+        sizes[name] = sum(Path(str(file.locate())).stat().st_size for file in found)
+    assert {"msgspec", "httpx2", "httpcore2", "h11", "anyio", "idna"} <= sizes.keys()
+    assert all(sizes.values())
+    assert sum(sizes.values()) < 6_000_000, sizes
+
+
+def processor_seconds(statement: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", statement], timeout=30, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_importing_headrace_takes_less_than_200_ms():
+    bare = min(processor_seconds("pass") for _ in range(3))
+    tries = (processor_seconds("import headrace") - bare for _ in range(10))
+    assert any(seconds < 0.2 for seconds in tries)
 
 
 def test_using_the_client_loads_nothing_of_the_server():

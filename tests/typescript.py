@@ -113,6 +113,7 @@ def as_python(error: dict[str, Any]) -> Exception:
     raised = kind.__new__(kind)
     HeadraceError.__init__(raised, error["message"])
     raised.code, raised.retryable, raised.retry_after = error["code"], error["retryable"], error.get("retryAfter")
+    raised.status = error.get("status") or 0
     if "attempts" in error:
         raised.add_note(f"attempts: {error['attempts']}; last event: {error.get('lastEventId')}")
     return raised

@@ -8,6 +8,7 @@ from headrace.compat import IFileUpload, IMessage, PredictionData
 from headrace.errors import HeadraceError
 from headrace.events import Event, Prediction
 from headrace.schema import ContinueFor, FileUpload, HistoryMessage, RunInfo
+from headrace.show import aprint_stream, print_stream
 
 __version__ = "0.1.0"
 
@@ -28,4 +29,6 @@ __all__ = [
     "RunInfo",
     "Stream",
     "__version__",
+    "aprint_stream",
+    "print_stream",
 ]

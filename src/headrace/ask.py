@@ -185,6 +185,7 @@ class Server:
         refusal, status = _refusal(response), response.status_code
         message = refusal.message or refusal.error or f"{self.name} answered with HTTP status {status}"
         error = self._error(by_code(refusal.code, status), message, refusal.code)
+        error.status = status
         error.retry_after = _seconds(response.headers.get("retry-after"))
         return error
 

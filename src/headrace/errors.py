@@ -40,13 +40,13 @@ HeadraceError
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 
 class HeadraceError(Exception):
     """Root of the tree. `str(error)` is safe to show to any caller: no secret, no traceback."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
+    """The class's own HTTP status, or the one that came; 0 when the server gave no answer."""
     code: str = "internal"
     """The class's own, or what came over the wire: a newer server may send a code that has no class here."""
     retryable: bool = False
@@ -259,7 +259,7 @@ class Internal(HeadraceError):
 class ConnectionFailed(HeadraceError):
     """Client side: the server gave no answer, or the answer broke off."""
 
-    code, retryable = "connection_failed", True
+    status, code, retryable = 0, "connection_failed", True
 
 
 def _tree(root: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
@@ -278,6 +278,6 @@ def by_code(code: str | None, status: int = 500) -> type[HeadraceError]:
     if code is None and status in (502, 503, 504):
         return ConnectionFailed  # a proxy answered in the server's place
     for kind in kinds:  # parents come before their children
-        if kind.status == status and kind is not ConnectionFailed and kind.__base__ is not ProviderError:
+        if kind.status == status and kind.__base__ is not ProviderError:
             return kind
     return RequestError if 400 <= status < 500 else HeadraceError

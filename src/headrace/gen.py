@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 
 import click
 
-from headrace import errors, settings, typescript
+from headrace import settings, typescript
 from headrace.cli import cli
 from headrace.engine.catalog import fields, tag
 from headrace.engine.references import node_ids
@@ -64,13 +64,12 @@ def events_part() -> str:
 
 def errors_part() -> str:
     """All errors with their codes."""
-    client_only = (errors.ConnectionFailed,)
     return _table(
         ("code", "status", "retryable", "class", "meaning"),
         (
             (
                 _code(kind.code),
-                "none" if kind in client_only else str(kind.status),
+                str(kind.status or "none"),
                 "yes" if kind.retryable else "no",
                 _code(kind.__name__),
                 _about(kind),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any, Literal
+from mimetypes import guess_type
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -20,6 +24,37 @@ class FileUpload(msgspec.Struct, omit_defaults=True):
     mime: str = ""
     data: str | None = None
 
+    @classmethod
+    def from_path(cls, path: str | PathLike[str], *, mime: str | None = None, type: str | None = None) -> Self:  # noqa: A002
+        """The file at a path, read now, as `from_bytes` makes it. Raises OSError."""
+        file = Path(path)
+        return cls.from_bytes(file.read_bytes(), file.name, mime=mime, type=type)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str, *, mime: str | None = None, type: str | None = None) -> Self:  # noqa: A002
+        """A file with these bytes.
+
+        Without `mime` the name's ending decides. Without `type` a picture is a "file", sound is "audio", UTF-8 text is
+        "file:full", which stands in front of the question, and anything else "file:rag", which is upserted for its
+        chat. Raises UnicodeDecodeError for a "file:full" that is no UTF-8.
+        """
+        mime = mime or guess_type(name)[0] or "application/octet-stream"
+        kind = type or _upload_type(mime, data)
+        if kind == "file:full":
+            return cls(kind, name, mime, data.decode())
+        return cls(kind, name, mime, f"data:{mime};base64,{b64encode(data).decode()}")
+
+
+def _upload_type(mime: str, data: bytes) -> str:
+    family = mime.partition("/")[0]
+    if family in ("image", "audio"):
+        return "file" if family == "image" else "audio"
+    try:
+        text = "\0" not in data.decode()
+    except UnicodeDecodeError:
+        text = False
+    return "file:full" if text else "file:rag"
+
 
 class HistoryMessage(msgspec.Struct, omit_defaults=True):
     """An earlier turn that the caller sends along. Flowise's older form `{type, message}` carries no content."""
@@ -28,6 +63,16 @@ class HistoryMessage(msgspec.Struct, omit_defaults=True):
     content: str | None = None
     type: str | None = None
     message: str | None = None
+
+    @classmethod
+    def user(cls, text: str) -> Self:
+        """What the user said."""
+        return cls("userMessage", text)
+
+    @classmethod
+    def assistant(cls, text: str) -> Self:
+        """What the flow answered."""
+        return cls("apiMessage", text)
 
 
 class ContinueFor(msgspec.Struct, frozen=True):

@@ -214,6 +214,5 @@ def _errors() -> str:
 
 
 def _error(kind: type[HeadraceError]) -> str:
-    status = 0 if kind is errors.ConnectionFailed else kind.status
     family = next(family.__name__ for family in _FAMILIES if issubclass(kind, family))
-    return json.dumps([status, kind.retryable, family])
+    return json.dumps([kind.status, kind.retryable, family])
