@@ -22,6 +22,7 @@ TEXTS = {
     "what the Python SDK deletes": 'data: {"event":"end"} and data:data: x',
     "emoji": "👩‍👩‍👧 🇳🇴 é",
     "line ends of other worlds": "a\u2028b\u2029c\u0085d\x0be\r\nf\n\ng\rh",
+    "a megabyte": " ".join(f"{number}🙂data:\u2028" + "x" * 16_000 for number in range(66)),
     "quotes and backslashes": '"\\n" \\u0041 \\ / \t {{question}} $& %s',
 }
 
@@ -102,7 +103,7 @@ def test_a_streamed_text_arrives_as_the_model_said_it(ask: Ask, chat: str, text:
     assert said.error is None
 
 
-@pytest.mark.parametrize("text", [TEXTS["plain"], TEXTS["what the Python SDK deletes"]])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_a_json_answer_arrives_whole(ask: Ask, chat: str, text: str) -> None:
     question = f"/json {json.dumps(text)}"
     (answer,) = ask(chat, question, chatId="c-1").chunks
@@ -148,9 +149,10 @@ def test_a_wrong_key_is_heard_and_the_right_one_works(
     assert ask(flow, "/say Hi", made["apiKey"], streaming=streaming).error is None
 
 
-def test_an_unknown_flow_is_heard(ask: Ask, client: str) -> None:
-    said = ask(UNKNOWN, "/say Hi", streaming=True)
-    if client == "flowise-sdk":  # it asks for the flow's streaming flag first, and takes any JSON for it
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_unknown_flow_is_heard(ask: Ask, client: str, streaming: bool) -> None:
+    said = ask(UNKNOWN, "/say Hi", streaming=streaming)
+    if client == "flowise-sdk":  # it asks for the flow's streaming flag first, and takes any JSON for an answer
         assert said.chunks[0]["code"] == "flow_not_found"
     else:
         assert said.error
