@@ -11,7 +11,6 @@ from servers import Server, chat_model, conversation, flow, node, serving
 from test_tools import agent
 from upstream import Upstream
 
-TOOLS = Path(__file__).parents[2] / "shared" / "flowise" / "templates" / "tools"
 ORDER = {
     "name": "order_status",
     "description": "Looks an order up.",
@@ -230,16 +229,3 @@ def test_post_processing_rewrites_what_is_shown_and_stored(server: Server, upstr
 @pytest.mark.parametrize("code", ["throw new Error('x')", "return nothing", "(("])
 def test_post_processing_that_fails_leaves_the_answer(server: Server, upstream: Upstream, code: str) -> None:
     assert server.ask(rewriting(server, upstream.url, code), "/say hello").json["text"] == "hello"
-
-
-@pytest.mark.skipif(not TOOLS.exists(), reason="the templates of Flowise are not beside this project")
-@pytest.mark.parametrize("name", sorted(path.stem for path in TOOLS.glob("*.json")))
-def test_a_tool_of_the_builders_marketplace_can_be_stored_and_offered(
-    server: Server, upstream: Upstream, name: str
-) -> None:
-    template = json.loads((TOOLS / f"{name}.json").read_text())
-    reply = server.send("POST", "/api/v1/tools", template, admin=True)
-    flow_id = tool_agent(server, upstream.url, selectedTool=reply.json["id"])
-    assert server.ask(flow_id, "/say ok").json["text"] == "ok"
-    (offered,) = upstream.requests[-1].body["tools"]
-    assert offered["function"]["description"] == template["description"]
