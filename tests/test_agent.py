@@ -24,6 +24,7 @@ from headrace.engine.chat import (
 from headrace.engine.nesting import tell
 from headrace.engine.node import Context
 from headrace.engine.ports import Images, ToolResult
+from headrace.engine.turn import Turn
 from headrace.errors import FlowError, ProviderMalformed
 from headrace.events import AgentTrace, Artifacts, Document, Event, SourceDocuments, Start, Thinking, Token, UsedTools
 
@@ -230,7 +231,25 @@ def test_a_thousand_calls_at_once_are_bounded() -> None:
     run(model, Given("look", lambda arguments: ran.append(arguments) or "seen"))
     assert len(ran) == 64
     assert model.last_told.count("seen") == 64
-    assert model.last_told[64:] == ["Too many tools at once: only the first 64 calls were carried out."] * 936
+    assert model.last_told[64:] == ["Too many tools at once: only the first 64 calls were carried out."] * 64
+    assert len(model.requests[1].messages[1].calls) == 128, "providers take no more back"
+
+
+def test_arguments_that_never_end_are_not_kept_nor_sent_back() -> None:
+    endless = [*call("look"), *(ToolCallDelta(0, arguments="x" * 10_000) for _ in range(2000))]
+    turn = Turn()
+    turn.add(endless)
+    assert len(turn.calls[0].arguments) < 1_020_000
+    model = Script(endless, [TextDelta("ok")])
+    run(model, Given("look", lambda _: "seen"))
+    assert model.last_told == ["The arguments are longer than 1000000 characters: use shorter ones."]
+    assert model.requests[1].messages[1].calls[0].arguments == "{}"
+
+
+@pytest.mark.parametrize("arguments", ["[" * 100_000, '{"a":' * 100_000, '{"a": "\\ud800"}', "\x00"])
+def test_arguments_that_cannot_be_read_end_the_run_and_nothing_else(arguments: str) -> None:
+    with pytest.raises(ProviderMalformed, match="called 'look' with arguments that are not JSON"):
+        run(Script(call("look", arguments)), Given("look", lambda _: "seen"))
 
 
 def test_a_result_without_measure_is_cut() -> None:

@@ -17,7 +17,7 @@ from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel, Tool, ToolResult
 from headrace.engine.schemas import mismatch
 from headrace.engine.trace import Trace
-from headrace.engine.turn import Turn, as_object, given
+from headrace.engine.turn import LONGEST_ARGUMENTS, Turn, as_object, given
 from headrace.errors import HeadraceError
 from headrace.events import Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
 
@@ -26,7 +26,6 @@ STOPPED: Final = "Agent stopped due to max iterations."
 _logger = logging.getLogger("headrace.runs")
 _AT_ONCE: Final = 8  # tools that run side by side
 _MOST_CALLS: Final = 64  # of one turn; the model is told about those beyond
-_LONGEST_ARGUMENTS: Final = 1_000_000  # characters
 _LONGEST_RESULT: Final = 200_000  # characters that the model is given to read
 _PATIENCE: Final = 300.0  # seconds that one call may take
 
@@ -138,8 +137,8 @@ class Agent:
             return _told(call, f"Too many tools at once: only the first {_MOST_CALLS} calls were carried out.")
         if (tool := self._tools.get(call.name)) is None:
             return _told(call, f"{call.name} is not a valid tool, try another one.")
-        if len(call.arguments) > _LONGEST_ARGUMENTS:
-            return _told(call, f"The arguments are longer than {_LONGEST_ARGUMENTS} characters: use shorter ones.")
+        if len(call.arguments) > LONGEST_ARGUMENTS:
+            return _told(call, f"The arguments are longer than {LONGEST_ARGUMENTS} characters: use shorter ones.")
         value = given(call)
         arguments = as_object(value, tool.spec.parameters)
         shown = value if isinstance(value, str) else arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,9 +22,13 @@ from headrace.engine.chat import (
 from headrace.errors import ProviderMalformed
 from headrace.events import Usage
 
+LONGEST_ARGUMENTS: Final = 1_000_000
+"""Characters of one call."""
+_MOST_CALLS: Final = 128  # of one turn: providers take no more of them back
+
 
 class Turn:
-    """One answer of the model, put together from its deltas."""
+    """One answer of the model, put together from its deltas; what is beyond any measure is not kept."""
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -33,6 +37,7 @@ class Turn:
         self._thoughts: list[Thought] = []
         self._thinking: list[str] = []
         self._calls: dict[int, list[ToolCallDelta]] = {}
+        self._sizes: dict[int, int] = {}
 
     def add(self, deltas: Sequence[Delta]) -> None:
         """Takes the next deltas in."""
@@ -41,7 +46,7 @@ class Turn:
                 case TextDelta():
                     self._text.append(delta.text)
                 case ToolCallDelta():
-                    self._calls.setdefault(delta.index, []).append(delta)
+                    self._add_call(delta)
                 case ThinkingDelta():
                     self._thinking.append(delta.text)
                     if delta.signature:
@@ -53,6 +58,13 @@ class Turn:
                     self.facts = delta
                 case _:
                     pass
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        size = self._sizes.get(delta.index, 0)
+        if size > LONGEST_ARGUMENTS or (delta.index not in self._calls and len(self._calls) >= _MOST_CALLS):
+            return
+        self._sizes[delta.index] = size + len(delta.arguments)
+        self._calls.setdefault(delta.index, []).append(delta)
 
     @property
     def text(self) -> str:
@@ -66,8 +78,12 @@ class Turn:
 
     @property
     def message(self) -> ModelMessage:
-        """The turn as the model reads it back."""
-        return ModelMessage("assistant", self.text, self.calls, self._thoughts)
+        """The turn as the model reads it back, without arguments that it could not read again."""
+        calls = [
+            call if len(call.arguments) <= LONGEST_ARGUMENTS else msgspec.structs.replace(call, arguments="{}")
+            for call in self.calls
+        ]
+        return ModelMessage("assistant", self.text, calls, self._thoughts)
 
 
 def _joined(parts: Sequence[ToolCallDelta]) -> ToolCall:
