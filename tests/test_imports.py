@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vectors": CONTRACT | {"engine", "providers", "retrieval", "vectors"},
     "nodes": CONTRACT | {"engine", "providers", "retrieval", "sandbox", "vectors", "nodes"},
     "store": CONTRACT | {"engine", "store"},
-    "runtime": CONTRACT | {"engine", "store", "runtime"},
+    "runtime": CONTRACT | {"engine", "retrieval", "store", "runtime"},
     "server": ANYTHING,
     "apps": CONTRACT | CLIENT,
     "brand": CONTRACT | {"brand"},

@@ -17,6 +17,7 @@ from headrace.errors import HeadraceError, IdempotencyConflict, Interrupted, Run
 from headrace.events import Abort, End, Error, Event, Metadata, Start, Token, fold
 from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp
+from headrace.retrieval.library import Library
 from headrace.runtime.durable import Retention
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
@@ -50,7 +51,8 @@ class Here(Local):
 async def idle(folder: Path) -> AsyncGenerator[Here]:
     """Nothing is run yet."""
     http = ProviderHttp()
-    here = Here(Store(folder), built_in(), only(http), Retention())
+    store = Store(folder)
+    here = Here(store, built_in(), only(http), Retention(), Library(store.database, folder))
     try:
         yield here
     finally:

@@ -52,10 +52,11 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
     store = await asyncio.to_thread(Store, settings.folder)
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
-        library = Library(store.database, settings.folder, read_page)
+        catalog = built_in()
+        library = Library(store.database, settings.folder, read_page, catalog)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
-        yield Local(store, built_in(), outside, retention)
+        yield Local(store, catalog, outside, retention, library)
     finally:
         databases.close()
         await sandbox.close()

@@ -12,7 +12,7 @@ from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart, ToolCa
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import fields_of, given, parsed, read
 from headrace.engine.node import Choice, Context, Node, Sink, Step
-from headrace.engine.overrides import Overrides
+from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.engine.references import Scope, node_ids, text_of
 from headrace.errors import FlowError
@@ -89,10 +89,20 @@ async def upsert(
     graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides, progress: UpsertProgress
 ) -> Upserted:
     """Upserts the documents of the vector store that the graph ends with. Raises FlowError and what nodes raise."""
+    return await (await keeping(graph, catalog, ctx, overrides)).upsert(ctx, progress)
+
+
+async def keeping(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> Sink:
+    """The vector store node that the graph ends with. Raises FlowError and what nodes raise."""
     node = await _last(graph, catalog, ctx, overrides)
     if not isinstance(node, Sink):
         raise FlowError(f"nothing can be upserted into {graph.ending.id!r}")
-    return await node.upsert(ctx, progress)
+    return node
+
+
+async def built(graph: Graph, catalog: Catalog, ctx: Context) -> object:
+    """What the graph's last node hands over. Raises FlowError and what nodes raise."""
+    return await (await _last(graph, catalog, ctx, Overrides(OverrideRules(), None))).build(ctx)
 
 
 async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> Node:

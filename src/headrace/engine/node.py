@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.engine.chat import ModelMessage
 from headrace.engine.execution import Execution
-from headrace.engine.ports import Http, Notes, Outside, Upserted, UpsertProgress
+from headrace.engine.ports import Documents, Http, Notes, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError
 from headrace.events import Event, Prediction, Usage
 from headrace.schema import CustomTool, FileUpload, Turn
@@ -183,7 +183,13 @@ class Sink(Node, frozen=True, kw_only=True):
 
     node: str = ""
     """Its id in the flow; a flow may have several."""
+    document: list[Documents] = []
+    """What an upsert brings."""
 
     async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
         """Brings what it keeps to what its documents say. A document that fails does not stop the others."""
         raise FlowError(f"nothing can be upserted into {type(self).__name__}")
+
+    async def remove(self, ctx: Context, loaders: Sequence[str]) -> int:
+        """Deletes what was upserted with these loaders of document stores in its metadata (`docId`); says how many."""
+        raise FlowError(f"nothing can be deleted from {type(self).__name__}")

@@ -11,6 +11,7 @@ from headrace.nodes import (
     chains,
     chat_models,
     completions,
+    document_stores,
     documents,
     embeddings,
     mcp,
@@ -48,7 +49,7 @@ def built_in() -> Catalog:
     memories = (memory, redis_memory)
     answering = (chains, routing_chains, sql, api_chains, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
-    retrieval = (documents, splitters, embeddings, *stores, retrieval_chains)
+    retrieval = (documents, document_stores, splitters, embeddings, *stores, retrieval_chains)
     chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, *answering)
     families = (*models, *chained, *steps)
     return catalog(family.NODES for family in families)

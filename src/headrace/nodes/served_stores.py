@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from headrace.engine.node import Context, Sink, Templated
-from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, SearchMode, Upserted, UpsertProgress
+from headrace.engine.ports import Embeddings, LoadFailure, Search, SearchMode, Upserted, UpsertProgress
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes.accounts import account, secrets
@@ -38,7 +38,6 @@ class ServedNode(Sink, frozen=True, kw_only=True):
     filters: ClassVar[str]
     """What a condition on metadata looks like there, for the docs."""
 
-    document: list[Documents] = []
     embeddings: Embeddings
     topK: int = 4
     credential: str = ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.engine.node import Context, Sink
-from headrace.engine.ports import Documents, Embeddings, Search, Upserted, UpsertProgress, VectorStore
+from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.collection import Collection
@@ -17,7 +19,6 @@ from headrace.retrieval.upsert import Upsert
 class _Embedded(Sink, frozen=True, kw_only=True):
     """Without embeddings only words are looked at. Once something was upserted, that is what is searched."""
 
-    document: list[Documents] = []
     embeddings: Embeddings | None = None
     recordManager: RecordManager | None = None
     topK: int = 4
@@ -34,6 +35,10 @@ class _Embedded(Sink, frozen=True, kw_only=True):
         into = self._chats(ctx) if ctx.chat else self._upserted(ctx)
         upsert = Upsert(into, cleanup=records.cleanup, source_key=records.sourceIdKey, progress=progress)
         return await upsert.run(all_documents(self.document))
+
+    async def remove(self, ctx: Context, loaders: Sequence[str]) -> int:
+        """By metadata; of the chunks that an upsert brings while this is at work, some may stay."""
+        return await self._upserted(ctx).delete_where({"docId": list(loaders)})
 
     async def _with_chats(self, ctx: Context) -> VectorStore:
         """The store together with what was upserted for this chat alone, which may be all that there is."""

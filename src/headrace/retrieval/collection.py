@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from headrace.retrieval.shelf import CollectionInfo, Shelf, info
 from headrace.retrieval.upsert import Upsert
 from headrace.store import passages
 from headrace.store.database import Database
+from headrace.store.filters import condition
 
 _DELETED = 1000
 
@@ -58,6 +60,17 @@ class Collection:
             return passages.delete_chunks(c, row, numbers) if row else 0
 
         return await self.database.write(work)
+
+    async def delete_where(self, wanted: Mapping[str, Any]) -> int:
+        """Deletes passages whose metadata fulfil a condition, and says how many."""
+        where = condition(wanted)
+
+        def matching(c: passages.Connection) -> list[str]:
+            row = passages.find_collection(c, self.name)
+            return [str(number) for number in passages.matching(c, row, where)] if row else []
+
+        found = await self.database.scan(matching)
+        return sum([await self.delete(found[n : n + _DELETED]) for n in range(0, len(found), _DELETED)])
 
     async def exists(self) -> bool:
         """Whether anything was ever upserted into it."""

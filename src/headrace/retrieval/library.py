@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from headrace.engine.catalog import Catalog
+from headrace.engine.document_store import EMBEDDED, Part, Parts
 from headrace.engine.node import Context
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
@@ -16,6 +18,8 @@ from headrace.retrieval.collection import Collection
 from headrace.retrieval.shelf import Shelf
 from headrace.store import passages
 from headrace.store.database import Database
+from headrace.store.document_chunks import DocumentChunks, StoredDocuments
+from headrace.store.document_stores import Component, DocumentStores, StoreRow
 
 
 class Fetch(Protocol):
@@ -29,8 +33,13 @@ class Fetch(Protocol):
 class Library:
     """Everything that is retrieved from, in one data folder."""
 
-    def __init__(self, database: Database, folder: Path, fetch: Fetch | None = None) -> None:
+    def __init__(
+        self, database: Database, folder: Path, fetch: Fetch | None = None, catalog: Catalog | None = None
+    ) -> None:
+        """`catalog` has the node types that document stores are made of."""
         self._database, self._folder, self._fetch = database, folder, fetch
+        self.catalog: Catalog = catalog or {}
+        self.stores, self.chunks = DocumentStores(database), DocumentChunks(database)
         self._shelf = Shelf(folder / "vectors")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -38,6 +47,12 @@ class Library:
         """The collection of this name; it begins to exist when something is stored."""
         lock = self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
         return Collection(self._database, self._shelf, lock, name, embeddings)
+
+    def documents(
+        self, store: StoreRow, loaders: Sequence[str] | None = None, *, named: bool = False
+    ) -> StoredDocuments:
+        """The chunks of a document store, or of some of its loaders, whose ids `named` puts into their metadata."""
+        return StoredDocuments(self._database, store, loaders, named=named)
 
     def cached(self, embeddings: Embeddings) -> CachedEmbeddings:
         """The same embeddings, each vector paid for once."""
@@ -60,6 +75,16 @@ class Library:
         if self._fetch is None:
             raise FlowError("this server does not fetch web pages: it was started without a way to the web")
         return self._fetch
+
+
+def parts_of(store: StoreRow) -> Parts:
+    """What a document store is made of; the embedded vector store when it names none."""
+
+    def part(component: Component | None) -> Part | None:
+        return Part(component.name, component.config) if component else None
+
+    vectors = part(store.vectorStoreConfig) or Part(EMBEDDED)
+    return Parts(vectors, part(store.embeddingConfig), part(store.recordManagerConfig))
 
 
 def library(ctx: Context) -> Library:

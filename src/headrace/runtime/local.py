@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Outside
 from headrace.errors import StorageError
+from headrace.retrieval.library import Library
 from headrace.runtime.durable import DurableLog, Retention
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flows
+from headrace.runtime.intake import Intake
 from headrace.runtime.queue import LocalQueue
 from headrace.runtime.runs import Runs
+from headrace.runtime.store_upserts import StoreUpserts
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
@@ -28,7 +31,9 @@ _TIDY_EVERY = 60.0  # seconds
 class Local:
     """A store, its flows, and a worker with log and queue in this process."""
 
-    def __init__(self, store: Store, catalog: Catalog, outside: Outside, retention: Retention) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, outside: Outside, retention: Retention, library: Library
+    ) -> None:
         self.store = store
         self.flows = Flows(store, catalog)
         self.log = DurableLog(store.database, store.presence)
@@ -38,6 +43,8 @@ class Local:
         self.ratings, self.leads = Ratings(store.database), Leads(store.database)
         self.uploads = Uploads(store.folder / "uploads")
         self.upserts = Upserts(self.flows, store, outside)
+        self.intake = Intake(library, store, outside)
+        self.store_upserts = StoreUpserts(self.intake, library)
         self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)
         self._retention = retention
         self.stopping = False

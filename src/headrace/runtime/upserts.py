@@ -57,33 +57,34 @@ class Upserts:
                     f"no loader of the flow takes {name!r}: connect one with the input {wanted}, "
                     "and let callers set that input in the flow's configuration (apiConfig.overrideConfig)"
                 )
-        done = await chatflow.upsert(graph, catalog, await self._context(flow, request, overrides), overrides, progress)
+        ctx = await upsert_context(self._store, self._outside, flow.row.id, request.chatId or "")
+        ctx.variables, ctx.kept = {**ctx.variables, **overrides.variables()}, flow.kept
+        done = await chatflow.upsert(graph, catalog, ctx, overrides, progress)
         await self.history.add(flow.row.id, done, graph.order)
         return done
 
-    async def _context(self, flow: Flow, request: UpsertRequest, overrides: Overrides) -> Context:
-        variables = {v.name: value_of(v) for v in await self._store.variables()}
 
-        async def no_history(*, tools: bool = False) -> Sequence[Turn]:
-            return ()
+async def upsert_context(store: Store, outside: Outside, flow: str, chat: str = "") -> Context:
+    """What nodes are given outside of runs. `flow` is where they keep things, a flow's id or a document store's."""
 
-        async def no_flows(asked: FlowQuestion) -> Prediction:
-            raise FlowError(f"an upsert asks no other flow, and so not {asked.flow!r}")
+    async def no_history(*, tools: bool = False) -> Sequence[Turn]:
+        return ()
 
-        chat = request.chatId or ""
-        return Context(
-            run=secrets.token_hex(16),
-            flow=flow.row.id,
-            chat=chat,
-            session=chat,
-            message=str(uuid4()),
-            question="",
-            variables=variables | overrides.variables(),
-            history=no_history,
-            notes=SessionNotes(self._store.database, flow.row.id, chat),
-            secrets=self._store.secrets,
-            saved_tool=self._store.tool,
-            outside=self._outside,
-            kept=flow.kept,
-            ask_flow=no_flows,
-        )
+    async def no_flows(asked: FlowQuestion) -> Prediction:
+        raise FlowError(f"an upsert asks no other flow, and so not {asked.flow!r}")
+
+    return Context(
+        run=secrets.token_hex(16),
+        flow=flow,
+        chat=chat,
+        session=chat,
+        message=str(uuid4()),
+        question="",
+        variables={variable.name: value_of(variable) for variable in await store.variables()},
+        history=no_history,
+        notes=SessionNotes(store.database, flow, chat),
+        secrets=store.secrets,
+        saved_tool=store.tool,
+        outside=outside,
+        ask_flow=no_flows,
+    )

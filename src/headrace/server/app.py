@@ -15,11 +15,13 @@ from headrace.runtime.local import Local
 from headrace.server import (
     administration,
     brand,
+    document_stores,
     executions,
     flows,
     messages,
     predictions,
     runs,
+    store_vectors,
     tools,
     uploads,
     vectors,
@@ -60,6 +62,8 @@ ROUTES: Final = (
     *tools.ROUTES,
     *executions.ROUTES,
     *vectors.ROUTES,
+    *document_stores.ROUTES,
+    *store_vectors.ROUTES,
     *uploads.ROUTES,
     *brand.ROUTES,
 )

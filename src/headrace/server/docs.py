@@ -11,6 +11,7 @@ from litestar import Request
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
+from headrace.runtime.store_upserts import StoreUpsert
 from headrace.schema import PredictionRequest, UpsertRequest
 from headrace.server.brand import LOGO, Look
 
@@ -44,6 +45,17 @@ class UpsertOperation(Operation):
         json: Any = _schema(UpsertRequest)
         self.request_body = RequestBody(
             {"application/json": OpenAPIMediaType(json), "multipart/form-data": OpenAPIMediaType(_form("stopNodeId"))}
+        )
+
+
+@dataclass
+class StoreUpsertOperation(Operation):
+    """The endpoint of document stores' upserts, which takes JSON and forms."""
+
+    def __post_init__(self) -> None:
+        json: Any = _schema(StoreUpsert)
+        self.request_body = RequestBody(
+            {"application/json": OpenAPIMediaType(json), "multipart/form-data": OpenAPIMediaType(_form("loader"))}
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -18,6 +17,7 @@ from headrace.server.auth import check_flow_key, local, needs
 from headrace.server.bodies import decoded
 from headrace.server.docs import UpsertOperation
 from headrace.server.forms import is_form, read_form
+from headrace.server.leaving import while_there
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
 from headrace.store.upserts import UpsertRow
@@ -44,17 +44,7 @@ async def upsert(request: Request[Any, Any, Any], flow_id: FlowId) -> Upserted:
     if here.stopping:
         raise Interrupted("the server is stopping; upsert again in a moment")
     asked, files = await _asked(request)
-    work = asyncio.create_task(here.upserts.run(flow, asked, files))
-    gone = asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise Interrupted("the caller has left; the same upsert again goes on from here")
-        return work.result()
-    finally:
-        for task in (work, gone):
-            task.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
+    return await while_there(request, here.upserts.run(flow, asked, files))
 
 
 async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mapping[str, Sequence[str]]]:
@@ -68,11 +58,6 @@ async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mappin
         return msgspec.convert(value, UpsertRequest), {}
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"the body is not an upsert: {error}") from None
-
-
-async def _disconnected(request: Request[Any, Any, Any]) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 @get(

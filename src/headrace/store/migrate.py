@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-NEWEST = "0009"
+NEWEST = "0010"
 """Revision that the code expects; a test compares it with the scripts in `migrations/versions`."""
 
 

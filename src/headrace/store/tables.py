@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, event
+from sqlalchemy import (
+    DDL,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    event,
+)
 
 metadata = MetaData()
 
@@ -280,6 +293,82 @@ embedding_cache = Table(
     Column("vector", LargeBinary, nullable=False),
 )
 """Vectors by the hash of model and text. An id is the number of bytes ever stored, so the newest bytes are a range."""
+
+document_store = Table(
+    "document_store",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("status", Text, nullable=False),
+    Column("vectorStoreConfig", Text),
+    Column("embeddingConfig", Text),
+    Column("recordManagerConfig", Text),
+    Column("version", Integer, nullable=False),
+    Column("owner", Text),
+    Column("progress", Text),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+)
+"""`version` counts changes of the chunks, `owner` is the process that upserts them, `progress` what that has done."""
+
+document_loader = Table(
+    "document_loader",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("storeId", Text, ForeignKey("document_store.id", ondelete="CASCADE"), nullable=False),
+    Column("loaderId", Text, nullable=False),
+    Column("loaderName", Text, nullable=False),
+    Column("loaderConfig", Text, nullable=False),
+    Column("splitterId", Text, nullable=False),
+    Column("splitterName", Text, nullable=False),
+    Column("splitterConfig", Text, nullable=False),
+    Column("credential", Text),
+    Column("files", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("totalChunks", Integer, nullable=False),
+    Column("totalChars", Integer, nullable=False),
+    Column("failures", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("processed", Integer, nullable=False),
+    Column("owner", Text),
+    Index("document_loader_store", "storeId", "position"),
+)
+"""`attempt` numbers the times that it was processed, `generation` is the one whose chunks count, `processed` how many
+chunks the newest has, `owner` the process at it; `folder` holds its files, `fingerprint` stands for all of it."""
+
+document_chunk = Table(
+    "document_chunk",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("docId", Text, ForeignKey("document_loader.id", ondelete="CASCADE"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("chunkNo", Integer, nullable=False),
+    Column("pageContent", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Index("document_chunk_loader", "docId", "generation", "chunkNo"),
+)
+"""Chunks of document stores. Those of another generation than their loader's are no longer or not yet there."""
+
+upsert_record = Table(
+    "upsert_record",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("tableName", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("docId", Text, nullable=False),
+    Column("seen", Float, nullable=False),
+    Index("upsert_record_key", "tableName", "namespace", "key", unique=True),
+    Index("upsert_record_source", "tableName", "namespace", "source", "seen"),
+)
+"""What record managers know of passages in vector stores on other servers; `seen` orders the upserts."""
 
 FULL_TEXT = (
     "CREATE VIRTUAL TABLE chunk_text USING fts5("

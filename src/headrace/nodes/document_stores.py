@@ -1,0 +1,50 @@
+"""Document stores in flows: their chunks as documents, or the vector store that they were upserted into."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.engine import chatflow
+from headrace.engine.document_store import store_graph
+from headrace.engine.node import Context, Node
+from headrace.errors import FlowError, NotFound
+from headrace.retrieval.library import Library, StoreRow, library, parts_of
+from headrace.retrieval.loading import texts_of
+
+
+class DocumentStore(Node, frozen=True, kw_only=True, tag="documentStore"):
+    """The chunks of a document store as documents, or their text."""
+
+    selectedStore: str
+    output: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The documents, or for the output `text` what they say."""
+        here = library(ctx)
+        documents = here.documents(await _store(here, self.selectedStore))
+        return await texts_of(documents) if self.output == "text" else documents
+
+
+class DocumentStoreVS(Node, frozen=True, kw_only=True, tag="documentStoreVS"):
+    """The vector store that a document store was upserted into, with its embeddings."""
+
+    selectedStore: str
+    output: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The retriever, or for the output `vectorStore` the store."""
+        here = library(ctx)
+        store = await _store(here, self.selectedStore)
+        graph = store_graph(parts_of(store), here.catalog, self.output or "retriever")
+        return await chatflow.built(graph, here.catalog, msgspec.structs.replace(ctx, flow=store.id, chat=""))
+
+
+async def _store(here: Library, selected: str) -> StoreRow:
+    """The store that a flow names, by its id; its name may follow behind a colon."""
+    try:
+        return await here.stores.get(selected.partition(":")[0])
+    except NotFound as error:
+        raise FlowError(f"{error}: choose another one in the flow") from None
+
+
+NODES = (DocumentStore, DocumentStoreVS)

@@ -1,0 +1,272 @@
+"""Brings documents into document stores: reads and cuts them, keeps the chunks, and upserts them into vector stores."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple, cast
+from uuid import uuid4
+
+import msgspec
+
+from headrace.engine import chatflow
+from headrace.engine.document_store import Part, loader_graph, store_graph
+from headrace.engine.node import Context
+from headrace.engine.overrides import OverrideRules, Overrides
+from headrace.engine.ports import Documents, LoadFailure, Outside, Retriever, Upserted
+from headrace.errors import FlowError, HeadraceError, InvalidRequest
+from headrace.events import Document
+from headrace.retrieval.library import Library, parts_of
+from headrace.runtime.store_files import StoreFiles
+from headrace.runtime.upserts import upsert_context
+from headrace.store.document_chunks import Attempt, DocumentChunks
+from headrace.store.document_stores import Loader
+from headrace.store.store import Store
+
+_BATCH: Final = 512
+_BATCH_TEXT: Final = 2_000_000  # characters
+_TOLD_EVERY: Final = 1.0  # seconds
+_NOTHING: Final = Overrides(OverrideRules(), None)
+_COUNTS: Final = ("numAdded", "numUpdated", "numSkipped", "numDeleted")
+_SHARED: Final = ("faiss",)
+"""Vector stores of this data folder that several document stores may keep their passages in."""
+
+
+class Preview(NamedTuple):
+    """The first chunks that a loader would bring, how many there are, and what could not be read."""
+
+    chunks: list[Document]
+    total: int
+    failures: list[LoadFailure]
+
+
+class Intake:
+    """What is done with the document stores of a data folder."""
+
+    def __init__(self, library: Library, store: Store, outside: Outside) -> None:
+        self._library, self._store, self._outside = library, store, outside
+        self.stores, self.chunks = library.stores, library.chunks
+        self.files = StoreFiles(library.files)
+
+    # Loaders
+
+    async def save_loader(self, loader: Loader) -> Loader:
+        """Stores a loader and its files, not its documents. Raises InvalidRequest, NotFound and StorageError."""
+        return await self.stores.put_loader(await self.prepared(loader))
+
+    async def prepared(self, loader: Loader) -> Loader:
+        """The loader as it can be stored; its files are. Raises InvalidRequest and StorageError."""
+        self.check(loader.loaderId, loader.splitterId)
+        loader = msgspec.structs.replace(loader, id=loader.id or str(uuid4()))
+        kept = await asyncio.to_thread(self.files.keep, loader.storeId, loader.id, loader.loaderConfig, loader.folder)
+        files = kept.files if kept.folder != loader.folder else loader.files
+        new = msgspec.structs.replace(loader, loaderConfig=kept.inputs, files=files, folder=kept.folder)
+        return msgspec.structs.replace(new, fingerprint=_fingerprint(new))
+
+    def check(self, *names: str) -> None:
+        """Raises InvalidRequest for a node type that this server does not have."""
+        for name in names:
+            if name and name not in self._library.catalog:
+                raise InvalidRequest(f"this server has no node {name!r}: replace it, or install a package with it")
+
+    async def preview(self, loader: Loader, most: int | None) -> Preview:
+        """What a loader would bring, read and cut, but not kept. Raises FlowError and what loaders raise."""
+        found = Preview([], 0, [])
+        total = 0
+        async with aclosing((await self._documents(loader)).read()) as documents:
+            async for one in documents:
+                if isinstance(one, LoadFailure):
+                    found.failures.append(one)
+                    continue
+                total += 1
+                if most is None or total <= most:
+                    found.chunks.append(one)
+        return found._replace(total=total)
+
+    async def process(self, store_id: str, loader_id: str) -> None:
+        """Reads and cuts a loader's documents, and puts the chunks in the place of those before.
+
+        A document that fails does not stop the others. Raises NotFound, Conflict, and FlowError when nothing could be
+        read; then, as when it is cancelled, the chunks stay as they were.
+        """
+        loader = (await self.stores.get(store_id)).loader(loader_id)
+        attempt = await self.chunks.begin(store_id, loader_id, self._store.presence.id)
+        reason, filled = "it was interrupted", False
+        try:
+            await _Filling(self.chunks, attempt).fill(await self._documents(loader))
+            filled = True
+        except HeadraceError as error:
+            reason = str(error)
+            raise
+        finally:
+            if not filled:
+                await self.chunks.fail(attempt, [LoadFailure(source_of(loader), "processed", reason)])
+        await asyncio.to_thread(self.files.keep_only, store_id, loader_id, loader.folder)
+
+    async def _documents(self, loader: Loader) -> Documents:
+        self.check(loader.loaderId, loader.splitterId)
+        inputs = {**loader.loaderConfig, **({"credential": loader.credential} if loader.credential else {})}
+        splitter = Part(loader.splitterId, loader.splitterConfig) if loader.splitterId else None
+        graph = loader_graph(Part(loader.loaderId, inputs), splitter, self._library.catalog)
+        ctx = await self._context(loader.folder or loader.storeId)
+        found = await chatflow.built(graph, self._library.catalog, ctx)
+        if not hasattr(found, "read"):
+            raise FlowError(f"{loader.loaderId!r} is no document loader: choose another one")
+        return cast("Documents", found)
+
+    async def delete_loader(self, store_id: str, loader_id: str) -> None:
+        """Deletes a loader with its files, its chunks, and its passages in the vector store."""
+        store = await self.stores.get(store_id)
+        store.loader(loader_id)
+        if store.progress is not None:
+            await self.remove(store_id, [loader_id])
+        await self.drop_loader(store_id, loader_id)
+
+    async def drop_loader(self, store_id: str, loader_id: str) -> None:
+        """Deletes a loader that has brought nothing into the vector store."""
+        await self.stores.delete_loader(store_id, loader_id)
+        await asyncio.to_thread(self.files.forget, store_id, loader_id)
+
+    async def delete_store(self, store_id: str) -> None:
+        """Deletes a store. What it has in vector stores on other servers stays there."""
+        await self.stores.delete(store_id)
+        await asyncio.to_thread(self.files.forget, store_id)
+
+    # Vector stores
+
+    async def upsert(self, store_id: str, loader_id: str | None = None) -> Upserted:
+        """Brings the vector store to what the chunks say: of a loader, or of all. Raises what nodes raise."""
+        store = await self.stores.get(store_id)
+        parts = parts_of(store)
+        records = parts.records or _records(parts.vectors, whole=loader_id is None)
+        whole = loader_id is None or records.inputs.get("cleanup") == "full"
+        loaders = (
+            [loader.id for loader in store.loaders] if loader_id is None or whole else [store.loader(loader_id).id]
+        )
+        graph = store_graph(msgspec.structs.replace(parts, records=records), self._library.catalog)
+        ctx, done, ended = await self._context(store_id), Upserted(), False
+        await self.stores.change(store_id, status="UPSERTING", owner=self._store.presence.id, progress=_counts(done))
+        try:
+            node = await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)
+            documents = self._library.documents(store, loaders, named=True)
+            node = msgspec.structs.replace(node, document=[documents])
+            done = await self._told(store_id, done, node.upsert(ctx, lambda so_far: _copy(so_far, done)))
+            empty = [loader.id for loader in store.loaders if loader.id in loaders and not loader.totalChunks]
+            done.numDeleted += await node.remove(ctx, empty) if empty else 0
+            ended = True
+            return done
+        finally:
+            await self.stores.end_upsert(store, _counts(done), done=ended)
+
+    async def _told(self, store_id: str, so_far: Upserted, work: Coroutine[Any, Any, Upserted]) -> Upserted:
+        """Does it, and writes down now and then what has been done, for those who look at the store."""
+        task = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait([task], timeout=_TOLD_EVERY))[0]:
+                await self.stores.change(store_id, progress=_counts(so_far))
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def remove(self, store_id: str, loaders: Sequence[str] | None = None) -> int:
+        """Deletes from the vector store what these loaders, or all, have brought into it; says how many."""
+        store = await self.stores.get(store_id)
+        wanted = [loader.id for loader in store.loaders] if loaders is None else loaders
+        parts = parts_of(store)
+        records = parts.records or _records(parts.vectors, whole=False)
+        graph = store_graph(msgspec.structs.replace(parts, records=records), self._library.catalog)
+        ctx = await self._context(store_id)
+        count = await (await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)).remove(ctx, wanted)
+        await self.stores.change(store_id, status="SYNC")
+        return count
+
+    async def query(self, store_id: str, text: str, inputs: Mapping[str, Any]) -> list[Document]:
+        """What a question finds. `inputs` are those of the vector store that are others this time."""
+        parts = parts_of(await self.stores.get(store_id))
+        vectors = Part(parts.vectors.name, {**parts.vectors.inputs, **inputs})
+        graph = store_graph(msgspec.structs.replace(parts, vectors=vectors), self._library.catalog)
+        found = await chatflow.built(graph, self._library.catalog, await self._context(store_id))
+        if not hasattr(found, "find"):
+            raise FlowError(f"{vectors.name!r} cannot be searched: choose another vector store")
+        return await cast("Retriever", found).find(text)
+
+    async def _context(self, folder: str) -> Context:
+        return await upsert_context(self._store, self._outside, folder)
+
+
+class _Filling:
+    """The chunks of one attempt, in batches of one transaction each."""
+
+    def __init__(self, chunks: DocumentChunks, attempt: Attempt) -> None:
+        self._chunks, self._attempt = chunks, attempt
+        self._batch: list[Document] = []
+        self._size, self._next = 0, 1
+        self._failures: list[LoadFailure] = []
+        self._any = False
+
+    async def fill(self, documents: Documents) -> None:
+        """Keeps what can be read. Raises FlowError when nothing can."""
+        async with aclosing(documents.read()) as read:
+            async for one in read:
+                if isinstance(one, LoadFailure):
+                    await self._take_back(one)
+                    continue
+                self._any = True
+                self._batch.append(one)
+                self._size += len(one.pageContent)
+                if len(self._batch) >= _BATCH or self._size >= _BATCH_TEXT:
+                    await self._store()
+        await self._store()
+        if self._failures and not self._any:
+            raise FlowError(str(self._failures[0]))
+        await self._chunks.finish(self._attempt, self._failures)
+
+    async def _store(self) -> None:
+        await self._chunks.add(self._attempt, self._next, self._batch)
+        self._next += len(self._batch)
+        self._batch, self._size = [], 0
+
+    async def _take_back(self, failure: LoadFailure) -> None:
+        self._failures.append(failure)
+        self._batch = [one for one in self._batch if one.metadata.get("source") != failure.source]
+        self._any = bool(self._batch) or await self._chunks.take_back(self._attempt, failure.source)
+
+
+def source_of(loader: Loader) -> str:
+    """Where a loader's documents come from, as far as its inputs say."""
+    if loader.files:
+        return ", ".join(file.name for file in loader.files)
+    inputs = loader.loaderConfig
+    found = next((inputs[name] for name in ("url", "repoLink", "folderPath") if inputs.get(name)), "")
+    return str(found) or loader.loaderName or loader.loaderId
+
+
+def _fingerprint(loader: Loader) -> str:
+    """Stands for everything that decides which chunks a loader brings."""
+    parts = [
+        loader.loaderId,
+        loader.loaderConfig,
+        loader.splitterId,
+        loader.splitterConfig,
+        loader.credential,
+        loader.folder.rpartition("/")[2],
+    ]
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _records(vectors: Part, *, whole: bool) -> Part:
+    """What a store without a record manager has: passages follow the chunks of their loaders."""
+    cleanup = "full" if whole and vectors.name not in _SHARED else "incremental"
+    return Part("SQLiteRecordManager", {"cleanup": cleanup, "sourceIdKey": "docId"})
+
+
+def _counts(done: Upserted) -> dict[str, int]:
+    return {name: getattr(done, name) for name in _COUNTS}
+
+
+def _copy(so_far: Upserted, told: Upserted) -> None:
+    for name in _COUNTS:
+        setattr(told, name, getattr(so_far, name))

@@ -1,0 +1,370 @@
+"""Document stores, their loaders and their chunks, in Flowise's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, delete, get, post, put
+from litestar.params import Parameter
+from msgspec import UNSET, UnsetType
+
+from headrace.errors import Interrupted, InvalidRequest
+from headrace.runtime.intake import source_of
+from headrace.runtime.local import Local
+from headrace.runtime.store_upserts import defined
+from headrace.server.auth import local, needs
+from headrace.server.leaving import while_there
+from headrace.server.predictions import is_flow_id
+from headrace.store.document_stores import Component, Loader, Status, StoreRow, Use
+
+StoreId = Annotated[str, Parameter(description="The document store's id.")]
+LoaderId = Annotated[str, Parameter(description="The loader's id; for reading, `all` for all of the store.")]
+Node = str | Component | UnsetType | None
+_NODES = ("vectorStoreConfig", "embeddingConfig", "recordManagerConfig")
+_CRAWLERS = ("cheerioWebScraper", "playwrightWebScraper", "puppeteerWebScraper")
+_PREVIEWED = 3
+"""Pages that a preview reads of a web site."""
+
+
+class StoreChange(msgspec.Struct, kw_only=True):
+    """What to change of a document store: null clears. Nodes are `{name, config}`, as objects or as JSON texts."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    vectorStoreConfig: Node = UNSET
+    embeddingConfig: Node = UNSET
+    recordManagerConfig: Node = UNSET
+
+
+class LoaderInput(msgspec.Struct, kw_only=True):
+    """A loader to store, or what to change of one; what is not named is as it was."""
+
+    storeId: str = ""
+    id: str | None = None
+    loaderId: str | None = None
+    loaderName: str | None = None
+    loaderConfig: dict[str, Any] | None = None
+    splitterId: str | None = None
+    splitterName: str | None = None
+    splitterConfig: dict[str, Any] | None = None
+    credential: str | None = None
+    previewChunkCount: int | None = None
+
+
+class ChunkInput(msgspec.Struct):
+    """What a chunk is to say."""
+
+    pageContent: str
+    metadata: dict[str, Any] = {}
+
+
+def shown(store: StoreRow, uses: Sequence[Use], here: Local) -> dict[str, Any]:
+    """A store as the API shows it."""
+    loaders = [shown_loader(loader, here) for loader in store.loaders]
+    row = msgspec.to_builtins(store)
+    names = ("id", "name", "description", "status", "createdDate", "updatedDate", *_NODES, "progress")
+    return {
+        **{name: row[name] for name in names},
+        "status": _status(store, {loader["status"] for loader in loaders}, here),
+        "loaders": loaders,
+        "whereUsed": msgspec.to_builtins(uses),
+        "totalChunks": sum(loader.totalChunks for loader in store.loaders),
+        "totalChars": sum(loader.totalChars for loader in store.loaders),
+    }
+
+
+def _status(store: StoreRow, loaders: Collection[str], here: Local) -> Status:
+    if store.status == "UPSERTING":
+        return "STALE" if _gone(store.owner, here) else "UPSERTING"
+    if "SYNCING" in loaders:
+        return "SYNCING"
+    return "STALE" if set(loaders) - {"SYNC"} else store.status
+
+
+def _gone(owner: str | None, here: Local) -> bool:
+    """Whether the process that was at work has ended."""
+    return not owner or here.store.presence.gone(owner)
+
+
+def shown_loader(loader: Loader, here: Local) -> dict[str, Any]:
+    """A loader as the API shows it: one whose process was killed is no longer at work."""
+    row = msgspec.to_builtins(loader)
+    for name in ("folder", "fingerprint", "attempt", "generation", "owner"):
+        row.pop(name)
+    if loader.status == "SYNCING" and _gone(loader.owner, here):
+        row["status"] = "STALE"
+    return {**row, "source": source_of(loader)}
+
+
+def written(store: StoreRow) -> dict[str, Any]:
+    """A store with its nodes and loaders as JSON texts, as Flowise answers to some requests."""
+    row = msgspec.to_builtins(store)
+    texts = {name: row[name] and msgspec.json.encode(row[name]).decode() for name in _NODES}
+    names = ("id", "name", "description", "status", "createdDate", "updatedDate")
+    loaders = msgspec.json.encode(row["loaders"]).decode()
+    return {**{name: row[name] for name in names}, **texts, "loaders": loaders, "whereUsed": "[]"}
+
+
+def columns(data: StoreChange) -> dict[str, Any]:
+    """What a request sets, as columns. Raises InvalidRequest."""
+    given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
+    for name in _NODES:
+        if isinstance(given.get(name), str):
+            given[name] = _node(given[name], name)
+    if not given.get("name", "x").strip():
+        raise InvalidRequest("a document store needs a name at $.name")
+    return given
+
+
+def _node(text: str, name: str) -> Component | None:
+    try:
+        return msgspec.json.decode(text, type=Component | None) if text else None
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest(f"expected {{name, config}} as JSON at $.{name}: {error}") from None
+
+
+@get(
+    "/api/v1/document-store/store",
+    guards=[needs("documentStores:view")],
+    summary="List document stores",
+    tags=["document stores"],
+)
+async def list_stores(
+    request: Request[Any, Any, Any], page: int = 0, limit: int = 0
+) -> list[dict[str, Any]] | dict[str, Any]:
+    """All stores, or one page of them as `{data, total}`."""
+    here = local(request)
+    uses = await here.intake.stores.uses()
+    rows = [shown(store, uses.get(store.id, ()), here) for store in await here.intake.stores.all()]
+    if page > 0 and limit > 0:
+        return {"data": rows[(page - 1) * limit : page * limit], "total": len(rows)}
+    return rows
+
+
+class NewStore(StoreChange, kw_only=True):
+    """A document store to make; an `id` that is free may be chosen."""
+
+    id: str = ""
+
+
+@post(
+    "/api/v1/document-store/store",
+    guards=[needs("documentStores:create")],
+    status_code=200,
+    summary="Create a document store",
+    tags=["document stores"],
+)
+async def create_store(request: Request[Any, Any, Any], data: NewStore) -> dict[str, Any]:
+    """Makes an empty store."""
+    if data.id and not is_flow_id(data.id):
+        raise InvalidRequest(f"{data.id!r} is not a UUID at $.id: leave it out to get one")
+    intake = local(request).intake
+    if data.name is UNSET:
+        raise InvalidRequest("a document store needs a name at $.name")
+    return written(await intake.stores.add(StoreRow(**columns(data))))
+
+
+@get(
+    "/api/v1/document-store/store/{store_id:str}",
+    guards=[needs("documentStores:view")],
+    summary="Read a document store",
+    tags=["document stores"],
+)
+async def read_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict[str, Any]:
+    """The store with its loaders, the flows that use it, and how far its work is."""
+    return await _read(store_id, local(request))
+
+
+async def _read(store_id: str, here: Local) -> dict[str, Any]:
+    store = await here.intake.stores.get(store_id)
+    return shown(store, (await here.intake.stores.uses(store_id)).get(store_id, ()), here)
+
+
+@put(
+    "/api/v1/document-store/store/{store_id:str}",
+    guards=[needs("documentStores:update")],
+    summary="Change a document store",
+    tags=["document stores"],
+)
+async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data: StoreChange) -> dict[str, Any]:
+    """Changes what the body names."""
+    here = local(request)
+    await here.intake.stores.change(store_id, **columns(data))
+    return await _read(store_id, here)
+
+
+@delete(
+    "/api/v1/document-store/store/{store_id:str}",
+    guards=[needs("documentStores:delete")],
+    status_code=200,
+    summary="Delete a document store",
+    tags=["document stores"],
+)
+async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict[str, Any]:
+    """Deletes the store with its chunks, files and passages; says which flows used it, which now lack it."""
+    here = local(request)
+    uses = (await here.intake.stores.uses(store_id)).get(store_id, ())
+    await here.intake.delete_store(store_id)
+    return {"deleted": 1, "whereUsed": msgspec.to_builtins(uses)}
+
+
+@post(
+    "/api/v1/document-store/loader/save",
+    guards=[needs("documentStores:preview-process")],
+    status_code=200,
+    summary="Add or change a loader",
+    tags=["document stores"],
+)
+async def save_loader(request: Request[Any, Any, Any], data: LoaderInput) -> dict[str, Any]:
+    """Stores the loader and its files. Nothing is read before it is processed."""
+    here = local(request)
+    return shown_loader(await here.intake.save_loader(await _loader(data, here)), here)
+
+
+@post(
+    "/api/v1/document-store/loader/preview",
+    guards=[needs("documentStores:preview-process")],
+    status_code=200,
+    summary="See the chunks that a loader would bring",
+    tags=["document stores"],
+)
+async def preview(request: Request[Any, Any, Any], data: LoaderInput) -> dict[str, Any]:
+    """Reads and cuts the documents, and keeps nothing. Of a web site three pages are read."""
+    here = local(request)
+    loader = await _loader(data, here)
+    if loader.loaderId in _CRAWLERS:
+        loader.loaderConfig = {**loader.loaderConfig, "limit": _PREVIEWED}
+    wanted = data.previewChunkCount if data.previewChunkCount and data.previewChunkCount > 0 else None
+    found = await while_there(request, here.intake.preview(loader, wanted))
+    return {
+        "chunks": found.chunks,
+        "totalChunks": found.total,
+        "previewChunkCount": len(found.chunks),
+        "failures": found.failures,
+    }
+
+
+@post(
+    "/api/v1/document-store/loader/process/{loader_id:str}",
+    guards=[needs("documentStores:preview-process")],
+    status_code=200,
+    summary="Read a loader's documents into chunks",
+    tags=["document stores"],
+)
+async def process(request: Request[Any, Any, Any], loader_id: LoaderId, data: LoaderInput) -> dict[str, Any]:
+    """Puts the chunks in the place of those before, and answers with the first of them. Leaving stops it."""
+    here = local(request)
+    if here.stopping:
+        raise Interrupted("the server is stopping; process the loader again in a moment")
+    if data.loaderConfig is not None or data.loaderId:
+        await here.intake.save_loader(await _loader(msgspec.structs.replace(data, id=loader_id), here))
+    await while_there(request, here.intake.process(data.storeId, loader_id))
+    return await _page(data.storeId, loader_id, 1, here)
+
+
+async def _loader(data: LoaderInput, here: Local) -> Loader:
+    """The loader that a request means. Raises InvalidRequest without a type."""
+    loader = Loader(id=data.id or "", storeId=data.storeId, loaderId="")
+    if data.storeId:
+        store = await here.intake.stores.get(data.storeId)
+        found = next((one for one in store.loaders if one.id == data.id), None)
+        loader = msgspec.structs.replace(defined(found), status="STALE") if found else loader
+    values = {name: getattr(data, name) for name in Loader.__struct_fields__ if getattr(data, name, None)}
+    loader = msgspec.structs.replace(loader, **values)
+    if not loader.loaderId:
+        raise InvalidRequest("say at $.loaderId which document loader to use, such as 'plainText'")
+    return loader
+
+
+@delete(
+    "/api/v1/document-store/loader/{store_id:str}/{loader_id:str}",
+    guards=[needs("documentStores:delete-loader")],
+    status_code=200,
+    summary="Delete a loader",
+    tags=["document stores"],
+)
+async def remove_loader(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId) -> dict[str, Any]:
+    """Deletes the loader with its chunks and files, and what the vector store has of it."""
+    here = local(request)
+    await here.intake.delete_loader(store_id, loader_id)
+    return await _read(store_id, here)
+
+
+@get(
+    "/api/v1/document-store/chunks/{store_id:str}/{loader_id:str}/{item:str}",
+    guards=[needs("documentStores:view")],
+    summary="Read a page of chunks",
+    tags=["document stores"],
+)
+async def read_chunks(
+    request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str
+) -> dict[str, Any]:
+    """Fifty chunks of a loader, or of the whole store for the loader `all`; the last part is the page's number."""
+    if not item.isdecimal() or not 0 < int(item) < 10**9:
+        raise InvalidRequest(f"{item!r} is not the number of a page: use 1 for the first")
+    return await _page(store_id, loader_id, int(item), local(request))
+
+
+async def _page(store_id: str, loader_id: str, number: int, here: Local) -> dict[str, Any]:
+    store = await here.intake.stores.get(store_id)
+    loader = None if loader_id == "all" else store.loader(loader_id)
+    chunks, count = await here.intake.chunks.page(store_id, loader.id if loader else None, number)
+    return {
+        "chunks": chunks,
+        "count": count,
+        "characters": sum(one.totalChars for one in ([loader] if loader else store.loaders)),
+        "file": shown_loader(loader, here) if loader else None,
+        "currentPage": number,
+        "storeName": store.name,
+        "description": store.description,
+        "docId": loader_id,
+    }
+
+
+@put(
+    "/api/v1/document-store/chunks/{store_id:str}/{loader_id:str}/{item:str}",
+    guards=[needs("documentStores:update")],
+    summary="Change a chunk",
+    tags=["document stores"],
+)
+async def change_chunk(
+    request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str, data: ChunkInput
+) -> dict[str, Any]:
+    """Changes text and metadata; the vector store has it with the next upsert."""
+    here = local(request)
+    await here.intake.chunks.edit(store_id, loader_id, item, data.pageContent, data.metadata)
+    return await _page(store_id, loader_id, 1, here)
+
+
+@delete(
+    "/api/v1/document-store/chunks/{store_id:str}/{loader_id:str}/{item:str}",
+    guards=[needs("documentStores:delete")],
+    status_code=200,
+    summary="Delete a chunk",
+    tags=["document stores"],
+)
+async def remove_chunk(
+    request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str
+) -> dict[str, Any]:
+    """Deletes a chunk; the vector store loses it with the next upsert."""
+    here = local(request)
+    await here.intake.chunks.remove(store_id, loader_id, item)
+    return await _page(store_id, loader_id, 1, here)
+
+
+ROUTES = (
+    list_stores,
+    create_store,
+    read_store,
+    change_store,
+    remove_store,
+    save_loader,
+    preview,
+    process,
+    remove_loader,
+    read_chunks,
+    change_chunk,
+    remove_chunk,
+)

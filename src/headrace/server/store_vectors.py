@@ -1,0 +1,213 @@
+"""Document stores and their vector stores: which nodes they have, upserts, and questions, in Flowise's shapes."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, delete, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
+
+from headrace.engine.ports import Upserted
+from headrace.errors import Interrupted, InvalidRequest
+from headrace.runtime.local import Local
+from headrace.runtime.store_upserts import Change, StoreUpsert, StoreUpserted, changed
+from headrace.server.auth import local, needs
+from headrace.server.bodies import decoded
+from headrace.server.docs import StoreUpsertOperation
+from headrace.server.document_stores import StoreId, written
+from headrace.server.forms import Form, is_form, read_form
+from headrace.server.leaving import while_there
+
+_JSON = ("metadata", "docStore", "loader", "splitter", "vectorStore", "embedding", "recordManager")
+_PARTS = (
+    ("embeddingName", "embeddingConfig"),
+    ("vectorStoreName", "vectorStoreConfig"),
+    ("recordManagerName", "recordManagerConfig"),
+)
+
+
+class VectorInput(msgspec.Struct, kw_only=True):
+    """The nodes of a store. `docId` names the one loader to upsert."""
+
+    storeId: str
+    docId: str | None = None
+    embeddingName: str | None = None
+    embeddingConfig: dict[str, Any] | None = None
+    vectorStoreName: str | None = None
+    vectorStoreConfig: dict[str, Any] | None = None
+    recordManagerName: str | None = None
+    recordManagerConfig: dict[str, Any] | None = None
+    isStrictSave: bool = False
+
+
+class StoreQuery(msgspec.Struct, kw_only=True):
+    """A question to a store's vectors; `inputs` are inputs of the vector store that are others this time."""
+
+    storeId: str
+    query: str
+    inputs: dict[str, Any] = {}
+
+
+async def _save(data: VectorInput, here: Local, *, strict: bool) -> dict[str, Any]:
+    """Stores the nodes that the body names; `strict` takes off those that it does not."""
+    store = await here.intake.stores.get(data.storeId)
+    values: dict[str, Any] = {}
+    for name, config in _PARTS:
+        if chosen := getattr(data, name):
+            values[config] = changed(None, Change(chosen, getattr(data, config) or {}))
+            here.intake.check(chosen)
+        elif strict:
+            values[config] = None
+    if store.status not in ("UPSERTING", "UPSERTED") and store.loaders:
+        values["status"] = "SYNC"
+    await here.intake.stores.change(data.storeId, **values)
+    return written(await here.intake.stores.get(data.storeId))
+
+
+@post(
+    "/api/v1/document-store/vectorstore/save",
+    guards=[needs("documentStores:upsert-config")],
+    status_code=200,
+    summary="Choose a store's vector store, embeddings and record manager",
+    tags=["document stores"],
+)
+async def save_nodes(request: Request[Any, Any, Any], data: VectorInput) -> dict[str, Any]:
+    """Stores the nodes; those that the body does not name are taken off."""
+    return await _save(data, local(request), strict=True)
+
+
+@post(
+    "/api/v1/document-store/vectorstore/update",
+    guards=[needs("documentStores:upsert-config")],
+    status_code=200,
+    summary="Change the inputs of a store's vector store",
+    tags=["document stores"],
+)
+async def change_nodes(request: Request[Any, Any, Any], data: VectorInput) -> dict[str, Any]:
+    """Stores the nodes that the body names."""
+    return await _save(data, local(request), strict=False)
+
+
+@post(
+    "/api/v1/document-store/vectorstore/insert",
+    guards=[needs("documentStores:upsert-config")],
+    status_code=200,
+    summary="Upsert a store's chunks",
+    tags=["document stores"],
+)
+async def insert(request: Request[Any, Any, Any], data: VectorInput) -> Upserted:
+    """Brings the vector store to what the chunks say, of one loader or of all. Leaving stops it."""
+    here = _working(request)
+    await _save(data, here, strict=data.isStrictSave)
+    return await while_there(request, here.intake.upsert(data.storeId, data.docId))
+
+
+@delete(
+    "/api/v1/document-store/vectorstore/{store_id:str}",
+    guards=[needs("documentStores:upsert-config")],
+    status_code=200,
+    summary="Delete what a store has in its vector store",
+    tags=["document stores"],
+)
+async def empty(
+    request: Request[Any, Any, Any],
+    store_id: StoreId,
+    loader: Annotated[str | None, QueryParameter(name="docId", description="Only of this loader.")] = None,
+) -> dict[str, int]:
+    """Deletes passages; the chunks stay, so the next upsert brings them again."""
+    return {"deleted": await local(request).intake.remove(store_id, [loader] if loader else None)}
+
+
+@post(
+    "/api/v1/document-store/vectorstore/query",
+    guards=[needs("documentStores:view")],
+    status_code=200,
+    summary="Search a store",
+    tags=["document stores"],
+)
+async def query(request: Request[Any, Any, Any], data: StoreQuery) -> dict[str, Any]:
+    """What a question finds, each with the id and the number of its chunk (-1 where there is none)."""
+    here, begun = local(request), time.monotonic()
+    found = await while_there(request, here.intake.query(data.storeId, data.query, data.inputs))
+    taken = round((time.monotonic() - begun) * 1000)
+    places = await here.intake.chunks.places(data.storeId, found)
+    docs = [
+        {
+            "pageContent": document.pageContent,
+            "metadata": document.metadata,
+            "id": place[0] if place else "",
+            "chunkNo": place[1] if place else -1,
+        }
+        for document, place in zip(found, places, strict=True)
+    ]
+    return {"timeTaken": taken, "docs": docs}
+
+
+@post(
+    ["/api/v1/document-store/upsert", "/api/v1/document-store/upsert/{store_id:str}"],
+    guards=[needs("documentStores:upsert-config")],
+    status_code=200,
+    summary="Load documents into a store and upsert them",
+    description="JSON, or a multipart form whose `files` go to the loader and whose other fields are JSON texts.",
+    operation_class=StoreUpsertOperation,
+    responses={200: ResponseSpec(StoreUpserted, description="What was done, and for which loader")},
+    tags=["document stores"],
+)
+async def upsert(request: Request[Any, Any, Any], store_id: str = "") -> StoreUpserted:
+    """Stores, processes and upserts a loader. The same again finds the loader that it made. Leaving stops it."""
+    here = _working(request)
+    if not is_form(request):
+        body = await request.body()
+        return await while_there(request, here.store_upserts.run(store_id, _asked(decoded(body) if body else {})))
+    form = await read_form(request)
+    names = [file.name for file in form.files]
+    return await while_there(request, here.store_upserts.run(store_id, _asked_by(form), form.values, names))
+
+
+@post(
+    "/api/v1/document-store/refresh/{store_id:str}",
+    guards=[needs("documentStores:upsert-config")],
+    status_code=200,
+    summary="Process and upsert loaders again",
+    tags=["document stores"],
+)
+async def refresh(request: Request[Any, Any, Any], store_id: StoreId) -> list[StoreUpserted]:
+    """One after the other. One that cannot be read is named in `failures`, and the others go on."""
+    here = _working(request)
+    body = await request.body()
+    asked = decoded(body) if body.strip() else {}
+    if not isinstance(asked, dict) or not isinstance(asked.get("items") or [], list):
+        raise InvalidRequest('the body must be a JSON object such as {"items": [{"docId": "…"}]}')
+    items = [_asked(item) for item in asked.get("items") or []]
+    return await while_there(request, here.store_upserts.refresh(store_id, items))
+
+
+def _working(request: Request[Any, Any, Any]) -> Local:
+    here = local(request)
+    if here.stopping:
+        raise Interrupted("the server is stopping; try it again in a moment")
+    return here
+
+
+def _asked_by(form: Form) -> StoreUpsert:
+    return _asked({name: value for name, value in form.fields.items() if value})
+
+
+def _asked(body: Any) -> StoreUpsert:
+    """What a request asks; objects may be JSON texts, and booleans texts. Raises InvalidRequest."""
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    values = {name: value for name, value in body.items() if value is not None and value != ""}
+    for name in _JSON:
+        if isinstance(values.get(name), str):
+            values[name] = decoded(values[name].encode())
+    try:
+        return msgspec.convert(values, StoreUpsert, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the body is not an upsert: {error}") from None
+
+
+ROUTES = (save_nodes, change_nodes, insert, empty, query, upsert, refresh)

@@ -1,0 +1,281 @@
+"""Chunks of document stores. A loader's chunks are replaced as a whole: the new ones count once all of them are there.
+
+Each time that a loader is processed is an attempt with a number of its own, and only the newest one can finish. So a
+process that is killed leaves the chunks as they were, and what it left behind is swept by the next attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
+
+from headrace.engine.ports import LoadFailure
+from headrace.errors import Conflict, NotFound
+from headrace.events import Document
+from headrace.store.database import Database
+from headrace.store.document_stores import StoreRow, touch
+from headrace.store.tables import document_chunk, document_loader
+
+PAGE = 50
+_SOME = 1000
+_READ = 512
+_current = and_(
+    document_chunk.c.docId == document_loader.c.id, document_chunk.c.generation == document_loader.c.generation
+)
+
+
+class StoredChunk(msgspec.Struct):
+    """A chunk, in Flowise's shape: `metadata` is JSON text."""
+
+    id: str
+    docId: str
+    storeId: str
+    chunkNo: int
+    pageContent: str
+    metadata: str
+
+
+class Attempt(NamedTuple):
+    """One time that a loader is processed."""
+
+    store: str
+    loader: str
+    number: int
+
+
+class DocumentChunks:
+    """The table `document_chunk`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Processing
+
+    async def begin(self, store_id: str, loader_id: str, owner: str) -> Attempt:
+        """A new attempt; those before can no longer finish. Raises NotFound."""
+        statement = (
+            update(document_loader)
+            .where(document_loader.c.id == loader_id, document_loader.c.storeId == store_id)
+            .values(attempt=document_loader.c.attempt + 1, status="SYNCING", processed=0, failures="[]", owner=owner)
+            .returning(document_loader.c.attempt)
+        )
+        number = await self._database.write(lambda c: c.execute(statement).scalar_one_or_none())
+        if number is None:
+            raise NotFound(f"the document store {store_id!r} has no loader {loader_id!r}")
+        await self._sweep(loader_id)
+        return Attempt(store_id, loader_id, number)
+
+    async def add(self, attempt: Attempt, first: int, documents: Sequence[Document]) -> None:
+        """Keeps chunks, numbered from `first`. Raises Conflict when the attempt is no longer the newest."""
+        rows = [
+            {
+                "id": str(uuid4()),
+                "docId": attempt.loader,
+                "generation": attempt.number,
+                "chunkNo": number,
+                "pageContent": document.pageContent.replace("\0", ""),
+                "metadata": msgspec.json.encode(document.metadata).decode(),
+            }
+            for number, document in enumerate(documents, first)
+        ]
+
+        def work(c: Connection) -> None:
+            _still(c, attempt, processed=document_loader.c.processed + len(rows))
+            c.execute(insert(document_chunk), rows)
+
+        if rows:
+            await self._database.write(work)
+
+    async def take_back(self, attempt: Attempt, source: str) -> bool:
+        """Forgets the chunks that this attempt has of a document, which turned out to be unreadable.
+
+        Says whether the attempt has any others.
+        """
+        left = select(document_chunk.c.position).where(_of(attempt.loader, attempt.number)).limit(1)
+
+        def work(c: Connection) -> bool:
+            c.execute(delete(document_chunk).where(_of(attempt.loader, attempt.number, [source])))
+            return c.execute(left).first() is not None
+
+        return await self._database.write(work)
+
+    async def finish(self, attempt: Attempt, failures: Sequence[LoadFailure]) -> None:
+        """Puts the attempt's chunks in the place of those before; of documents that failed those before stay.
+
+        Raises Conflict when the attempt is no longer the newest.
+        """
+
+        def work(c: Connection) -> None:
+            old = select(document_loader.c.generation).where(document_loader.c.id == attempt.loader)
+            before = c.execute(old).scalar_one_or_none() or 0
+            if failures:
+                top = select(func.coalesce(func.max(document_chunk.c.chunkNo), 0)).where(
+                    _of(attempt.loader, attempt.number)
+                )
+                kept = _of(attempt.loader, before, [failure.source for failure in failures])
+                number = document_chunk.c.chunkNo + c.execute(top).scalar_one()
+                c.execute(update(document_chunk).where(kept).values(generation=attempt.number, chunkNo=number))
+            told = msgspec.json.encode(failures).decode()
+            status = "STALE" if failures else "SYNC"
+            _still(c, attempt, generation=attempt.number, status=status, failures=told, owner=None)
+            count_chunks(c, attempt.loader)
+            touch(c, attempt.store)
+
+        await self._database.write(work)
+        await self._sweep(attempt.loader)
+
+    async def fail(self, attempt: Attempt, failures: Sequence[LoadFailure]) -> None:
+        """Ends an attempt that brought nothing: the chunks stay as they were."""
+        here = (document_loader.c.id == attempt.loader, document_loader.c.attempt == attempt.number)
+        told = msgspec.json.encode(failures).decode()
+        statement = update(document_loader).where(*here).values(status="STALE", failures=told, owner=None)
+        await self._database.write(lambda c: c.execute(statement))
+        await self._sweep(attempt.loader, but_newest=False)
+
+    async def _sweep(self, loader_id: str, *, but_newest: bool = True) -> None:
+        """Deletes chunks that no longer count, some at a time: other writes wait only for those."""
+        newest = document_chunk.c.generation != document_loader.c.attempt
+        stale = (
+            select(document_chunk.c.position)
+            .join(document_loader, document_chunk.c.docId == document_loader.c.id)
+            .where(document_chunk.c.docId == loader_id, document_chunk.c.generation != document_loader.c.generation)
+            .where(*((newest,) if but_newest else ()))
+            .limit(_SOME)
+        )
+        statement = delete(document_chunk).where(document_chunk.c.position.in_(stale))
+        while await self._database.write(lambda c: c.execute(statement).rowcount):
+            pass
+
+    # Reading
+
+    async def page(self, store_id: str, loader_id: str | None, number: int) -> tuple[list[StoredChunk], int]:
+        """A page of a loader's chunks, or of all of the store, and how many there are."""
+        wanted = _chunks(store_id)
+        wanted = wanted.where(document_loader.c.id == loader_id) if loader_id else wanted
+        order = (document_loader.c.position, document_chunk.c.chunkNo)
+        rows = wanted.order_by(*order).offset((number - 1) * PAGE).limit(PAGE)
+
+        def work(c: Connection) -> tuple[list[StoredChunk], int]:
+            count = c.execute(select(func.count()).select_from(wanted.subquery())).scalar_one()
+            return [StoredChunk(*row) for row in c.execute(rows)], count
+
+        return await self._database.scan(work)
+
+    async def places(self, store_id: str, documents: Sequence[Document]) -> list[tuple[str, int] | None]:
+        """Id and number of the chunks that say what these documents say, each None where there is none."""
+
+        def work(c: Connection) -> list[tuple[str, int] | None]:
+            found: list[tuple[str, int] | None] = []
+            for document in documents:
+                like = _chunks(store_id).where(document_chunk.c.pageContent == document.pageContent)
+                if loader := document.metadata.get("docId"):
+                    like = like.where(document_loader.c.id == str(loader))
+                row = c.execute(like.limit(1)).first()
+                found.append((row[0], row[3]) if row else None)
+            return found
+
+        return await self._database.scan(work)
+
+    # Changing
+
+    async def edit(self, store_id: str, loader_id: str, chunk_id: str, content: str, metadata: dict[str, Any]) -> None:
+        """Changes a chunk. Raises NotFound."""
+        values = {"pageContent": content.replace("\0", ""), "metadata": msgspec.json.encode(metadata).decode()}
+        await self._changed(store_id, loader_id, chunk_id, values)
+
+    async def remove(self, store_id: str, loader_id: str, chunk_id: str) -> None:
+        """Deletes a chunk. Raises NotFound."""
+        await self._changed(store_id, loader_id, chunk_id, None)
+
+    async def _changed(self, store_id: str, loader_id: str, chunk_id: str, values: dict[str, Any] | None) -> None:
+        known = _chunks(store_id).where(document_loader.c.id == loader_id, document_chunk.c.id == chunk_id)
+        here = document_chunk.c.id == chunk_id
+
+        def work(c: Connection) -> None:
+            if c.execute(known).first() is None:
+                raise NotFound(f"the loader {loader_id!r} has no chunk {chunk_id!r}")
+            c.execute(
+                delete(document_chunk).where(here)
+                if values is None
+                else update(document_chunk).where(here).values(**values)
+            )
+            count_chunks(c, loader_id)
+            touch(c, store_id)
+
+        await self._database.write(work)
+
+
+class StoredDocuments:
+    """Implements `headrace.engine.ports.Documents`: the chunks of a store, or of some of its loaders."""
+
+    fingerprint: str
+
+    def __init__(
+        self, database: Database, store: StoreRow, loaders: Iterable[str] | None = None, *, named: bool = False
+    ) -> None:
+        """`named` puts the loader's id into the metadata, as `docId`."""
+        wanted = None if loaders is None else set(loaders)
+        self.fingerprint = f"document store {store.id} {store.version}"
+        self._database, self._named = database, named
+        self._loaders = [loader for loader in store.loaders if wanted is None or loader.id in wanted]
+
+    async def read(self) -> AsyncGenerator[Document | LoadFailure]:
+        """The chunks. Raises Conflict when they are replaced meanwhile."""
+        for loader in self._loaders:
+            last = 0
+            while rows := await self._some(loader.id, loader.generation, last):
+                for _, content, metadata in rows:
+                    found = msgspec.json.decode(metadata, type=dict[str, Any])
+                    yield Document(content, {**found, "docId": loader.id} if self._named else found)
+                last = rows[-1][0]
+            await self._unchanged(loader.id, loader.generation)
+
+    async def _some(self, loader: str, generation: int, last: int) -> list[tuple[int, str, str]]:
+        table = document_chunk.c
+        statement = (
+            select(table.chunkNo, table.pageContent, table.metadata)
+            .where(_of(loader, generation), table.chunkNo > last)
+            .order_by(table.chunkNo)
+            .limit(_READ)
+        )
+        return await self._database.scan(lambda c: [(row[0], row[1], row[2]) for row in c.execute(statement)])
+
+    async def _unchanged(self, loader: str, generation: int) -> None:
+        statement = select(document_loader.c.generation).where(document_loader.c.id == loader)
+        if await self._database.scan(lambda c: c.execute(statement).scalar_one_or_none()) != generation:
+            raise Conflict("the chunks were replaced while they were read: do it again")
+
+
+def _chunks(store_id: str) -> Select[str, str, str, int, str, str]:
+    table = document_chunk.c
+    columns = (table.id, table.docId, document_loader.c.storeId, table.chunkNo, table.pageContent, table.metadata)
+    return select(*columns).join(document_loader, _current).where(document_loader.c.storeId == store_id)
+
+
+def _of(loader: str, generation: int, sources: Sequence[str] | None = None) -> Any:
+    """Chunks of one generation, or those of them that come from these documents or from inside these folders."""
+    here = and_(document_chunk.c.docId == loader, document_chunk.c.generation == generation)
+    if sources is None:
+        return here
+    source = func.json_extract(document_chunk.c.metadata, "$.source")
+    within = [func.substr(source, 1, len(name.rstrip("/")) + 1) == name.rstrip("/") + "/" for name in sources]
+    return and_(here, or_(source.in_(sources), *within))
+
+
+def _still(c: Connection, attempt: Attempt, **values: Any) -> None:
+    here = (document_loader.c.id == attempt.loader, document_loader.c.attempt == attempt.number)
+    if not c.execute(update(document_loader).where(*here).values(**values)).rowcount:
+        raise Conflict("the loader was deleted, or is processed again, meanwhile")
+
+
+def count_chunks(c: Connection, loader_id: str) -> None:
+    """Writes down how many chunks and characters a loader has now."""
+    length = func.coalesce(func.sum(func.length(document_chunk.c.pageContent)), 0)
+    counted = select(func.count(), length).join(document_loader, _current).where(document_loader.c.id == loader_id)
+    chunks, characters = c.execute(counted).one()
+    totals = {"totalChunks": chunks, "totalChars": characters}
+    c.execute(update(document_loader).where(document_loader.c.id == loader_id).values(**totals))
