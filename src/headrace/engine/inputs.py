@@ -128,14 +128,14 @@ def _value(value: Any, field: Field) -> Any:
     if several:  # a node may build a list, such as the tools of a server
         value = [one for item in value for one in (item if isinstance(item, list) else (item,))]
     for item in value if several else (value,):
-        if not _provides(type(item), field.port):
+        if not provides(type(item), field.port):
             got = "a text" if isinstance(item, str) else type(item).__name__
             raise ValueError(f"a {field.port.__name__} must be connected here, not {got}")
     return value
 
 
 @cache
-def _provides(kind: type[Any], port: type[Any]) -> bool:
+def provides(kind: type[Any], port: type[Any]) -> bool:
     """Whether objects of this class have the port's capability. Kept: asking a protocol takes microseconds."""
     if not getattr(port, "_is_protocol", False):
         return issubclass(kind, port)

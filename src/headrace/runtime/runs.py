@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import sha256
 from time import time
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -28,6 +28,7 @@ from headrace.store.database import Database
 from headrace.store.store import timestamp
 
 _logger = logging.getLogger("headrace.runs")
+_T = TypeVar("_T")
 
 
 class Runs:
@@ -227,6 +228,7 @@ class Recording:
         self.parting: Sequence[Event] = ()
         """What a run that was stopped still tells before its ending."""
         self._task: asyncio.Task[None] | None = None
+        self._extra: asyncio.Task[Any] | None = None
         self._stopped_by: HeadraceError | None = None
         self._cancelled = self._complete = False
 
@@ -267,8 +269,20 @@ class Recording:
         """From here on the run cannot be cancelled."""
         self._task, self._complete = None, True
 
+    async def afterwards(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """What the answer, which is complete, can do without: a cancel ends only this, and gives None."""
+        self.complete()
+        task = self._extra = asyncio.create_task(work)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+        return None if task.cancelled() else task.result()
+
     def cancel(self, error: HeadraceError | None = None) -> None:
         """Ends the run with `abort`, or with the error that stops it. A second call changes nothing."""
+        if self._extra:
+            self._extra.cancel()
         if self._cancelled or self._complete:
             return
         self._cancelled, self._stopped_by = True, error

@@ -15,6 +15,7 @@ import msgspec
 from headrace.engine import chatflow
 from headrace.engine.agentnode import filled
 from headrace.engine.chat import ModelMessage
+from headrace.engine.followups import follow_ups
 from headrace.engine.nesting import tell
 from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.overrides import Overrides
@@ -24,7 +25,7 @@ from headrace.engine.references import text_of
 from headrace.errors import FlowError, HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.executions import Executions
-from headrace.runtime.flows import Flow, Flows
+from headrace.runtime.flows import Flow, Flows, read_config
 from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
@@ -35,6 +36,7 @@ from headrace.store.store import Store, timestamp
 
 _logger = logging.getLogger("headrace.runs")
 _DEEPEST = 8  # flows that ask each other
+_FOLLOW_UP_PATIENCE = 10.0  # seconds that an answer's end may wait for what to ask next
 NO_QUESTION = "undefined"
 """What the model reads when a request has no question. Flowise says this word, and recordings of it are compared."""
 
@@ -91,7 +93,10 @@ class Worker:
                     answer.add(events)
                     yield events
             recording.complete()  # what is said is said: a cancel comes too late
-            yield [Metadata(await self._keep(job, flow, ctx, answer.prediction))]
+            prompts = None
+            if flow.row.followUpPrompts:
+                prompts = await recording.afterwards(self._follow_ups(flow, ctx, answer.prediction))
+            yield [Metadata(await self._keep(job, flow, ctx, answer.prediction, prompts))]
         except asyncio.CancelledError:
             recording.parting = ctx.parting
             if recording.cancelled:
@@ -110,6 +115,21 @@ class Worker:
             return batches
         turns = [*ctx.prior, *chatflow.remembered(await ctx.history())]
         return processed(batches, processing.customFunction, ctx, chatflow.said(turns))
+
+    async def _follow_ups(self, flow: Flow, ctx: Context, answer: Prediction) -> str | None:
+        """What may be asked next, as JSON text. Whatever goes wrong with it leaves the answer as it is."""
+        text = answer.text if ctx.text is None else ctx.text
+        if not text or (ctx.execution and ctx.execution.action):
+            return None
+        try:
+            async with asyncio.timeout(_FOLLOW_UP_PATIENCE):
+                config = read_config(flow.row.followUpPrompts, dict[str, Any], "followUpPrompts")
+                found = await follow_ups(config, self._flows.catalog, ctx, text)
+        except (HeadraceError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {_FOLLOW_UP_PATIENCE:g} s"
+            _logger.warning("run %s has no follow-up questions: %s", ctx.run, reason)
+            return None
+        return msgspec.json.encode(found).decode() if found else None
 
     async def _keep_aborted(self, job: Job, flow: Flow, ctx: Context, answer: Prediction) -> None:
         try:
@@ -192,7 +212,14 @@ class Worker:
         return answer.prediction
 
     async def _keep(
-        self, job: Job, flow: Flow, ctx: Context, answer: Prediction, *, aborted: bool = False
+        self,
+        job: Job,
+        flow: Flow,
+        ctx: Context,
+        answer: Prediction,
+        prompts: str | None = None,
+        *,
+        aborted: bool = False,
     ) -> RunMetadata:
         """Stores the question and the answer, and returns what `metadata` says about them."""
         memory, execution = flow.engine.memory, ctx.execution
@@ -202,6 +229,7 @@ class Worker:
             question=job.request.question,
             sessionId=job.session,
             memoryType=(memory.label or memory.name) if memory else None,
+            followUpPrompts=prompts,
             usage=ctx.usage,
             json=ctx.json,
             text=ctx.text,
@@ -298,6 +326,7 @@ def _turn_rows(
         fileAnnotations=answer.fileAnnotations,
         artifacts=answer.artifacts,
         leadEmail=None,
+        followUpPrompts=metadata.followUpPrompts,
         fileUploads=None,
         aborted=aborted or None,
     )

@@ -65,7 +65,7 @@ def columns(data: FlowInput) -> dict[str, Any]:
 def _check_config(name: str, text: str | None) -> None:
     if not text:
         return
-    kinds: dict[str, type[Any]] = {"chatbotConfig": ChatbotConfig, "apiConfig": ApiConfig}
+    kinds: dict[str, type[Any]] = {"chatbotConfig": ChatbotConfig, "apiConfig": ApiConfig, "followUpPrompts": dict}
     try:
         read_config(text, kinds.get(name, object), name)
     except FlowError as error:
