@@ -55,6 +55,8 @@ def test_a_stored_file_is_given_back_to_be_saved(server: Server, upstream: Upstr
     assert (reply.status, reply.body) == (200, base64.b64decode(PIXEL))
     assert reply.headers["Content-Disposition"] == 'attachment; filename="dot.png"'
     assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    wanted = {"chatflowId": flow, "chatId": "a/../b", "fileName": "dot.png"}
+    assert server.send("POST", "/api/v1/openai-assistants-file/download", wanted).body == reply.body
     for name, chat in (("dot.png", "b"), ("..%2Fdot.png", "a"), ("%2Fetc%2Fpasswd", "a"), ("a%00", "a"), ("", "a")):
         gone = server.send("GET", f"{path}{name}&chatId={chat}")
         assert (gone.status, gone.json["code"]) == (404, "not_found"), name
@@ -137,6 +139,8 @@ def test_a_document_for_the_chat_is_upserted_for_it_alone(server: Server, upstre
     assert counts(upsert(server, flow, *same)) == (0, 0, 1, 0), "the widget's own way leads to the same place"
     assert server.ask(flow, "?", chatId="d").status == 422, "another chat has nothing to search"
     assert sources(server, flow, "wren", "c") == ["The Wren is small."]
+    visitors = server.send("POST", f"/api/v1/vector/upsert/{flow}", *same)
+    assert counts(visitors) == (0, 0, 1, 0), "the chat widget has no key"
     everybody = form(files=[("owl.txt", b"The Owl and the wren.", "text/plain")])
     assert counts(upsert(server, flow, *everybody)) == (1, 0, 0, 0)
     assert sources(server, flow, "wren", "d") == ["The Owl and the wren."]
@@ -204,6 +208,21 @@ def attach(server: Server, flow: str, *given: tuple[str, bytes, str], chat: str 
     return server.send("POST", f"/api/v1/attachments/{flow}/{chat or uuid4()}", body, headers)
 
 
+def test_without_a_key_files_go_only_to_the_callers_own_chat(server: Server, small: Server, upstream: Upstream) -> None:
+    flow, closed = searching(server, upstream), server.create_flow(conversation(upstream.url))
+    wren = [("wren.txt", b"The Wren is small.", "text/plain")]
+    own = form({"chatId": "c", "stopNodeId": "x", "Files": "y"}, wren)
+    assert counts(server.send("POST", f"/api/v1/vector/upsert/{flow}", *own)) == (1, 0, 0, 0)
+    for target, sent in ((flow, form(files=wren)), (closed, own)):
+        reply = server.send("POST", f"/api/v1/vector/upsert/{target}", *sent)
+        assert (reply.status, reply.json["code"]) == (401, "unauthorized")
+    large = form({"chatId": "c"}, [("a.txt", b"x" * (2**20 + 1), "text/plain")])
+    assert small.send("POST", f"/api/v1/vector/upsert/{searching(small, upstream)}", *large).status == 413
+    body, headers = own
+    wrong = server.send("POST", f"/api/v1/vector/upsert/{flow}", body, {**headers, "Authorization": "Bearer wrong"})
+    assert wrong.status == 401
+
+
 def attaching(server: Server, upstream: Upstream, types: str = "text/plain,text/csv,application/json") -> str:
     config = {"fullFileUpload": {"status": True, "allowedUploadFileTypes": types}}
     return server.create_flow(conversation(upstream.url), chatbotConfig=json.dumps(config))
@@ -241,12 +260,19 @@ def test_the_widget_is_told_what_may_be_uploaded(small: Server, upstream: Upstre
         return small.send("GET", f"/api/v1/chatflows-uploads/{flow}").json
 
     assert told(seeing(small, upstream))["imgUploadSizeAndTypes"][0]["maxUploadSize"] == 1
-    assert told(searching(small, upstream)) == {
+    (rule,) = told(searching(small, upstream))["fileUploadSizeAndTypes"]
+    assert rule["maxUploadSize"] == 1
+    assert {".txt", ".md"} <= set(rule["fileTypes"])
+    pages = allowing(("pdfFile", "pdfFile"))
+    pdf = small.create_flow(
+        reading(upstream.url, node("pdfFile", "Document Loaders", pdfFile="")), apiConfig=json.dumps(pages)
+    )
+    assert told(pdf) == {
         "isSpeechToTextEnabled": False,
         "isImageUploadAllowed": False,
         "isRAGFileUploadAllowed": True,
         "imgUploadSizeAndTypes": [],
-        "fileUploadSizeAndTypes": [{"fileTypes": ["text/plain"], "maxUploadSize": 1}],
+        "fileUploadSizeAndTypes": [{"fileTypes": [".pdf"], "maxUploadSize": 1}],
     }
     closed = small.create_flow(reading(upstream.url, node("textFile", "Document Loaders", txtFile="")))
     assert told(closed)["isRAGFileUploadAllowed"] is False

@@ -13,7 +13,7 @@ from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
 from headrace.retrieval.texts import text_documents
 
-_TEXTS = frozenset(
+TEXTS = frozenset(
     ".txt .md .markdown .html .htm .aspx .asp .cpp .c .cs .css .go .h .java .js .less .ts .php .proto .python .py .rst "
     ".ruby .rb .rs .scala .sc .scss .sol .sql .swift .tex .ltx .vb .xml .yaml .yml .toml".split()
 )
@@ -34,7 +34,7 @@ def parse_for(name: str, usage: PdfUsage = "perPage", pointer: str = "") -> Pars
         case ".jsonl":
             return partial(jsonl_documents, pointer=pointer)
         case ending:
-            return text_documents if ending in _TEXTS else None
+            return text_documents if ending in TEXTS else None
 
 
 def folder_files(root: Path, name: str, *, recursive: bool, usage: PdfUsage, pointer: str) -> list[tuple[File, Parse]]:

@@ -25,15 +25,19 @@ def needs(permission: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], Base
     """A guard that lets in keys with this permission. Raises Unauthorized and Forbidden."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        store = local(connection).store
-        store.refresh()
-        key = await _key(connection)
-        if key is None:
-            raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
-        if ADMIN not in key.permissions and permission not in key.permissions:
-            raise Forbidden(f"this key does not have the permission {permission!r}")
+        await check_permission(connection, permission)
 
     return guard
+
+
+async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> None:
+    """Lets in keys with this permission. Raises Unauthorized and Forbidden."""
+    local(connection).store.refresh()
+    key = await _key(connection)
+    if key is None:
+        raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
+    if ADMIN not in key.permissions and permission not in key.permissions:
+        raise Forbidden(f"this key does not have the permission {permission!r}")
 
 
 async def check_flow_key(connection: ASGIConnection[Any, Any, Any, Any], flow: Flow) -> None:

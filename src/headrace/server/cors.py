@@ -13,12 +13,12 @@ from headrace.runtime.local import Local
 from headrace.server.auth import origin_allowed
 
 _OF_A_FLOW = re.compile(
-    r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatflows-uploads|attachments|chatmessage/abort)"
-    r"/([^/]+)"
+    r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatflows-uploads|attachments|chatmessage/abort"
+    r"|vector/upsert)/([^/]+)"
 )
 _OF_A_RUN = re.compile(r"/api/v1/runs/([^/]+)")
 _FEEDBACK = re.compile(r"/api/v1/feedback/([^/]+)")
-_FLOW_IN_THE_BODY = ("/api/v1/leads", "/api/v1/leads/")
+_FLOW_IN_THE_BODY = ("/api/v1/leads", "/api/v1/leads/", "/api/v1/openai-assistants-file/download")
 _EXPOSED = b"X-Run-Id, Retry-After"
 
 

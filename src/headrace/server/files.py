@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
+from headrace.engine.ports import Upserted
 from headrace.errors import BodyTooLarge, FlowError, InvalidRequest
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
@@ -53,11 +54,18 @@ def check_size(name: str, mime: str, size: int, settings: Settings) -> None:
 
 async def upsert_for_chat(here: Local, flow: Flow, body: PredictionRequest) -> None:
     """Upserts files of the type `file:rag` for the question's chat alone. Raises what an upsert raises."""
-    files = [upload for upload in body.uploads or () if upload.type == "file:rag" and upload.data]
-    if not files:
+    sent = [upload for upload in body.uploads or () if upload.type == "file:rag" and upload.data]
+    if not sent:
         return
-    body.chatId = body.chatId or (body.overrideConfig or {}).get("sessionId") or str(uuid4())
-    form = Form({}, [FormFile(upload.name, upload.mime, data_of(upload.data or "")[1]) for upload in files])
-    done = await here.upserts.run(flow, UpsertRequest(overrideConfig=form.values, chatId=body.chatId), form.inputs)
+    chat: str = body.chatId or (body.overrideConfig or {}).get("sessionId") or str(uuid4())
+    body.chatId = chat
+    files = [FormFile(upload.name, upload.mime, data_of(upload.data or "")[1]) for upload in sent]
+    done = await upsert_files(here, flow, files, chat)
     if done.failures:
         raise FlowError(str(done.failures[0]))
+
+
+async def upsert_files(here: Local, flow: Flow, files: list[FormFile], chat: str) -> Upserted:
+    """Upserts a visitor's files for one chat alone. Raises what an upsert raises."""
+    form = Form({}, files)
+    return await here.upserts.run(flow, UpsertRequest(overrideConfig=form.values, chatId=chat), form.inputs)

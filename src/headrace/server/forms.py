@@ -19,6 +19,7 @@ from multipart import (
 )
 
 from headrace.errors import InvalidRequest
+from headrace.retrieval.folder import TEXTS
 
 _MOST_PARTS = 1000
 _INPUTS = {
@@ -33,13 +34,13 @@ _INPUTS = {
     ".yaml": "yamlFile",
     ".yml": "yamlFile",
 }
-_KINDS = {
-    "txtFile": "text/plain",
-    "pdfFile": "application/pdf",
-    "docxFile": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "csvFile": "text/csv",
-    "jsonFile": "application/json",
-    "jsonlinesFile": "application/jsonl",
+_ENDINGS = {
+    "txtFile": sorted(TEXTS),
+    "pdfFile": [".pdf"],
+    "docxFile": [".docx"],
+    "csvFile": [".csv"],
+    "jsonFile": [".json"],
+    "jsonlinesFile": [".jsonl"],
 }
 _TEXTS = ("text/", "application/json", "application/x-", "application/yaml", "application/xml", "application/jsonl")
 _MIMES: dict[str, tuple[str, ...]] = {
@@ -170,9 +171,11 @@ def safe_name(name: str) -> str:
     return last
 
 
-def types_for(inputs: Collection[str]) -> list[str]:
-    """MIME types of the files that go to these inputs."""
-    return [kind for name, kind in _KINDS.items() if name in inputs or "file" in inputs]
+def endings_for(inputs: Collection[str]) -> list[str]:
+    """Endings of the files that these inputs take, as the chat widget compares them."""
+    if "file" in inputs:
+        return ["*"]
+    return [ending for name, endings in _ENDINGS.items() if name in inputs for ending in endings]
 
 
 def check_mime(name: str, mime: str) -> None:

@@ -33,6 +33,24 @@ async def read_file(
     name: Annotated[str, QueryParameter(name="fileName", description="As the chat history names it.")],
 ) -> Response[bytes]:
     """The file as it was sent, to be saved rather than shown."""
+    return await _file(request, flow_id, chat_id, name)
+
+
+class Wanted(msgspec.Struct):
+    """A file of a chat."""
+
+    chatflowId: str
+    chatId: str
+    fileName: str
+
+
+@post("/api/v1/openai-assistants-file/download", status_code=200, summary="A file that an answer names", tags=["files"])
+async def download(request: Request[Any, Any, Any], data: Wanted) -> Response[bytes]:
+    """The same as a POST: the chat widget's buttons for the files of an answer."""
+    return await _file(request, data.chatflowId, data.chatId, data.fileName)
+
+
+async def _file(request: Request[Any, Any, Any], flow_id: str, chat_id: str, name: str) -> Response[bytes]:
     here = local(request)
     flow = await flow_at(flow_id, here)
     await check_caller(request, flow)
@@ -99,4 +117,4 @@ async def _text(file: FormFile) -> str:
     return await texts_of(FileDocuments([(File(file.name, file.content), parse)], Finish(), "attachment"))
 
 
-ROUTES = (read_file, attach)
+ROUTES = (read_file, download, attach)

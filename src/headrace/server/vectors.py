@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, get, patch, post
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
 from headrace.engine.ports import Upserted
-from headrace.errors import Interrupted, InvalidRequest
+from headrace.errors import Interrupted, InvalidRequest, Unauthorized
+from headrace.runtime.flows import Flow
 from headrace.schema import UpsertRequest
-from headrace.server.auth import check_flow_key, local, needs
+from headrace.server.auth import check_flow_key, check_origin, check_permission, local, needs
 from headrace.server.bodies import decoded
 from headrace.server.docs import UpsertOperation
+from headrace.server.files import check_size, upsert_files
 from headrace.server.forms import is_form, read_form
 from headrace.server.leaving import while_there
 from headrace.server.limits import caller_of
@@ -25,9 +28,23 @@ from headrace.store.upserts import UpsertRow
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
 
 
+def _unless_a_visitor(permission: str) -> Any:
+    """A guard that leaves to the endpoint who sends a form and no key: it takes files for the visitor's own chat."""
+
+    async def guard(connection: Request[Any, Any, Any], _: BaseRouteHandler) -> None:
+        if not _is_visitor(connection):
+            await check_permission(connection, permission)
+
+    return guard
+
+
+def _is_visitor(connection: Request[Any, Any, Any]) -> bool:
+    return is_form(connection) and "authorization" not in connection.headers
+
+
 @post(
     "/api/v1/vector/upsert/{flow_id:str}",
-    guards=[needs("chatflows:update")],
+    guards=[_unless_a_visitor("chatflows:update")],
     status_code=200,
     summary="Upsert a flow's documents",
     description="JSON, or a multipart form whose `files` go to the flow's loaders. Closing the connection stops it.",
@@ -43,8 +60,25 @@ async def upsert(request: Request[Any, Any, Any], flow_id: FlowId) -> Upserted:
     await check_flow_key(request, flow)
     if here.stopping:
         raise Interrupted("the server is stopping; upsert again in a moment")
+    if _is_visitor(request):
+        return await while_there(request, await _of_a_visitor(request, flow))
     asked, files = await _asked(request)
     return await while_there(request, here.upserts.run(flow, asked, files))
+
+
+async def _of_a_visitor(request: Request[Any, Any, Any], flow: Flow) -> Coroutine[Any, Any, Upserted]:
+    """The chat widget's way to bring files to a chat, as open as a question that brings them.
+
+    Raises Unauthorized, OriginRefused, BodyTooLarge.
+    """
+    check_origin(request.headers.get("origin"), flow.chatbot)
+    form = await read_form(request)
+    chat = form.fields.get("chatId")
+    if not chat or not flow.file_inputs:
+        raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
+    for file in form.files:
+        check_size(file.name, file.mime, len(file.content), request.app.state.settings)
+    return upsert_files(local(request), flow, form.files, chat)
 
 
 async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mapping[str, Sequence[str]]]:

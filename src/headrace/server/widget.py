@@ -9,7 +9,7 @@ from litestar import Request, get
 
 from headrace.runtime.flows import Flow
 from headrace.server.auth import local
-from headrace.server.forms import types_for
+from headrace.server.forms import endings_for
 from headrace.server.predictions import FlowId, flow_at
 from headrace.settings import Settings
 
@@ -47,7 +47,7 @@ def upload_rules(flow: Flow, settings: Settings) -> dict[str, Any]:
         "isImageUploadAllowed": images,
         "isRAGFileUploadAllowed": bool(files),
         "imgUploadSizeAndTypes": [_rule(_IMAGE_TYPES, settings.max_image_mb)] if images else [],
-        "fileUploadSizeAndTypes": [_rule(types_for(files), settings.max_file_mb)] if files else [],
+        "fileUploadSizeAndTypes": [_rule(endings_for(files), settings.max_file_mb)] if files else [],
     }
 
 
