@@ -1,6 +1,9 @@
 """What the tests share: one server, one scripted model endpoint, one scripted provider of any protocol, one browser."""
 
+import shutil
+import subprocess
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from browser import browser, page
@@ -13,6 +16,9 @@ from upstream import Upstream, serve_in_thread
 from headrace.vectors.postgres import Place
 
 __all__ = ["browser", "page"]  # fixtures that stand in a file of their own
+
+
+FLOWISE_SDK = "flowise-sdk@1.0.9"
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +70,19 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
     """A PostgreSQL with pgvector."""
     with postgres_server(tmp_path_factory.mktemp("database")) as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def sdk(pytestconfig: pytest.Config) -> Path:
+    """A folder with npm's flowise-sdk, installed once."""
+    folder = pytestconfig.cache.mkdir(FLOWISE_SDK.replace("@", "-"))
+    if (folder / "node_modules" / "flowise-sdk" / "package.json").exists():
+        return folder
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("node and npm are not installed, so npm's flowise-sdk is not tested")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), FLOWISE_SDK]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip(f"npm cannot install {FLOWISE_SDK} here, so it is not tested")
+    return folder

@@ -64,7 +64,8 @@ class Server:
     """`headrace serve` on a free port with a data folder of its own; over HTTPS where `ca` is to be trusted."""
 
     def __init__(self, folder: Path, *flags: str, ca: str = "", **environ: str) -> None:
-        self.folder, self.port, self.ca = folder, free_port(), ca
+        self.folder, self.ca = folder, ca
+        self.port = int(flags[flags.index("--port") + 1]) if "--port" in flags else free_port()
         self.url = f"https://localhost:{self.port}" if ca else f"http://127.0.0.1:{self.port}"
         command = [
             sys.executable,

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": CONTRACT | {"engine", "retrieval", "store", "runtime"},
     "server": ANYTHING,
     "apps": CONTRACT | CLIENT,
-    "brand": CONTRACT | {"brand"},
+    "brand": CONTRACT | {"__init__", "brand"},
     "examples": CONTRACT | {"engine"},
     "__main__": ANYTHING,
     "cli": ANYTHING,

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from typescript import built
 from upstream import Upstream
 
 PUBLISHED = Path(__file__).parent / "published"
-SDK = "flowise-sdk@1.0.9"
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 TEXTS = {
     "plain": "Once upon a time",
@@ -49,22 +47,6 @@ class Said:
 
 
 Ask = Callable[..., Said]
-
-
-@pytest.fixture(scope="session")
-def sdk(pytestconfig: pytest.Config) -> Path:
-    """A folder with npm's flowise-sdk, installed once."""
-    folder = pytestconfig.cache.mkdir(SDK.replace("@", "-"))
-    if (folder / "node_modules" / "flowise-sdk" / "package.json").exists():
-        return folder
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed, so npm's flowise-sdk is not tested")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), SDK]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip(f"npm cannot install {SDK} here, so it is not tested")
-    return folder
 
 
 @pytest.fixture(params=["flowise", "headrace", "flowise-sdk", "headrace-sdk"])
@@ -188,8 +170,6 @@ COMMAND = """curl http://localhost:3000/api/v1/{path}/{flow-id} \\
     "question": "Hello world!",
     "streaming": true
   }'"""
-PAGES = sorted((Path(__file__).parents[2] / "shared" / "seeds").glob("*.txt"))
-SNIPPET = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
 def shell(command: str, server: Server, flow: str) -> str:
@@ -198,10 +178,6 @@ def shell(command: str, server: Server, flow: str) -> str:
     result = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", timeout=30, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-def snippets(page: Path) -> dict[str, str]:
-    return dict(SNIPPET.findall(page.read_text()))
 
 
 def heard(stream: str) -> str:
@@ -213,26 +189,3 @@ def heard(stream: str) -> str:
 @pytest.mark.parametrize("path", ["prediction", "predictions"])
 def test_curl_streams_on_both_paths(server: Server, chat: str, path: str) -> None:
     assert heard(shell(COMMAND.replace("{path}", path), server, chat)) == "You said: Hello world!"
-
-
-@pytest.mark.skipif(not PAGES, reason="the public pages are not beside this project")
-def test_the_commands_of_the_public_pages_run_as_they_stand(server: Server, chat: str) -> None:
-    commands = [found["bash"] for page in PAGES if "bash" in (found := snippets(page))]
-    assert len(commands) >= 4
-    for command in commands:
-        assert heard(shell(command, server, chat)).startswith("You said: ")
-
-
-@pytest.mark.skipif(not PAGES, reason="the public pages are not beside this project")
-@pytest.mark.parametrize("package", ["flowise", "headrace"])
-def test_the_python_program_of_the_public_pages_runs_with_both_clients(server: Server, chat: str, package: str) -> None:
-    (program,) = [found["python"] for page in PAGES[1:2] if "python" in (found := snippets(page))]
-    program = program.replace("<chatflow-id>", chat).replace("Flowise()", f"Flowise({server.url!r})")
-    if package == "headrace":
-        program = program.replace("from flowise import Flowise,", "from headrace import Headrace as Flowise,")
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=30, check=True
-    )
-    title, *chunks = result.stdout.splitlines()
-    assert title == "Streaming response:"
-    assert "".join(e["data"] for e in map(json.loads, chunks) if e["event"] == "token") == "You said: Tell me a joke!"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import Server
 from test_events import SAMPLES
-from test_published_clients import PAGES, snippets
 from typescript import SDK, NodeDriver, built, compiled, event, node, run
 
 import headrace
@@ -130,22 +128,3 @@ def test_both_libraries_take_the_same_payloads_for_unknown(data: st.DataObject) 
 def test_a_kind_that_is_not_known_is_no_error(client: SyncDriver) -> None:
     (found,) = classified(['{"event":"weather","data":{"sky":null},"station":7}'])
     assert event(found) == Unknown("weather", {"data": {"sky": None}, "station": 7})
-
-
-@pytest.mark.skipif(not PAGES, reason="the public pages are not beside this project")
-def test_the_typescript_program_of_the_public_pages_runs(installed: Path, server: Server, chat: str) -> None:
-    programs = [found["javascript"] for page in PAGES if "javascript" in (found := snippets(page))]
-    assert len(programs) >= 4
-    for number, program in enumerate(programs):
-        program = re.sub(
-            r"import \{ \w+ *Client \} from '.*'", "import { HeadraceClient } from 'headrace-sdk'", program
-        )
-        program = re.sub(r"new \w+Client\(", "new HeadraceClient(", program)
-        program = re.sub(r"<(?:chat)?flow-id>", chat, program.replace("http://localhost:3000", server.url))
-        (installed / f"page{number}.mjs").write_text(program)
-        done = subprocess.run(
-            ["node", f"page{number}.mjs"], cwd=installed, capture_output=True, encoding="utf-8", timeout=30
-        )
-        assert done.stderr == ""
-        assert "{ event: 'token', data: 'You' }" in done.stdout
-        assert done.stdout.rstrip().endswith("{ event: 'end', data: '[DONE]' }")

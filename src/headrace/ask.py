@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, NamedTuple, TypedDict
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -17,7 +17,6 @@ from headrace.errors import ConnectionFailed, HeadraceError, InvalidRequest, by_
 from headrace.events import Error
 from headrace.schema import ContinueFor, FileUpload, HistoryMessage, PredictionRequest
 
-DEFAULT_URL: Final = "http://localhost:3000"
 Kind = Literal["stream", "answer", "call"]
 
 
@@ -97,6 +96,14 @@ class Limits(NamedTuple):
     backoff: float
 
 
+class Home:
+    """Where a client goes when nobody says where. A client under another name changes these two."""
+
+    default_url: ClassVar[str] = "http://localhost:3000"
+    variables: ClassVar[str] = "HEADRACE"
+    """What the environment variables of its address and key begin with."""
+
+
 class Ask(NamedTuple):
     """A request, and how its answer is read.
 
@@ -117,9 +124,9 @@ class Ask(NamedTuple):
 class Server:
     """Where the server is: requests to it and errors from it. No I/O."""
 
-    def __init__(self, base_url: str | None, api_key: str | None, limits: Limits):
-        self._url = (base_url or os.environ.get("HEADRACE_URL") or DEFAULT_URL).strip().rstrip("/")
-        self._key = (os.environ.get("HEADRACE_API_KEY", "") if api_key is None else api_key).strip()
+    def __init__(self, base_url: str | None, api_key: str | None, limits: Limits, home: type[Home] = Home):
+        self._url = (base_url or os.environ.get(f"{home.variables}_URL") or home.default_url).strip().rstrip("/")
+        self._key = (os.environ.get(f"{home.variables}_API_KEY", "") if api_key is None else api_key).strip()
         self.limits = limits
         self.name = self._url.rpartition("@")[2]
         """The address without a user's name and password, for messages."""

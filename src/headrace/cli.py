@@ -1,4 +1,4 @@
-"""The command line: serve, import, run, upsert, flows, keys."""
+"""The command line: serve, import, run, upsert, flows, keys; `brand` is in headrace.brand."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rich.table import Column, Table
 
 from headrace import __version__
 from headrace.assembly import opened
+from headrace.brand.command import brand
 from headrace.engine.graph import coverage, read_flow
 from headrace.engine.ports import Upserted
 from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
@@ -75,6 +76,9 @@ class _Commands(click.Group):
 def cli(ctx: click.Context, data_dir: str | None) -> None:
     """Runs LLM flows and streams every answer so that no token is lost."""
     ctx.obj = load(data_dir=data_dir)
+
+
+cli.add_command(brand)
 
 
 @cli.command()

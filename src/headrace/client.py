@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 import httpx2
 
 from headrace.answer import Answer, Chunk
-from headrace.ask import Ask, Limits, Options, Server
+from headrace.ask import Ask, Home, Limits, Options, Server
 from headrace.call import AsyncCall, Call
 from headrace.compat import PredictionData, to_request
 from headrace.events import Event, Prediction, Token
@@ -143,7 +143,7 @@ class AsyncStream(_Place, AsyncIterator[Event]):
         await self._call.close()
 
 
-class Headrace:
+class Headrace(Home):
     """A connection to a Headrace or Flowise server. Safe to share between threads.
 
     `base_url` defaults to the environment's HEADRACE_URL, then to http://localhost:3000; `api_key` to HEADRACE_API_KEY,
@@ -167,7 +167,9 @@ class Headrace:
         backoff: float = 0.5,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._server = Server(base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff))
+        self._server = Server(
+            base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff), type(self)
+        )
         self._http = httpx2.Client(limits=_LIMITS, verify=ssl_context or True)
 
     def __enter__(self) -> Self:
@@ -229,7 +231,7 @@ class Headrace:
         return Call(self._http, self._server, ask)
 
 
-class AsyncHeadrace:
+class AsyncHeadrace(Home):
     """`Headrace` for asyncio, with the same arguments: `async with`, `async for`, `await client.predict(...)`."""
 
     def __init__(
@@ -244,7 +246,9 @@ class AsyncHeadrace:
         backoff: float = 0.5,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._server = Server(base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff))
+        self._server = Server(
+            base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff), type(self)
+        )
         self._http = httpx2.AsyncClient(limits=_LIMITS, verify=ssl_context or True)
 
     async def __aenter__(self) -> Self:
