@@ -302,6 +302,73 @@ def test_operations_of_an_api_are_tools(reaching: Server, upstream: Upstream, we
     ]
 
 
+SWAGGER = """
+swagger: "2.0"
+host: "{place}"
+basePath: /v2
+schemes: [http]
+consumes: [application/json]
+paths:
+  /pets/{id}:
+    parameters:
+      - {name: id, in: path, required: true, type: integer, description: The pet.}
+    get:
+      operationId: getPet
+      parameters:
+        - $ref: "#/parameters/Fields"
+        - {name: tags, in: query, type: array, items: {type: string}, collectionFormat: multi}
+    post:
+      operationId: renamePet
+      consumes: [application/x-www-form-urlencoded]
+      parameters:
+        - {name: name, in: formData, type: string, required: true}
+        - {name: photo, in: formData, type: file}
+  /pets:
+    post:
+      operationId: addPet
+      parameters: [{name: pet, in: body, required: true, schema: {$ref: "#/definitions/Pet"}}]
+parameters:
+  Fields: {name: fields, in: query, type: array, items: {type: string}}
+definitions:
+  Pet: {type: object, required: [name], properties: {name: {type: string}, mate: {$ref: "#/definitions/Pet"}}}
+"""
+
+
+def test_operations_of_a_document_of_version_2_are_tools(reaching: Server, upstream: Upstream, web: Site) -> None:
+    web.default = echo
+    place = web.url.removeprefix("http://")
+    tool = toolkit(web, openApiFile=document(web, SWAGGER.replace("{place}", place)))
+    shown = used(
+        reaching, upstream, tool,
+        ("getPet", {"PathParameters": {"id": 7}, "QueryParameters": {"fields": ["a", "b"], "tags": ["x", "y"]}}),
+        ("renamePet", {"PathParameters": {"id": 7}, "RequestBody": {"name": "Tom & Co"}}),
+        ("addPet", {"RequestBody": {"name": "Tom", "mate": {"name": "Ada"}}}),
+        ("addPet", {"RequestBody": {"mate": {}}}),
+    )  # fmt: skip
+    got, renamed, added = (json.loads(each["toolOutput"]) for each in shown[:3])
+    assert (got["path"], got["query"]) == ("/v2/pets/7", {"fields": "a,b", "tags": "y"})
+    assert (renamed["path"], renamed["body"]) == ("/v2/pets/7", "name=Tom+%26+Co")
+    assert json.loads(added["body"]) == {"name": "Tom", "mate": {"name": "Ada"}}
+    assert "'name' is a required property" in shown[3]["error"]
+    tools = {each["function"]["name"]: each["function"]["parameters"] for each in upstream.requests[-1].body["tools"]}
+    assert tools["getPet"]["properties"]["PathParameters"] == {
+        "type": "object", "required": ["id"], "properties": {"id": {"type": "integer", "description": "The pet."}}
+    }  # fmt: skip
+    assert set(tools["renamePet"]["properties"]["RequestBody"]["properties"]) == {"name"}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"parameters": 5}, {"parameters": [5, None, {"in": "body"}, {"in": "formData"}, {"in": []}]},
+        {"parameters": [{"$ref": "#/parameters/x"}]}, {"consumes": 7, "parameters": [{"in": "formData", "name": {}}]},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("top", [{}, {"host": 5, "basePath": [], "schemes": "x"}, {"parameters": []}])
+def test_odd_documents_of_version_2_are_read_or_refused(hostile: dict[str, Any], top: dict[str, Any]) -> None:
+    api_of(json.dumps({"swagger": "2.0", **top, "paths": {"/a": {"post": hostile, "parameters": [None]}}}))
+
+
 def test_a_script_of_the_flow_makes_the_call(reaching: Server, upstream: Upstream, web: Site) -> None:
     web.default = echo
     code = """const fetch = require('node-fetch');
@@ -336,7 +403,8 @@ MANY = json.dumps(
 DOCUMENTS = {
     "none": ({"openApiFile": ""}, "upload it into 'openApiFile'"),
     "many": ({"text": MANY}, "1000 operations are too many"),
-    "other": ({"text": '{"swagger": "2.0"}'}, "no OpenAPI document of version 3"),
+    "other": ({"text": '{"swagger": "1.2"}'}, "no OpenAPI document of version 3 or 2"),
+    "list": ({"text": "[1]"}, "no OpenAPI document"),
     "text": ({"text": "a: [b"}, "neither JSON nor YAML"),
     "code": ({"text": "!!python/object/apply:os.system [id]"}, "neither JSON nor YAML"),
     "server": ({"text": '{"openapi": "3.0.0", "paths": {"/a": {"get": {}}}}'}, "selectedServer"),

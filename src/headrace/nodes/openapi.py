@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from headrace.errors import FlowError
+from headrace.nodes import swagger
 from headrace.nodes.tools import free_name, tool_name
 
 MOST: Final = 128  # operations that a model is given; OpenAI takes no more tools
@@ -38,6 +39,8 @@ class Operation(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     form: bool = False
     """The body is a form, not JSON."""
+    joined: frozenset[str] = frozenset()
+    """Parameters of the query whose values are sent as one, with commas."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -53,12 +56,14 @@ class Api(msgspec.Struct, frozen=True):
 
 
 def api_of(text: str | bytes) -> Api:
-    """Reads a document, JSON or YAML. Blocking. Raises FlowError for anything else than OpenAPI 3."""
+    """Reads a document, JSON or YAML. Blocking. Raises FlowError for anything else than OpenAPI 3 or Swagger 2."""
     if len(text) > _BYTES:
         raise FlowError(f"the OpenAPI document is larger than {_BYTES} bytes: leave out what the flow does not need")
     document = _loaded(text)
-    if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3"):
-        raise FlowError("this is no OpenAPI document of version 3: convert older ones, which begin with 'swagger'")
+    if not isinstance(document, dict):
+        raise FlowError("this is no OpenAPI document")
+    if not swagger.is_swagger(document) and not str(document.get("openapi", "")).startswith("3"):
+        raise FlowError("this is no OpenAPI document of version 3 or 2: it begins with neither 'openapi' nor 'swagger'")
     paths = document.get("paths")
     found: dict[str, Operation] = {}
     for path, item in (paths if isinstance(paths, dict) else {}).items():
@@ -67,9 +72,8 @@ def api_of(text: str | bytes) -> Api:
             found[name] = msgspec.structs.replace(operation, name=name)
             if len(found) > _OPERATIONS:
                 raise FlowError(f"the OpenAPI document has more than {_OPERATIONS} operations: leave some out")
-    return Api(
-        [_server(entry) for entry in document.get("servers") or () if isinstance(entry, dict)], [*found.values()]
-    )
+    named = swagger.servers(document) if swagger.is_swagger(document) else document.get("servers") or ()
+    return Api([_server(entry) for entry in named if isinstance(entry, dict)], [*found.values()])
 
 
 def _loaded(text: str | bytes) -> Any:
@@ -102,23 +106,31 @@ def base_of(api: Api, selected: str, link: str) -> str:
 
 def _operations(document: Mapping[str, Any], path: str, item: Any) -> Iterator[Operation]:
     for method in _METHODS:
-        if isinstance(item, dict) and isinstance(operation := item.get(method), dict):
-            yield _operation(Reader(document), path, method, item, operation)
+        if isinstance(item, dict) and isinstance(given := item.get(method), dict):
+            reader = Reader(document)
+            entries = [*_list(item.get("parameters")), *_list(given.get("parameters"))]
+            if swagger.is_swagger(document):
+                given = swagger.operation(entries, given, document, reader.target)
+                entries = given["parameters"]
+            yield _operation(reader, path, method, entries, {"summary": item.get("summary"), **given})
 
 
 def _operation(
-    reader: Reader, path: str, method: str, item: Mapping[str, Any], operation: Mapping[str, Any]
+    reader: Reader, path: str, method: str, entries: Sequence[Any], operation: Mapping[str, Any]
 ) -> Operation:
     groups: dict[str, dict[str, Any]] = {}
-    for entry in [*_list(item.get("parameters")), *_list(operation.get("parameters"))]:
+    joined: set[str] = set()
+    for entry in entries:
         parameter = reader.target(entry)
         if isinstance(parameter, dict) and (group := _PLACES.get(str(parameter.get("in")))):
             _add(groups.setdefault(group, _object()), parameter, reader)
+            if parameter.get("explode") is False:
+                joined.add(str(parameter.get("name")))
     kind, body = _body(reader.target(operation.get("requestBody")))
     if body is not None:
         groups["RequestBody"] = reader.schema(body)
     required = [group for group, schema in groups.items() if schema.get("required")]
-    said = operation.get("description") or operation.get("summary") or item.get("summary") or f"{method.upper()} {path}"
+    said = operation.get("description") or operation.get("summary") or f"{method.upper()} {path}"
     return Operation(
         tool_name(str(operation.get("operationId") or f"{method}_{path.strip('/')}")),
         method.upper(),
@@ -126,6 +138,7 @@ def _operation(
         " ".join(str(said).split())[:_ABOUT],
         {**_object(), "properties": groups, "required": required},
         form=kind == "application/x-www-form-urlencoded",
+        joined=frozenset(joined),
     )
 
 

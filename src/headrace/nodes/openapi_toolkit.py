@@ -123,9 +123,15 @@ def _path(operation: Operation, groups: Mapping[str, Any]) -> str:
         (name, text_of(one))
         for name, value in groups["QueryParameters"].items()
         if value is not None
-        for one in (value if isinstance(value, list) else [value])
+        for one in _values(name, value, operation)
     ]
     return path + ("?" + urlencode(pairs, quote_via=quote) if pairs else "")
+
+
+def _values(name: str, value: Any, operation: Operation) -> list[Any]:
+    if not isinstance(value, list):
+        return [value]
+    return [",".join(map(text_of, value))] if name in operation.joined and value else value
 
 
 def _without_nulls(value: Any) -> Any:
