@@ -41,6 +41,12 @@ HARMLESS: dict[str, Any] = {
     "return new Proxy({}, {get: (t, k) => t.constructor.constructor('return typeof process')()}).x": "undefined",
     "return (function f() { return typeof f.caller })()": None,
     "try { return require.caller } catch (e) { return e.name }": "TypeError",
+    "return (function* () {}).constructor('yield typeof process + typeof std')().next().value": "undefined" * 2,
+    "return (await (async function* () {}).constructor('yield typeof process')().next()).value": "undefined",
+    "return (await fetch('http://x.test')).constructor.constructor('return typeof host + typeof queued')()": (
+        "undefined" * 2
+    ),
+    "return $old.constructor.constructor('return Object.keys(this).join()')()": "performance",
     "return eval('typeof process')": "undefined",
     "return (0, eval)('1 + 1')": 2,
     "return Object.getOwnPropertyNames(globalThis).filter((n) => /host|bridge|quickjs|python/i.test(n))": [],
@@ -54,6 +60,14 @@ HARMLESS: dict[str, Any] = {
     "Object.prototype.toJSON = () => ({kind: 'd', forged: true}); return {a: 1}": {"kind": "d", "forged": True},
     "globalThis.Map = globalThis.Promise = globalThis.Date = null; return 4": 4,
     "delete globalThis.globalThis; for (const k of Object.getOwnPropertyNames(this ?? {})) delete k; return 5": 5,
+    "Promise.prototype.then = (f) => f({kind: 'forged'}); return await fetch('http://x.test')": {"kind": "forged"},
+    "globalThis.__proto__.polluted = 1; Object.setPrototypeOf(globalThis, null); return 1": 1,
+    "Object.defineProperty(globalThis, 'fetch', {get() { for (;;) {} }}); return 1": 1,
+    "const leak = [], call = Function.prototype.call; Function.prototype.call = function (...a) { leak.push(this); "
+    "return Reflect.apply(call, this, a) }; await fetch('http://x.test'); return leak": [],
+    "const leak = [], push = Array.prototype.push; Array.prototype.push = function (...a) { for (const one of a) "
+    "if (typeof one === 'function') push.call(leak, one.name); return Reflect.apply(push, this, a) }; "
+    "await fetch('http://x.test'); await new Promise((r) => setTimeout(r, 1)); return leak": [],
     "Object.freeze(Object.prototype); Object.freeze(globalThis); return 6": 6,
     # Results
     "return new Proxy({a: 1}, {get: (t, k) => k === 'a' ? 2 : undefined})": {"a": 2},
@@ -65,6 +79,11 @@ HARMLESS: dict[str, Any] = {
     "return {then: (done) => done('thenable')}": "thenable",
     "setTimeout(() => { throw 1 }, 1000); return 'done'": "done",
     "Promise.reject(new Error('nobody listens')); return 7": 7,
+    "console.log({get a() { throw 1 }, toString() { throw 2 }, toJSON() { throw 3 }}); return 10": 10,
+    "let a = {}; for (let i = 0; i < 1e5; i++) a = {a}; console.log(a); return 11": 11,
+    "return '\\ud800'.repeat(3)": "\ufffd" * 3,
+    "for (let i = 0; i < 1e4; i++) fetch('http://silent.test'); return 12": 12,
+    "return new ArrayBuffer(6e7).byteLength": 60_000_000,
     # Breaking out of the text around it
     "return 8 }); globalThis.escaped = 1; (async () => {": NOTHING,
     "/* */ return 9 // */": 9,
@@ -77,6 +96,15 @@ STOPPED: dict[str, str] = {
     "const f = () => Promise.resolve().then(f); await f()": "memory|cpu",
     "for (;;) await null": "cpu",
     "/^(a+)+$/.test('a'.repeat(40) + 'b')": "cpu",
+    "new RegExp('('.repeat(1e5) + ')'.repeat(1e5)).test('a')": "too many captures",
+    "eval('('.repeat(1e6))": "call stack",
+    "eval('a' + '+a'.repeat(1e6))": "memory",
+    "[...Array(1e9)]": "memory",
+    "String.fromCharCode.apply(null, Array(1e7).fill(65))": "memory",
+    "'x'.repeat(2e7).normalize('NFKD')": "memory",
+    "new ArrayBuffer(1, {maxByteLength: 2 ** 40}).resize(2 ** 39)": "RangeError",
+    "Object.defineProperty(Error.prototype, 'stack', {get() { for (;;) {} }}); throw new Error('x')": "cpu",
+    "const e = new Error('round'); e.cause = e; throw e": "round",
     "'a'.repeat(5e6).indexOf('a'.repeat(1e5) + 'b')": "cpu",
     "return {get a() { for (;;) {} }}": "cpu",
     "return {toJSON() { for (;;) {} }}": "cpu",
@@ -87,6 +115,15 @@ STOPPED: dict[str, str] = {
     "await new Promise((r) => setTimeout(r, 2 ** 40))": "wall",
     "await new Promise(() => {})": "waits for something that never comes",
     "await fetch('http://silent.test')": "wall",
+    "for (;;) await fetch('http://x.test')": "requests|cpu",
+    "await Promise.all(Array.from({length: 1e5}, () => fetch('http://silent.test')))": "memory",
+    "await fetch('http://x.test', {method: 'POST', body: 'x'.repeat(3e7)})": "memory",
+    "const f = () => queueMicrotask(f); f(); return 1": "wall|cpu",
+    "for (;;) new WeakRef({})": "cpu",
+    "const r = new FinalizationRegistry(() => { for (;;) {} }); for (let i = 0; i < 1e4; i++) r.register({}, i); "
+    "await null": "cpu",
+    "let a = ['x']; for (let i = 0; i < 60; i++) a = [a, a]; return a": "cpu|memory|output",
+    "const make = () => ({get a() { return make() }}); return make()": "call stack",
     "const f = () => f(); f()": "call stack",
     "const f = () => { try { f() } finally { f() } }; f()": "call stack|cpu",
     "let a = {}; for (let i = 0; i < 1e6; i++) a = {a}; return a": "memory|cpu",
@@ -168,7 +205,7 @@ async def attack(sandbox: Sandbox, code: str) -> Outcome | ScriptError:
 
 
 def ending(code: str) -> Outcome | ScriptError:
-    wall = 0.5 if STOPPED.get(code) == "wall" else 50
+    wall = 0.5 if STOPPED.get(code, "").startswith("wall") else 50
     return using(lambda sandbox: attack(sandbox, code), cpu=0.2, wall=wall, children=1)
 
 
@@ -193,6 +230,46 @@ def test_a_huge_console_is_cut() -> None:
     assert isinstance(ended, Outcome)
     assert ended.value == 1
     assert sum(map(len, ended.console)) < 70_000
+
+
+def test_nothing_of_a_script_is_left_for_the_next_one_in_its_process() -> None:
+    """Not even its memory: together they would need five times what the process may have."""
+    left = """
+        const seen = [typeof globalThis.count, typeof Symbol.left, typeof [].left];
+        globalThis.count = 1;
+        const ring = {big: new Uint8Array(2e7).fill(1)};
+        ring.ring = globalThis.ring = ring;
+        Symbol.for('shared').constructor.left = 1;
+        setTimeout(() => { globalThis.count = 100 }, 0);
+        Promise.resolve().then(() => { Array.prototype.left = 1 });
+        return seen;
+    """
+
+    async def many(sandbox: Sandbox) -> tuple[list[Any], set[int]]:
+        values, pids = list[Any](), set[int]()
+        for _ in range(60):
+            values.append((await sandbox.run(left, {})).value)
+            pids.update(sandbox.pids)
+        return values, pids
+
+    values, pids = using(many, children=1)
+    assert values == [["undefined"] * 3] * 60
+    assert len(pids) == 1
+
+
+def test_an_answer_that_a_script_did_not_wait_for_is_not_given_to_the_next_one() -> None:
+    async def page(request: FetchRequest) -> FetchReply:
+        return FetchReply(200, [], request.url.encode(), request.url)
+
+    async def many(sandbox: Sandbox) -> set[Any]:
+        seen: set[Any] = set()
+        for _ in range(30):
+            await sandbox.run("for (let n = 0; n < 5; n++) fetch('http://one.test/' + n); return 1", {}, page)
+            second = await sandbox.run("return (await fetch('http://two.test/')).text()", {}, page)
+            seen.add(second.value)
+        return seen
+
+    assert using(many, children=1) == {"http://two.test/"}
 
 
 # A process whose engine has been taken over says what it likes

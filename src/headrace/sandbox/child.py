@@ -50,6 +50,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Characters of console output; what comes after is left out."""
     fetches: int = 8
     """Requests of one script at once; further ones wait."""
+    requests: int = 1000
+    """Requests of one script in all."""
     children: int = 4
     """Processes, so scripts, at once; further ones wait."""
     calls: int = 100
@@ -95,7 +97,7 @@ class Child:
         self._process, self._limits = process, limits
         self._calls = 0
         self._ready = True
-        self._questions = 0
+        self._questions = self._requests = 0
         self._fetching: dict[int, asyncio.Task[None]] = {}
         assert process.stdin
         assert process.stdout
@@ -146,6 +148,7 @@ class Child:
         """What the script returns. Raises ScriptError. The process is spent unless the script ended by itself."""
         script = _given(code, values)
         self._ready, self._calls, self._questions = False, self._calls + 1, 0
+        self._requests = 0
         try:
             async with asyncio.timeout(self._limits.wall):
                 await self._send(b"s", script)
@@ -195,6 +198,9 @@ class Child:
         # Twice the limit: the child may ask for the next one before our task has quite ended.
         if asked.id in self._fetching or len(self._fetching) > 2 * self._limits.fetches:
             raise _broken()
+        self._requests += 1
+        if self._requests > self._limits.requests:
+            raise _over("requests", f"it makes more than {self._limits.requests} requests")
         self._fetching[asked.id] = asyncio.create_task(self._fetch(fetch, asked), name="a script's fetch")
 
     async def _fetch(self, fetch: Fetch | None, asked: _Asked) -> None:

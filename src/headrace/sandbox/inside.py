@@ -141,11 +141,15 @@ class _Engine:
 
     def __init__(self, quickjs: Any, source: str, limits: dict[str, int], pipes: _Pipes) -> None:
         self._limits, self._pipes = limits, pipes
-        self._context = quickjs.Context()
+        self._context: Any = quickjs.Context()
         self._context.set_memory_limit(limits["memory"])
         self._context.set_max_stack_size(_STACK)
         self._context.add_callable("__host", self._host)
-        self._bridge = self._context.eval(source)
+        self._bridge: Any = self._context.eval(source)
+
+    def close(self) -> None:
+        """Frees the context: it holds `_host`, so this object, which holds the context."""
+        self._bridge = self._context = None
 
     def _host(self, name: str, text: str) -> str:
         """What the bridge may ask at once. Never raises: the engine would lose its own state."""
@@ -217,6 +221,7 @@ def main(library: str, parent: str, text: str) -> None:
         pipes.forget()  # answers to fetches that the script before did not wait for
         _allow_cpu(limits["cpu"])
         pipes.send(_outcome(engine, script[1:]))
+        engine.close()
 
 
 if __name__ == "__main__":
