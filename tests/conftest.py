@@ -13,7 +13,7 @@ from servers import Server, conversation, serving
 from sites import Site, site
 from upstream import Upstream, serve_in_thread
 
-from headrace.vectors.postgres import Place
+from headrace.vectors.postgres_server import Place
 
 __all__ = ["browser", "page"]  # fixtures that stand in a file of their own
 

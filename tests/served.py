@@ -17,6 +17,7 @@ from servers import free_port, until_connected
 from headrace.engine.ports import Embeddings, VectorStore
 from headrace.providers.http import Limits, ProviderHttp
 from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
+from headrace.vectors.postgres_server import Place
 from headrace.vectors.served import Site
 
 SECRET = "sk-of-the-tests"
@@ -257,7 +258,7 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Generator[postgres.Place]:
+def postgres_server(folder: Path) -> Generator[Place]:
     """PostgreSQL with pgvector from a wheel, on a socket in a folder, with a user whose password is asked for."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns on machines that have none
@@ -268,7 +269,7 @@ def postgres_server(folder: Path) -> Generator[postgres.Place]:
         rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
         server.psql(f"CREATE ROLE guarded LOGIN PASSWORD '{SECRET}' SUPERUSER; SELECT pg_reload_conf()")
         host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
-        yield postgres.Place(host, 5432, "postgres", "guarded", SECRET)
+        yield Place(host, 5432, "postgres", "guarded", SECRET)
     finally:
         server.cleanup()
 
@@ -292,7 +293,7 @@ def chroma_server(folder: Path) -> Generator[str]:
         started.wait(10)
 
 
-def postgres_ground(place: postgres.Place) -> Ground:
+def postgres_ground(place: Place) -> Ground:
     @asynccontextmanager
     async def opened(name: str, model: Embeddings) -> AsyncGenerator[VectorStore]:
         yield postgres.PostgresStore(place, name, "pageContent", "cosine", embeddings=model)

@@ -33,7 +33,7 @@ from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp
 from headrace.schema import FlowFile
 from headrace.vectors.elasticsearch import cloud_address
-from headrace.vectors.postgres import Place
+from headrace.vectors.postgres_server import Place
 from headrace.vectors.served import flat
 
 NEEDED: dict[str, dict[str, Any]] = {

@@ -1,14 +1,21 @@
 """Record managers: what an upsert does with passages that are no longer brought.
 
-The embedded store keeps its own records beside the passages, so no other database is asked.
+The embedded store keeps its own records beside the passages, so there only the cleanup and the key of sources count.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from headrace.engine.node import Node
+from headrace.engine.node import Context, Node
+from headrace.nodes.postgres_accounts import Wanted, postgres_place
+from headrace.retrieval.library import library
+from headrace.retrieval.records import Records
 from headrace.retrieval.upsert import Cleanup
+from headrace.vectors.records import PostgresRecords
+
+_TABLE = "upsertion_records"
+_PREFIX = "POSTGRES_RECORDMANAGER"
 
 
 class RecordManager(Node, frozen=True, kw_only=True):
@@ -17,28 +24,46 @@ class RecordManager(Node, frozen=True, kw_only=True):
     cleanup: Cleanup = "none"
     sourceIdKey: str = "source"
     """The key of the metadata that names a passage's source."""
+    tableName: str = ""
+    namespace: str = ""
+    """Record managers with the same table and namespace share their records; without one each node has its own."""
+
+    async def records(self, ctx: Context, node: str) -> Records:
+        """The records for a vector store node of another server, by its id."""
+        return library(ctx).records(self.tableName or _TABLE, self._name(ctx, node))
+
+    def _name(self, ctx: Context, node: str) -> str:
+        return self.namespace or f"{ctx.flow}/{node}"
 
 
 class SQLiteRecordManager(RecordManager, frozen=True, kw_only=True, tag="SQLiteRecordManager"):
-    """Records in the data folder's database: its table and namespace are the collection's own."""
+    """Records in the data folder's database."""
 
     additionalConfig: dict[str, Any] = {}
-    tableName: str = ""
-    namespace: str = ""
 
 
 class MemoryRecordManager(SQLiteRecordManager, frozen=True, kw_only=True, tag="memoryRecordManager"):
     """The same; nothing is lost with a restart."""
 
 
-class PostgresRecordManager(SQLiteRecordManager, frozen=True, kw_only=True, tag="postgresRecordManager"):
-    """The same: beside the embedded store no PostgreSQL is needed, and none is asked."""
+class PostgresRecordManager(RecordManager, frozen=True, kw_only=True, tag="postgresRecordManager"):
+    """Records in PostgreSQL, in a table as Flowise makes it."""
 
     credential: str = ""
     host: str = ""
+    """`POSTGRES_RECORDMANAGER_HOST`, when it is not set; then database, port, user and password come from there too."""
     database: str = ""
     port: int | None = None
     ssl: bool = False
+    additionalConfig: dict[str, Any] = {}
+    """Not used."""
+
+    async def records(self, ctx: Context, node: str) -> Records:
+        """The records. Raises FlowError without host, database or user."""
+        wanted = Wanted(self.host, self.database, self.port, self.ssl, self.credential)
+        place = await postgres_place(ctx, wanted, _PREFIX, "Postgres Record Manager")
+        table = self.tableName or ctx.environ.get(f"{_PREFIX}_TABLE_NAME") or _TABLE
+        return PostgresRecords(place, table, self._name(ctx, node))
 
 
 NODES = (MemoryRecordManager, SQLiteRecordManager, PostgresRecordManager)

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from base64 import b64encode
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
 from headrace.engine.node import Context, Sink, Templated
-from headrace.engine.ports import Embeddings, LoadFailure, Search, SearchMode, Upserted, UpsertProgress
+from headrace.engine.ports import Embeddings, Search, SearchMode, Upserted, UpsertProgress
 from headrace.errors import FlowError
-from headrace.events import Document
 from headrace.nodes.accounts import account, secrets
+from headrace.nodes.postgres_accounts import Wanted, own, postgres_place
 from headrace.nodes.providers import Provider
-from headrace.retrieval.retriever import StoreRetriever
+from headrace.nodes.record_managers import RecordManager
+from headrace.retrieval.retriever import StoreRetriever, all_documents
 from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
 from headrace.vectors.served import ServedStore, Site
+from headrace.vectors.upsert import ServedUpsert
 
-_BATCH: Final = 256
-_TOLD: Final = 1000
+_AT_ONCE: Final = 256
+_POSTGRES: Final = "POSTGRES_VECTORSTORE"
 _PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApiKey", "PINECONE_API_KEY")
 
 
@@ -39,6 +40,7 @@ class ServedNode(Sink, frozen=True, kw_only=True):
     """What a condition on metadata looks like there, for the docs."""
 
     embeddings: Embeddings
+    recordManager: RecordManager | None = None
     topK: int = 4
     credential: str = ""
     output: str = ""
@@ -60,30 +62,23 @@ class ServedNode(Sink, frozen=True, kw_only=True):
     async def _store(self, ctx: Context) -> ServedStore: ...
 
     async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
-        """Stores the connected documents. One that cannot be read does not stop the others."""
-        store, done = await self._store(ctx), Upserted()
-        batch: list[Document] = []
-        for documents in self.document:
-            async with aclosing(documents.read()) as read:
-                async for one in read:
-                    if isinstance(one, LoadFailure):
-                        done.failures.append(one)
-                        continue
-                    batch.append(one)
-                    if len(batch) == _BATCH:
-                        await self._add(store, batch, done, progress)
-                        batch = []
-        await self._add(store, batch, done, progress)
-        return done
+        """Stores the connected documents; the record manager says what becomes of those before."""
+        manager = self.recordManager
+        records = await manager.records(ctx, self.node) if manager else None
+        how = manager or RecordManager()
+        upsert = ServedUpsert(
+            await self._store(ctx), records, cleanup=how.cleanup, source_key=how.sourceIdKey, progress=progress
+        )
+        return await upsert.run(all_documents(self.document))
 
-    async def _add(self, store: ServedStore, batch: list[Document], done: Upserted, progress: UpsertProgress) -> None:
-        if not batch:
-            return
-        added = await store.add_new(batch)
-        done.numAdded += len(added)
-        done.numSkipped += len(batch) - len(added)
-        done.addedDocs += added[: max(0, _TOLD - len(done.addedDocs))]
-        progress(done)
+    async def remove(self, ctx: Context, loaders: Sequence[str]) -> int:
+        """By the records: without a record manager, those that document stores keep."""
+        records = await (self.recordManager or RecordManager()).records(ctx, self.node)
+        store, total = await self._store(ctx), 0
+        while keys := await records.of_loaders(loaders, _AT_ONCE):
+            total += await store.delete(keys)
+            await records.forget(keys)
+        return total
 
 
 class _Spread(ServedNode, frozen=True, kw_only=True):
@@ -142,34 +137,15 @@ class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
     contentColumnName: str = "pageContent"
 
     async def _store(self, ctx: Context) -> ServedStore:
-        given = await secrets(ctx, self.credential)
-        own = ctx.environ if not self.host or self.host == ctx.environ.get("POSTGRES_VECTORSTORE_HOST") else {}
-        table = self.tableName or ctx.environ.get("POSTGRES_VECTORSTORE_TABLE_NAME") or "documents"
+        wanted = Wanted(self.host, self.database, self.port, self.ssl, self.credential)
+        environ = own(ctx, self.host, _POSTGRES)
         return postgres.PostgresStore(
-            self._place(given, own),
-            table,
+            await postgres_place(ctx, wanted, _POSTGRES, "Postgres"),
+            self.tableName or environ.get(f"{_POSTGRES}_TABLE_NAME") or "documents",
             self.contentColumnName,
             self.distanceStrategy,
             **self._how(self.pgMetadataFilter),
         )
-
-    def _place(self, given: Mapping[str, str], own: Mapping[str, str]) -> postgres.Place:
-        """The database. Raises FlowError without host, database or user."""
-
-        def found(value: str, name: str) -> str:
-            return value or own.get(f"POSTGRES_VECTORSTORE_{name}", "")
-
-        host, database = found(self.host, "HOST"), found(self.database, "DATABASE")
-        user = given.get("user", "") if self.credential else found("", "USER")
-        if not (host and database and user):
-            raise FlowError(
-                "the Postgres node needs a host, a database and a credential with a user: set them, or "
-                "POSTGRES_VECTORSTORE_HOST, POSTGRES_VECTORSTORE_DATABASE and POSTGRES_VECTORSTORE_USER"
-            )
-        password = given.get("password", "") if self.credential else found("", "PASSWORD")
-        port = self.port or int(own.get("POSTGRES_VECTORSTORE_PORT") or 5432)
-        ssl = self.ssl or own.get("POSTGRES_VECTORSTORE_SSL") == "true"
-        return postgres.Place(host, port, database, user, password, ssl)
 
 
 class Qdrant(ServedNode, frozen=True, kw_only=True, tag="qdrant"):

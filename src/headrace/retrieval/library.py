@@ -20,6 +20,7 @@ from headrace.store import passages
 from headrace.store.database import Database
 from headrace.store.document_chunks import DocumentChunks, StoredDocuments
 from headrace.store.document_stores import Component, DocumentStores, StoreRow
+from headrace.store.records import SqliteRecords
 
 
 class Fetch(Protocol):
@@ -53,6 +54,10 @@ class Library:
     ) -> StoredDocuments:
         """The chunks of a document store, or of some of its loaders, whose ids `named` puts into their metadata."""
         return StoredDocuments(self._database, store, loaders, named=named)
+
+    def records(self, table: str, namespace: str) -> SqliteRecords:
+        """The records of a vector store on another server."""
+        return SqliteRecords(self._database, table, namespace)
 
     def cached(self, embeddings: Embeddings) -> CachedEmbeddings:
         """The same embeddings, each vector paid for once."""

@@ -168,7 +168,7 @@ class Upsert:
         if self._cleanup != "none":
             known = await self._collection.database.scan(lambda c: passages.sources(c, row))
             reached = set(known) if self._cleanup == "full" else self._sources
-            kept = {source for source in reached if any(_is_of(source, failed) for failed in self._failed)}
+            kept = {source for source in reached if any(is_of(source, failed) for failed in self._failed)}
             self._done.numDeleted += await self._delete(row, number, sorted(reached - kept))
         whole = None if self._done.failures else self._fingerprint
         await self._collection.database.write(lambda c: passages.finish_upsert(c, row.id, number, whole))
@@ -182,7 +182,7 @@ class Upsert:
         return total
 
 
-def _is_of(source: str, failed: str) -> bool:
+def is_of(source: str, failed: str) -> bool:
     """Whether a passage's source is the document that failed, or inside the folder that did."""
     return source == failed or source.startswith(failed.rstrip("/") + "/")
 

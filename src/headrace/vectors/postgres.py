@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from headrace.errors import (
-    FlowError,
-    ProviderError,
-    ProviderNotFound,
-    ProviderRefused,
-    ProviderTimeout,
-    ProviderUnauthorized,
-    ProviderUnavailable,
-)
 from headrace.events import Document
+from headrace.vectors.postgres_server import Place, connected, quoted
 from headrace.vectors.served import Hit, Near, Point, ServedStore
 
 if TYPE_CHECKING:
     import asyncpg
 
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    from headrace.vectors.postgres_server import Connection
 
 Distance: TypeAlias = Literal["cosine", "euclidean", "innerProduct"]
 
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
 _OPERATORS: Final[dict[Distance, str]] = {"cosine": "<=>", "euclidean": "<->", "innerProduct": "<#>"}
-_PATIENCE: Final = 60.0  # seconds for a statement
-_CONNECT: Final = 10.0  # seconds
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-class Place(msgspec.Struct, frozen=True):
-    """A database and who asks it."""
-
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str
-    ssl: bool = False
 
 
 class PostgresStore(ServedStore):
@@ -54,11 +31,11 @@ class PostgresStore(ServedStore):
         super().__init__(f"the PostgreSQL table {table!r}", **how)
         self._place = place
         self._distance: Distance = distance
-        self._table, self._column = _quoted(table), _quoted(column)
+        self._table, self._column = quoted(table), quoted(column)
 
     async def _known(self, ids: Sequence[str]) -> set[str]:
         wanted = [one for one in ids if _UUID.fullmatch(one)]
-        async with self._connected() as connection:
+        async with connected(self._place) as connection:
             if await connection.fetchval("SELECT to_regclass($1)", self._table) is None:
                 return set()
             rows = await connection.fetch(f"SELECT id FROM {self._table} WHERE id = ANY($1::uuid[])", wanted)
@@ -74,7 +51,7 @@ class PostgresStore(ServedStore):
             )
             for point in points
         ]
-        async with self._connected() as connection:
+        async with connected(self._place) as connection:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", self._table)
                 await self._make(connection, len(points[0].vector))
@@ -97,7 +74,7 @@ class PostgresStore(ServedStore):
 
     async def _near(self, wanted: Near) -> list[Hit]:
         vector = ", embedding::text AS vector" if wanted.vectors else ""
-        async with self._connected() as connection:
+        async with connected(self._place) as connection:
             rows = await connection.fetch(
                 f"SELECT id, {self._column} AS text, metadata::text AS metadata, "
                 f"embedding {_OPERATORS[self._distance]} $1::text::vector AS distance{vector} "
@@ -114,47 +91,8 @@ class PostgresStore(ServedStore):
         return Hit(document, _score(row["distance"], self._distance), vector)
 
     async def _remove(self, ids: Sequence[str]) -> None:
-        async with self._connected() as connection:
+        async with connected(self._place) as connection:
             await connection.execute(f"DELETE FROM {self._table} WHERE id = ANY($1::uuid[])", list(ids))
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[Connection]:
-        asyncpg = _driver()
-        place = self._place
-        try:
-            connection: Connection = await asyncpg.connect(
-                host=place.host,
-                port=place.port,
-                database=place.database,
-                user=place.user,
-                password=place.password,
-                ssl="require" if place.ssl else "prefer",
-                timeout=_CONNECT,
-                command_timeout=_PATIENCE,
-            )
-            try:
-                yield connection
-            finally:
-                with suppress(OSError, TimeoutError):  # it has aborted the connection then
-                    await connection.close(timeout=1)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise _failure(error, place) from None
-
-
-def _driver() -> Any:
-    try:
-        import asyncpg
-    except ImportError:
-        raise FlowError("the Postgres node needs asyncpg: pip install 'headrace[server,postgres]'") from None
-    return asyncpg
-
-
-def _quoted(name: str) -> str:
-    """A name as SQL takes it; a schema may stand before it. Raises FlowError."""
-    parts = name.split(".")
-    if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
-        raise FlowError(f"{name!r} is no name for a table or a column: use letters, digits and underscores")
-    return ".".join(f'"{part}"' for part in parts)
 
 
 def _text(vector: Sequence[float]) -> str:
@@ -170,22 +108,3 @@ def _score(distance: float, by: Distance) -> float:
             return 1 - distance * distance / 2
         case "innerProduct":
             return -distance
-
-
-def _failure(error: Exception, place: Place) -> ProviderError:
-    """What the driver's error means. The server's own words hold no password."""
-    where = f"PostgreSQL at {place.host}:{place.port}"
-    if isinstance(error, TimeoutError):
-        return ProviderTimeout(f"{where} did not answer in time")
-    if isinstance(error, OSError):
-        return ProviderUnavailable(f"cannot reach {where}: {error.strerror or 'connection refused'}")
-    state, said = str(getattr(error, "sqlstate", "") or ""), f"{where} answered: {str(error).splitlines()[0]}"
-    match state[:2]:
-        case "28":
-            return ProviderUnauthorized(said)
-        case "3D" | "3F":
-            return ProviderNotFound(said)
-        case "08" | "53" | "57":
-            return ProviderUnavailable(said)
-        case _:
-            return ProviderNotFound(said) if state == "42P01" else ProviderRefused(said)
