@@ -1,9 +1,9 @@
 # run: install and start · test: check and test everything · bench · check: lint and types · fmt
-# gen: made parts of docs and code · pictures: what the docs show of the user interfaces
+# gen: made parts of docs and code · docs: the site in build/docs · pictures: what the docs show of the user interfaces
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test bench check fmt gen pictures
+.PHONY: run test bench check fmt gen pictures docs
 
 run: .venv/server
 	$(BIN)/headrace serve --demo
@@ -31,6 +31,11 @@ gen: .venv/dev
 
 pictures: .venv/dev
 	HEADRACE_PICTURES=docs/pictures $(BIN)/python -m pytest -q -k picture
+
+# The TypeScript reference needs node; without it the site is made without that part.
+docs: .venv/dev
+	! command -v npm >/dev/null || { npm --prefix sdk/typescript/typedoc ci --ignore-scripts && npm --prefix sdk/typescript/typedoc run build; }
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/docs
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }

@@ -180,7 +180,9 @@ def test_curl_snippets_run(filled: Any, code: str):
     call = filled(code).replace("curl ", "curl --silent --show-error --fail --max-time 30 ")
     done = subprocess.run(["bash", "-euc", call], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    if "format=named" in code:
+    if "sed -n" in code:
+        assert "listens on port 3000" in done.stdout
+    elif "format=named" in code:
         assert done.stdout.rstrip().endswith("event: end\ndata: [DONE]")
     elif '"streaming": true' in code:
         assert done.stdout.rstrip().endswith('data:{"event":"end","data":"[DONE]"}')

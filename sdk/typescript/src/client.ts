@@ -75,6 +75,7 @@ export class RunReader<T> implements AsyncIterableIterator<T> {
     return this.call.cancel();
   }
 
+  /** Itself: every loop goes on where the last one stopped. */
   [Symbol.asyncIterator](): this {
     return this;
   }
