@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from servers import Server, conversation, serving
 from typescript import built
 from upstream import Upstream
-from waiting import BOUND, within
+from waiting import BOUND, until, within
 
 from headrace import AsyncHeadrace, Headrace, HeadraceError
 from headrace.errors import ConnectionFailed, InvalidRequest
@@ -79,6 +79,7 @@ def self_signed(folder: Path, **given: Any) -> Certificate:
 def test_the_key_is_its_owners_and_the_printed_fingerprint_is_the_served_certificates(secure: Server) -> None:
     assert (secure.folder / "tls.key").stat().st_mode & 0o777 == 0o600
     served = ssl.get_server_certificate(("localhost", secure.port), ca_certs=secure.ca, timeout=10)
+    within(until(lambda: "SHA-256" in secure.output.read_text()))  # once all workers are there
     printed = secure.output.read_text()
     assert f"answers at https://localhost:{secure.port} " in printed
     fingerprint = x509.load_pem_x509_certificate(served.encode()).fingerprint(hashes.SHA256())
@@ -189,6 +190,14 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     for given, said in cases:
         with pytest.raises(InvalidRequest, match=re.escape(said)):
             certificate(load({}, data_dir=str(tmp_path / "data"), **given))
+
+
+def test_a_folder_that_can_hold_no_certificate_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InvalidRequest, match=re.escape(f"can be kept in '{tmp_path / 'file' / 'data'}': Not a directory")
+    ):
+        self_signed(tmp_path / "file" / "data")
 
 
 def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:

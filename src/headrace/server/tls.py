@@ -65,14 +65,15 @@ def certificate(settings: Settings) -> Certificate | None:
 
 
 def _self_signed(settings: Settings) -> Certificate:
-    folder = settings.folder
+    cert, key = settings.folder / _CERTIFICATE, settings.folder / _KEY
     names = _names(settings)
-    key = _key(folder / _KEY)
-    path = folder / _CERTIFICATE
-    if not path.exists() or not _serves(_certificate(path), key, names):
-        draft = _draft(path, _signed(key, names).public_bytes(serialization.Encoding.PEM), 0o644)
-        draft.replace(path)
-    return msgspec.structs.replace(_read(path, folder / _KEY), self_signed=True)
+    try:
+        held = _key(key)
+        if not cert.exists() or not _serves(_certificate(cert), held, names):
+            _draft(cert, _signed(held, names).public_bytes(serialization.Encoding.PEM), 0o644).replace(cert)
+    except OSError as error:
+        raise InvalidRequest(f"no certificate can be kept in {str(settings.folder)!r}: {error.strerror}") from None
+    return msgspec.structs.replace(_read(cert, key), self_signed=True)
 
 
 def _names(settings: Settings) -> list[x509.GeneralName]:
@@ -126,7 +127,10 @@ def _draft(path: Path, content: bytes, mode: int) -> Path:
 
 def _serves(cert: x509.Certificate, key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName]) -> bool:
     """Whether a certificate made earlier still does: in time, by this key, for these names."""
-    covered = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        covered = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
     lasting = cert.not_valid_after_utc - datetime.now(UTC) > _RENEWED
     return lasting and cert.public_key() == key.public_key() and set(names) <= set(covered)
 
