@@ -119,6 +119,8 @@ async def _prepared(store: Store, settings: Settings, certificate: Certificate |
         lines.append(f"Certificate {certificate.cert}, SHA-256 {certificate.fingerprint}")
     if key:
         lines.append(f"Admin key, shown only now: {key}")
+    # The part after # never leaves the browser. Later starts do not know the key: keys are stored as hashes.
+    lines.append(f"Playground: {url}/{f'#key={key}' if key else f'?flow={rows[-1].id}' if rows else ''}")
     lines += [f"  {row.id}  {row.name}" for row in rows]
     if rows:
         question = '{"question": "How do I resume a stream?", "streaming": true}'

@@ -8,9 +8,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, get_args
 
 import click
@@ -29,7 +31,9 @@ from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
+LIBRARY: Final = "src/headrace/server/static/sdk"
 _PART: Final = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
+_PICTURE: Final = re.compile(r"!\[[^]]*\]\([^)]+\)\n*")
 _LINK: Final = re.compile(r"\[([^]]+)\]\([^)]+\)")
 _LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
 # Measured anew for every release, so no answer should quote it.
@@ -144,6 +148,7 @@ def api_part() -> str:
     rows = [
         (_code(f"{method} {path.replace(':str', '')}"), _permission(route) or "public", str(route.summary))
         for route in app.ROUTES
+        if route.include_in_schema is not False
         for path in sorted(route.paths)
         for method in sorted(route.http_methods - {"OPTIONS"})
     ]
@@ -207,8 +212,8 @@ def page(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """What a page says in its own words: made parts, lists of pages and the addresses of links left out."""
-    words = _LINK.sub(r"\1", _LINKS_ROW.sub("", _PART.sub("", text)))
+    """What a page says in its own words: made parts, lists of pages, pictures and addresses of links left out."""
+    words = _LINK.sub(r"\1", _PICTURE.sub("", _LINKS_ROW.sub("", _PART.sub("", text))))
     return re.sub(r"\n{3,}", "\n\n", words).strip()
 
 
@@ -232,7 +237,8 @@ def ask_the_docs(root: Path) -> str:
         "conversationChain", "Conversation Chain", "Chains", "ConversationChain", (400, 100), **wires,
         systemMessagePrompt=prompt,
     )  # fmt: skip
-    return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", model, memory, chain)
+    prompts = ("How do I resume a stream?", "How do I import a flow?", "Which node types run?")
+    return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", model, memory, chain, prompts=prompts)
 
 
 def calculator_agent(_: Path) -> str:
@@ -243,7 +249,8 @@ def calculator_agent(_: Path) -> str:
     clock = _node("currentDateTime", "Current Date Time", "Tools", "Tool", (0, 900))
     wires = {"model": _wire(model), "memory": _wire(memory), "tools": [_wire(sums), _wire(clock)]}
     agent = _node("toolAgent", "Tool Agent", "Agents", "AgentExecutor", (400, 300), **wires)
-    return _flow("Calculator agent", "b1c6f0de-2a47-4f83-8d15-6e90a7c3d524", model, memory, sums, clock, agent)
+    parts, prompts = (model, memory, sums, clock, agent), ("What is 17% of 2,340?", "What is the date today?")
+    return _flow("Calculator agent", "b1c6f0de-2a47-4f83-8d15-6e90a7c3d524", *parts, prompts=prompts)
 
 
 EXAMPLES: Final[dict[str, Callable[[Path], str]]] = {
@@ -256,7 +263,7 @@ def _wire(node: dict[str, Any]) -> str:
     return f"{{{{{node['id']}.data.instance}}}}"
 
 
-def _flow(name: str, key: str, *nodes: dict[str, Any]) -> str:
+def _flow(name: str, key: str, *nodes: dict[str, Any], prompts: Sequence[str]) -> str:
     """The flow as a stored row, since the file's own name makes no good one. Its last node ends it."""
     *parts, ending = nodes
     edges: list[dict[str, Any]] = []
@@ -266,7 +273,9 @@ def _flow(name: str, key: str, *nodes: dict[str, Any]) -> str:
         if anchor not in ending["data"]["inputAnchors"]:
             ending["data"]["inputAnchors"].append(anchor)
         edges.append(_edge(part, ending, anchor["name"]))
-    row = {"id": key, "name": name, "type": "CHATFLOW", "flowData": {"nodes": list(nodes), "edges": edges}}
+    starters = json.dumps({"starterPrompts": {str(n): {"prompt": prompt} for n, prompt in enumerate(prompts)}})
+    graph = {"nodes": list(nodes), "edges": edges}
+    row = {"id": key, "name": name, "type": "CHATFLOW", "chatbotConfig": starters, "flowData": graph}
     return json.dumps(row, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -318,7 +327,24 @@ def files(root: Path) -> dict[Path, str]:
     """Every file with made parts, and what it should hold."""
     pages = {path: page(path.read_text()) for path in sorted((root / "docs").glob("*.md"))}
     examples = {root / name: made(root) for name, made in EXAMPLES.items()}
-    return {**pages, **examples, root / typescript.FILE: typescript.contract()}
+    return {**pages, **examples, root / typescript.FILE: typescript.contract(), **library(root)}
+
+
+def library(root: Path) -> dict[Path, str]:
+    """The TypeScript client as JavaScript for the playground; nothing where its compiler is not installed.
+
+    It is kept in the package, so that a server needs no Node; a test holds it to the sources.
+    """
+    compiler = root / "sdk/typescript/node_modules/.bin/tsc"
+    if not compiler.exists():
+        return {}
+    with TemporaryDirectory() as folder:
+        options = ("--outDir", folder, "--declaration", "false", "--sourceMap", "false")
+        command = [compiler, "-p", root / "sdk/typescript/tsconfig.esm.json", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own compiler
+        if done.returncode:
+            sys.exit(f"the TypeScript client does not compile:\n{done.stdout}")
+        return {root / LIBRARY / path.name: path.read_text() for path in sorted(Path(folder).glob("*.js"))}
 
 
 def stale(root: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from headrace.server import (
     executions,
     flows,
     messages,
+    playground,
     predictions,
     runs,
     store_vectors,
@@ -66,6 +67,7 @@ ROUTES: Final = (
     *store_vectors.ROUTES,
     *uploads.ROUTES,
     *brand.ROUTES,
+    *playground.ROUTES,
 )
 
 
@@ -89,6 +91,7 @@ def create_app(settings: Settings, here: Local, streams: set[EventStream], look:
                 "streams": streams,
                 "settings": settings,
                 "look": look,
+                "playground": playground.Playground(look),
                 "limiter": RateLimiter(),
                 "trusted": frozenset(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
             }

@@ -1,0 +1,61 @@
+"""The playground as tests use it: a page of it, its turns, and what may never happen on it."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from browser import PATIENCE
+from playwright.sync_api import Page, expect
+from servers import KEY, Server
+
+expect.set_options(timeout=PATIENCE)
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#question").fill(question)
+    page.locator("#question").press("Enter")
+
+
+def opened(page: Page, server: Server, flow_id: str, *, key: bool = False) -> Page:
+    page.goto(f"{server.url}/?flow={flow_id}{f'#key={KEY}' if key else ''}")
+    expect(page.locator(".hello h2")).not_to_have_text("Playground")
+    return page
+
+
+def turn(page: Page, number: int = -1) -> Any:
+    return page.locator("article.turn").nth(number)
+
+
+def ended(page: Page, state: str = "finished") -> None:
+    expect(turn(page)).to_have_attribute("data-state", state)
+
+
+def text(page: Page) -> str:
+    return turn(page).locator(".answer > .markdown").inner_text()
+
+
+def watch_growth(page: Page) -> None:
+    """Notes each length of the answer's text that the page shows."""
+    page.evaluate(
+        """() => {
+            window.lengths = [];
+            new MutationObserver(() => {
+                const body = document.querySelector("article:last-of-type .answer > .markdown");
+                const length = body?.textContent.length ?? 0;
+                if (length && length !== window.lengths.at(-1)) window.lengths.push(length);
+            }).observe(document.getElementById("turns"), { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+
+
+@pytest.fixture
+def alone(page: Page, server: Server) -> Generator[Page]:
+    """The page of a test, which must speak to nobody but the server and break no rule of its policy."""
+    strangers: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda r: strangers.append(r.url) if not r.url.startswith((server.url, "data:")) else None)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
+    yield page
+    assert strangers == []
+    assert [line for line in said if "Content Security" in line or line.startswith("dialog")] == []
