@@ -36,6 +36,12 @@ http://93.184.216.34@127.0.0.1/ http://127.0.0.1#@93.184.216.34/ http://127.0.0.
 http://93.184.216.34\\@127.0.0.1/ http:\\\\127.0.0.1/ http:/127.0.0.1/ http:127.0.0.1 //127.0.0.1/ 127.0.0.1 /etc/passwd
 file:///etc/passwd ftp://93.184.216.34/ gopher://93.184.216.34/ data:text/plain,x javascript:1 unix:///run/x.sock
 dict://93.184.216.34:11211/ ws://93.184.216.34/ jar:http://93.184.216.34!/ http+unix://x/ http:// https:// http:///x
+http://0x7f.0x0.0x0.0x1/ http://0x7F000001/ http://0177.1/ http://0300.0250.0001.0001/ http://3232235777/
+http://[0:0:0:0:0:ffff:7f00:1]/ http://[::7f00:1]/ http://[2002:c0a8:101::]/ http://[64:ff9b::c0a8:101]/ http://[5f00::1]/
+http://[::ffff:127.0.0.1%25lo]/ http://[::1]:80@93.184.216.34/ http://127.0.0.1:80:80/ http:////127.0.0.1/
+http://127.0.0.1%2f@example.com/ http://example.com%2f@127.0.0.1/ http://localhost%00.example/ HTTP://LOCALHOST/
+http://localho\u017ft/ http://loca\u2113host/ http://local\u00adhost/ http://local\u200bhost/ http://localhost\u3002/
+http://127\uff610\uff610\uff611/ http://\u200b127.0.0.1/ http://1\uff127.0.0.1/ http://168.63.129.16/ http://100.100.100.200/
 http://93.184.216.34:0/ http://93.184.216.34:22/ http://93.184.216.34:25/ http://93.184.216.34:6379/
 http://93.184.216.34:65536/ http://93.184.216.34:-1/ http://93.184.216.34:http/ http://a..b/ http://a_b*/ http://-%00/
 """.split()

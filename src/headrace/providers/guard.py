@@ -28,6 +28,7 @@ _CLASSES: Sequence[tuple[str, str]] = (
     ("multicast", "224.0.0.0/4 ff00::/8"),
     ("documentation", "192.0.2.0/24 198.51.100.0/24 203.0.113.0/24 2001:db8::/32 3fff::/20"),
     ("reserved", "192.0.0.0/24 192.88.99.0/24 240.0.0.0/4 100::/64 100:0:0:1::/64 2001:10::/28 5f00::/16"),
+    ("cloud platform", "168.63.129.16/32"),  # Azure's own services, which every machine there reaches
     ("translated", "64:ff9b:1::/48 2001::/32 ::/96 ::ffff:0:0:0/96"),
 )
 _REFUSED = [(name, ipaddress.ip_network(text)) for name, texts in _CLASSES for text in texts.split()]
