@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Final, TypeVar
@@ -53,6 +53,7 @@ class ServerDatabase:
         url = _checked(address, kind, hosts)
         self.dialect = {"postgres": "PostgreSQL", "mysql": "MySQL"}[kind]
         self._kind, self._threads = kind, threads
+        self._tables: frozenset[str] | None = None
         self._engine = create_engine(
             url.set(drivername=driver), poolclass=NullPool, connect_args=_LIMITS[kind],
             isolation_level="AUTOCOMMIT",
@@ -60,18 +61,27 @@ class ServerDatabase:
 
     async def describe(self, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
         """See SqlDatabase."""
-        return await self._run(lambda c: _described(c, include, ignore, rows))
+        return await self._run(lambda c: self._described(c, include, ignore, rows))
 
     async def query(self, statement: str) -> str:
         """See SqlDatabase."""
         if ";" in statement or not _READS.match(statement) or _WRITES.search(statement):
             raise FlowError("only one statement is allowed here, without a semicolon, and it must be one that reads")
+        if self._tables is not None:
+            statement = await asyncio.to_thread(_narrowed, statement, self._kind, self._tables)
 
         def work(connection: Connection) -> str:
             result = connection.execution_options(no_parameters=True).exec_driver_sql(statement)  # % stays %
             return table(list(result.keys()), result) if result.returns_rows else "[no rows]"
 
         return await self._run(work)
+
+    def _described(self, c: Connection, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
+        inspector = inspect(c)
+        chosen = choice([*inspector.get_table_names(), *inspector.get_view_names()], include, ignore)
+        if include or ignore:
+            self._tables = frozenset(chosen)
+        return schema([part for name in chosen for part in _table(c, name, rows)])
 
     async def _run(self, work: Callable[[Connection], _T]) -> _T:
         try:
@@ -110,14 +120,19 @@ def _checked(address: str, kind: str, hosts: Sequence[str]) -> URL:
     return url
 
 
-def _described(c: Connection, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
-    inspector = inspect(c)
-    parts: list[str] = []
-    for name in choice([*inspector.get_table_names(), *inspector.get_view_names()], include, ignore):
-        found = Table(name, MetaData(), autoload_with=c)
-        columns = ",\n".join(f"  {column.name} {column.type}" for column in found.columns)
-        keys = ", ".join(column.name for column in found.primary_key)
-        parts.append(f"CREATE TABLE {name} (\n{columns}{f',{chr(10)}  PRIMARY KEY ({keys})' if keys else ''}\n)")
-        if rows > 0:
-            parts.append(sample(list(found.columns.keys()), c.execute(select(found).limit(rows)).tuples(), name))
-    return schema(parts)
+def _table(c: Connection, name: str, rows: int) -> Iterator[str]:
+    """A table as a model reads it, and some of its rows."""
+    found = Table(name, MetaData(), autoload_with=c)
+    columns = ",\n".join(f"  {column.name} {column.type}" for column in found.columns)
+    keys = ", ".join(column.name for column in found.primary_key)
+    yield f"CREATE TABLE {name} (\n{columns}{f',{chr(10)}  PRIMARY KEY ({keys})' if keys else ''}\n)"
+    if rows > 0:
+        yield sample(list(found.columns.keys()), c.execute(select(found).limit(rows)), name)
+
+
+def _narrowed(statement: str, kind: str, tables: Collection[str]) -> str:
+    try:
+        from headrace.providers.sql_statements import narrowed
+    except ImportError:
+        raise FlowError("choosing tables of a database server needs a package: pip install 'headrace[sql]'") from None
+    return narrowed(statement, kind, tables)
