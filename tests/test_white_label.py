@@ -29,8 +29,11 @@ ROOT = Path(__file__).parents[1]
 URL = "http://localhost:3000"
 BRANDS = {"aimicromind": "AiMicromind", "flowise": "Flowise", "Autonomous": "Autonomous", "ciniterflow": "CiniterFlow"}
 
-PAGE = pytest.mark.parametrize("page", pages(), ids=lambda page: f"{page.name[:3]}-{page.brand}")
-BESIDE = pytest.mark.skipif(not PAGES, reason="the public pages are not beside this project")
+BESIDE = pytest.mark.skipif(not PAGES, reason="the public pages (../shared/seeds) are not beside this project")
+EVERY = [pytest.param(page, id=f"{page.name[:3]}-{page.brand}") for page in pages()]
+NONE = pytest.param(None, marks=BESIDE)
+PAGE = pytest.mark.parametrize("page", EVERY or [NONE])
+FLOWISE = pytest.mark.parametrize("page", [param for param in EVERY if str(param.id).endswith("flowise")] or [NONE])
 HTTP = pytest.mark.parametrize("site", ["http"], indirect=True)
 HTTPS = pytest.mark.parametrize("site", ["https"], indirect=True)
 
@@ -131,7 +134,6 @@ def test_the_pages_are_one_system_under_the_four_names() -> None:
     assert [sorted(page.blocks) for page in found] == [["bash", "html", "javascript", "python"]] * 5
 
 
-@BESIDE
 @HTTP
 @PAGE
 def test_a_pages_python_program_runs_with_its_brands_package(
@@ -141,7 +143,6 @@ def test_a_pages_python_program_runs_with_its_brands_package(
     check(python_events(brands.python, filled(block, flow, site.port)), question(block))
 
 
-@BESIDE
 @HTTP
 @PAGE
 def test_a_pages_typescript_program_runs_with_its_brands_package(
@@ -151,9 +152,8 @@ def test_a_pages_typescript_program_runs_with_its_brands_package(
     check(node_events(brands.node, filled(block, flow, site.port)), question(block))
 
 
-@BESIDE
 @HTTP
-@pytest.mark.parametrize("page", [page for page in pages() if page.brand == "flowise"], ids=lambda page: page.name[:3])
+@FLOWISE
 def test_a_pages_programs_run_with_the_published_libraries(
     page: Page, site: Server, flow: str, sdk: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +169,6 @@ def test_a_pages_programs_run_with_the_published_libraries(
     check(node_events(tmp_path, run(compiler, str(source), "--format=cjs"), "cjs"), question(javascript))
 
 
-@BESIDE
 @HTTPS
 @PAGE
 def test_a_pages_curl_command_runs_over_https(page: Page, site: Server, flow: str) -> None:
@@ -181,7 +180,6 @@ def test_a_pages_curl_command_runs_over_https(page: Page, site: Server, flow: st
     check([json.loads(line[5:]) for line in printed.split("\n") if line.startswith("data:")], question(block))
 
 
-@BESIDE
 @HTTPS
 @PAGE
 def test_a_pages_frame_is_what_named_frames_look_like(page: Page, site: Server, flow: str) -> None:
@@ -197,7 +195,6 @@ def test_a_pages_frame_is_what_named_frames_look_like(page: Page, site: Server, 
     )
 
 
-@BESIDE
 @PAGE
 def test_what_a_page_says_of_events_is_on_our_page(page: Page) -> None:
     ours = (ROOT / "docs" / "streaming.md").read_text()
