@@ -22,7 +22,8 @@ class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = "string"
     label: str = ""
     name: str = ""
-    addOptions: list[dict[str, Any]] = []
+    addOptions: list[dict[str, Any]] | str = []
+    """What is offered; the builder writes "" for fields that offer nothing."""
 
 
 class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
