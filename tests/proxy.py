@@ -49,7 +49,7 @@ class Passing(BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body, headers)
             self.pass_on(connection.getresponse())
 
-    do_POST = do_GET
+    do_POST = do_OPTIONS = do_GET
 
     def pass_on(self, reply: http.client.HTTPResponse) -> None:
         self.send_response(reply.status)
