@@ -39,7 +39,10 @@ class Protocol(NamedTuple):
 
 
 def completion(parser: Callable[[str], Any]) -> Callable[[Endpoint], ChatModel]:
-    return lambda endpoint: completions.CompletionChat(endpoint, lambda prompt: {"prompt": prompt}, parser)
+    def body_of(prompt: str, stop: Sequence[str]) -> dict[str, Any]:
+        return {"prompt": prompt, **({"stop": stop} if stop else {})}
+
+    return lambda endpoint: completions.CompletionChat(endpoint, body_of, parser)
 
 
 PROTOCOLS: dict[str, Protocol] = {

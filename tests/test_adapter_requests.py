@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from calls import Recorder, body_of, called
+from calls import Recorder, body_of, call_of, called
 from protocols import PROTOCOLS, SECRET
 
 from headrace.engine.chat import (
@@ -18,9 +18,13 @@ from headrace.engine.chat import (
     ToolSpec,
 )
 from headrace.errors import InvalidRequest
+from headrace.nodes import built_in
+from headrace.nodes.chat_models import ChatOllama
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.openai import OpenAIChat, Quirks
 
+ChatOpenAI, ChatXAI = built_in()["chatOpenAI"], built_in()["chatXAI"]
+KEYS = {"OPENAI_API_KEY": SECRET, "XAI_API_KEY": SECRET}
 PIXEL = base64.b64encode(b"\x89PNG\r\n").decode()
 PICTURE = ImagePart(f"data:image/png;base64,{PIXEL}")
 ADDRESS = ImagePart("https://pictures.example/a.png")
@@ -281,3 +285,34 @@ def test_a_picture_over_the_providers_limit_is_refused_and_one_at_it_is_not(prot
     large = base64.b64encode(bytes(limit + 3)).decode()
     with pytest.raises(InvalidRequest, match=f"this model takes {limit} at most"):
         picture_of(protocol, ImagePart(f"data:image/png;base64,{large}"))
+
+
+# Words to stop at
+
+STOPS: dict[str, Any] = {
+    "openai": lambda body: body["stop"],
+    "anthropic": lambda body: body["stop_sequences"],
+    "google": lambda body: body["generationConfig"]["stopSequences"],
+    "ollama": lambda body: body["options"]["stop"],
+    "cohere": lambda body: body["stop_sequences"],
+    "bedrock": lambda body: body["inferenceConfig"]["stopSequences"],
+    "completions": lambda body: body["stop"],
+}
+
+
+@pytest.mark.parametrize("protocol", STOPS)
+def test_words_to_stop_at_are_sent(protocol: str) -> None:
+    request = ChatRequest([ModelMessage("user", "Hi")], stop=["\nObservation", "</tool>"])
+    assert STOPS[protocol](sent(protocol, request)) == ["\nObservation", "</tool>"]
+    with pytest.raises(KeyError):
+        STOPS[protocol](sent(protocol, ChatRequest([ModelMessage("user", "Hi")])))
+
+
+def test_a_flows_own_words_come_first_and_models_that_take_none_get_none() -> None:
+    request = ChatRequest([ModelMessage("user", "Hi")], stop=["x", "y"])
+    own = body_of(call_of(ChatOpenAI, {"modelName": "gpt-4o", "stopSequence": "a, b, c"}, KEYS, request=request))
+    assert own["stop"] == ["a", "b", "c", "x"]
+    for node, model in ((ChatOpenAI, "o3-mini"), (ChatOpenAI, "gpt-5"), (ChatXAI, "grok-4")):
+        assert "stop" not in body_of(call_of(node, {"modelName": model}, KEYS, request=request))
+    options = {"modelName": "llama", "stop": "a"}
+    assert body_of(call_of(ChatOllama, options, request=request))["options"]["stop"] == ["a", "x", "y"]

@@ -240,6 +240,24 @@ def test_an_agent_in_text_runs_on_a_server(server: Server, upstream: Upstream, n
     assert ("It is 42." in asked) == (name != "reactAgentLLM")
 
 
+STOPS = {
+    "conversationalAgent": None,
+    "reactAgentChat": ["\nObservation"],
+    "reactAgentLLM": ["\nObservation"],
+    "xmlAgent": ["</tool_input>", "</final_answer>"],
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_provider_is_told_where_a_turn_ends_and_may_leave_the_end_out(
+    server: Server, upstream: Upstream, name: str
+) -> None:
+    left = [step.replace("</tool_input>", "").replace("</final_answer>", "") for step in STEPS[name]]
+    answer = server.ask(server.create_flow(text_agent(upstream.url, name)), f"/steps {json.dumps(left)}").json
+    assert (answer["text"], answer["usedTools"][0]["toolOutput"]) == ("It is 42.", "42")
+    assert [request.body.get("stop") for request in upstream.requests] == [STOPS[name]] * 2
+
+
 def test_the_run_of_a_text_agent_carries_its_tokens_though_the_flow_answers_with_json(
     server: Server, upstream: Upstream
 ) -> None:

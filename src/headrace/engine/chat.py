@@ -102,6 +102,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     """"auto", "none", "required", or the name of the tool that must be called."""
     schema: OutputSchema | None = None
     """With it the answer's text is JSON of this form, by whichever means the provider has."""
+    stop: Sequence[str] = ()
+    """Where the answer shall end, without these words, if the provider can do that; a few at most."""
     facts: bool = False
     """Whether the answer shall end with what the provider says of the call, where its adapter can tell."""
 

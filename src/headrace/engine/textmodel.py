@@ -61,6 +61,9 @@ class Reader(Protocol):
 class TextProtocol(Protocol):
     """How tools are offered to a model in words, and how its wish to use one is recognised."""
 
+    stop: Sequence[str]
+    """Words that end a turn, behind which a model would only make things up."""
+
     def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """The messages for the model."""
         ...
@@ -85,7 +88,7 @@ class TextToolModel:
         messages, wrong = self._protocol.render(talk, request.tools), ""
         for _ in range(_CORRECTIONS + 1):
             reader, said = self._protocol.reader(), list[str]()
-            async with aclosing(self._model.stream(ChatRequest(messages))) as batches:
+            async with aclosing(self._model.stream(ChatRequest(messages, stop=self._protocol.stop))) as batches:
                 async for deltas in batches:
                     if told := _told(deltas, reader, said):
                         yield told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from headrace.engine.node import Context, Node
@@ -45,8 +46,9 @@ class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
         endpoint = Endpoint(ctx.http, place.url, headers, place.key, self.timeout / 1000 if self.timeout else None)
         options = self._options()
 
-        def body_of(prompt: str) -> dict[str, Any]:
-            return {**options, "prompt": prompt, "stream": True, "stream_options": {"include_usage": True}}
+        def body_of(prompt: str, stop: Sequence[str]) -> dict[str, Any]:
+            ends = {"stop": list(stop)} if stop else {}
+            return {**options, **ends, "prompt": prompt, "stream": True, "stream_options": {"include_usage": True}}
 
         return cached(self.cache, CompletionChat(endpoint, body_of, CompletionParser), endpoint.url, options)
 
@@ -128,8 +130,9 @@ class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInfe
             }
         )
 
-        def body_of(prompt: str) -> dict[str, Any]:
-            return {"inputs": prompt, "parameters": parameters, "stream": True}
+        def body_of(prompt: str, stop: Sequence[str]) -> dict[str, Any]:
+            ends = {"stop": list(stop)} if stop else {}
+            return {"inputs": prompt, "parameters": {**parameters, **ends}, "stream": True}
 
         return cached(self.cache, CompletionChat(endpoint, body_of, GenerationParser), endpoint.url, parameters)
 

@@ -137,6 +137,7 @@ class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
             self.row.quirks,
             system_role="developer" if self._reasons else "system",
             strict_tools=self.strictToolCalling,
+            stop=not self._reasons,
             names=True,
             image_detail=self.imageResolution,
         )
@@ -214,6 +215,7 @@ class _Sambanova(OpenAIModel, frozen=True, kw_only=True):
 # OpenAI's node shows no reasoning, as in the builder.
 _SILENT = Quirks(thinking=False)
 _SCHEMA = Quirks(schemas="schema")
+_XAI = Quirks(schemas="schema", stop=False)  # its reasoning models refuse a request that has stop words
 _JSON = Quirks(schemas="json")
 _MODEL = {"modelName": "model"}
 _BASE = {"basepath": "basePath"}
@@ -302,7 +304,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
     (_Sambanova, Row("chatSambanova", providers.SAMBANOVA, "Meta-Llama-3.3-70B-Instruct")),
     (OpenAIModel, Row("chatTogetherAI", providers.TOGETHER)),
     (OpenAIModel, Row("chatTogetherAI_LlamaIndex", providers.TOGETHER)),
-    (OpenAIModel, Row("chatXAI", providers.XAI, quirks=_SCHEMA)),
+    (OpenAIModel, Row("chatXAI", providers.XAI, quirks=_XAI)),
     (OpenAIModel, Row("groqChat", providers.GROQ)),
     (OpenAIModel, Row("chatGroq_LlamaIndex", providers.GROQ)),
 )

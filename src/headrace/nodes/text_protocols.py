@@ -148,6 +148,8 @@ _REACT_MARKS: Final = Marks(_ACTION, re.compile(_OBSERVATION), _FINAL, _OBSERVAT
 class ReAct:
     """Implements `headrace.engine.textmodel.TextProtocol`: Thought, Action, Action Input, Observation, Final Answer."""
 
+    stop: Sequence[str] = (_OBSERVATION,)
+
     def __init__(self, *, joined: bool = False) -> None:
         self._joined = joined  # into one message, for models that continue a text
 
@@ -231,6 +233,8 @@ _MOST_BRACES: Final = 50
 
 class JsonActions:
     """Implements `headrace.engine.textmodel.TextProtocol`: a JSON object with `action` and `action_input`."""
+
+    stop: Sequence[str] = ()
 
     def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """See TextProtocol."""
@@ -340,6 +344,8 @@ class Tags:
     The system message may be a template with `{tools}`, `{chat_history}`, `{input}` and `{agent_scratchpad}`, as flows
     of the builder have it; what it leaves out stands in messages of its own.
     """
+
+    stop: Sequence[str] = ("</tool_input>", "</final_answer>")
 
     def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """See TextProtocol."""

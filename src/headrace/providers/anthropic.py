@@ -108,6 +108,8 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
         "stream": True,
         "messages": turns(request.messages, "assistant", "content", _blocks),
     }
+    if request.stop:
+        body["stop_sequences"] = [*(options.get("stop_sequences") or ()), *request.stop]
     if system:
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in system]
         body["system"] = [*blocks[:-1], {**blocks[-1], **_CACHED}]

@@ -90,6 +90,8 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {**options, "messages": turns(request.messages, "assistant", "content", _blocks)}
     if system := [{"text": m.text} for m in request.messages if m.role == "system" and m.text]:
         body["system"] = system
+    if request.stop:
+        body["inferenceConfig"] = {**body.get("inferenceConfig", {}), "stopSequences": list(request.stop)}
     if request.tools and request.choice != "none":  # there is no way to forbid tools that are offered
         config: dict[str, Any] = {"tools": [{"toolSpec": _spec(tool)} for tool in request.tools]}
         if request.choice != "auto":

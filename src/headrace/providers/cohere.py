@@ -99,6 +99,8 @@ class CohereChat:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel."""
         body: dict[str, Any] = {**self._options, "stream": True, "messages": list(map(_message, request.messages))}
+        if request.stop:
+            body["stop_sequences"] = list(request.stop)
         if request.schema:
             body["response_format"] = {"type": "json_object", "json_schema": request.schema.schema}
         if request.tools:

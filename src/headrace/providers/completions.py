@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from headrace.providers.endpoint import Endpoint
 from headrace.providers.lines import LineParser
 from headrace.providers.refusals import failure_inside
 
+BodyOf: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Any]]
 _SPEAKERS: Final = {"system": "System", "user": "Human", "assistant": "AI", "tool": "Tool"}
 
 
@@ -27,18 +28,16 @@ def prompt_of(messages: Sequence[ModelMessage]) -> str:
 
 
 class CompletionChat:
-    """A model that continues a text, as a chat model. `body_of` makes the request's body from the text."""
+    """A model that continues a text, as a chat model. `body_of` makes a body of the text and of words to stop at."""
 
     images: Images = "refused"
 
-    def __init__(
-        self, endpoint: Endpoint, body_of: Callable[[str], Mapping[str, Any]], parser: Callable[[str], LineParser]
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, body_of: BodyOf, parser: Callable[[str], LineParser]) -> None:
         self._endpoint, self._body_of, self._parser = endpoint, body_of, parser
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel. Tools are not offered: these protocols have none."""
-        call = self._endpoint.call(self._body_of(prompt_of(request.messages)))
+        call = self._endpoint.call(self._body_of(prompt_of(request.messages), request.stop))
         return answered(self._endpoint.http, call, self._parser(self._endpoint.secret))
 
 

@@ -138,6 +138,9 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {**options, "contents": turns(request.messages, "model", "parts", _parts)}
     if system := [{"text": m.text} for m in request.messages if m.role == "system" and m.text]:
         body["systemInstruction"] = {"parts": system}
+    if request.stop:
+        config = body.get("generationConfig", {})
+        body["generationConfig"] = {**config, "stopSequences": list(request.stop)}
     if request.schema:
         form = {"responseMimeType": "application/json", "responseJsonSchema": request.schema.schema}
         body["generationConfig"] = {**body.get("generationConfig", {}), **form}

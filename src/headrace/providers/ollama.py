@@ -73,6 +73,9 @@ class OllamaChat:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel."""
         body: dict[str, Any] = {**self._options, "stream": True, "messages": list(map(_message, request.messages))}
+        if request.stop:
+            options = body.get("options") or {}
+            body["options"] = {**options, "stop": [*(options.get("stop") or ()), *request.stop]}
         if request.schema:
             body["format"] = request.schema.schema
         if request.tools and request.choice != "none":

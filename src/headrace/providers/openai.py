@@ -96,6 +96,8 @@ class Quirks(msgspec.Struct, frozen=True):
     """How it is held to a form: by a JSON Schema, by JSON mode, or by a tool that it must call."""
     system_role: Literal["system", "developer"] = "system"
     strict_tools: bool = False
+    stop: bool = True
+    """It takes words to stop at."""
     names: bool = False
     """Its messages say who speaks; others refuse a field that they do not know."""
     image_detail: str = ""
@@ -133,6 +135,8 @@ class OpenAIChat:
         body: dict[str, Any] = {**self._options, "stream": True}
         if self._quirks.usage:
             body["stream_options"] = {"include_usage": True}
+        if request.stop and self._quirks.stop:
+            body["stop"] = [*(body.get("stop") or ()), *request.stop][:4]
         if request.schema:
             if self._quirks.schemas == "json":
                 request = as_instruction(request)
