@@ -2,7 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 PAGES = sorted((Path(__file__).parents[2] / "shared" / "seeds").glob("*.txt"))
 _FENCED = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -18,6 +20,17 @@ class Page(NamedTuple):
     cls: str
     blocks: dict[str, str]
     text: str
+
+
+BESIDE = pytest.mark.skipif(not PAGES, reason="the public pages (../shared/seeds) are not beside this project")
+
+
+def parameters(brand: str = "") -> list[Any]:
+    """The pages, of one brand or of all, for tests of each; without pages a test that is skipped."""
+    found = [page for page in pages() if brand in ("", page.brand)]
+    return [pytest.param(page, id=f"{page.name[:3]}-{page.brand}") for page in found] or [
+        pytest.param(None, marks=BESIDE)
+    ]
 
 
 def pages() -> list[Page]:

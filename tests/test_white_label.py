@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from branding import Installed, installed, interpreter, shell
 from click.testing import CliRunner
-from pages import PAGES, Page, pages
+from pages import BESIDE, Page, pages, parameters
 from servers import Server, conversation, free_port, serving
 from typescript import built, compiled, run
 from upstream import Upstream
@@ -29,11 +29,8 @@ ROOT = Path(__file__).parents[1]
 URL = "http://localhost:3000"
 BRANDS = {"aimicromind": "AiMicromind", "flowise": "Flowise", "Autonomous": "Autonomous", "ciniterflow": "CiniterFlow"}
 
-BESIDE = pytest.mark.skipif(not PAGES, reason="the public pages (../shared/seeds) are not beside this project")
-EVERY = [pytest.param(page, id=f"{page.name[:3]}-{page.brand}") for page in pages()]
-NONE = pytest.param(None, marks=BESIDE)
-PAGE = pytest.mark.parametrize("page", EVERY or [NONE])
-FLOWISE = pytest.mark.parametrize("page", [param for param in EVERY if str(param.id).endswith("flowise")] or [NONE])
+PAGE = pytest.mark.parametrize("page", parameters())
+FLOWISE = pytest.mark.parametrize("page", parameters("flowise"))
 HTTP = pytest.mark.parametrize("site", ["http"], indirect=True)
 HTTPS = pytest.mark.parametrize("site", ["https"], indirect=True)
 
@@ -193,14 +190,6 @@ def test_a_pages_frame_is_what_named_frames_look_like(page: Page, site: Server, 
     assert (
         "event: token\ndata: " + "".join(part.removeprefix("event: token\ndata: ") for part in tokens) == frame.strip()
     )
-
-
-@PAGE
-def test_what_a_page_says_of_events_is_on_our_page(page: Page) -> None:
-    ours = (ROOT / "docs" / "streaming.md").read_text()
-    kinds = re.findall(r"(?m)^\| (\w+) +\| (?!Desc)", page.text)
-    assert len(kinds) >= 7
-    assert [kind for kind in kinds if f"| {kind} |" not in ours and kind not in ("Event", "Evento")] == []
 
 
 @BESIDE
