@@ -215,6 +215,25 @@ def test_follow_up_prompts_are_shown_and_asked_by_a_click(
     chat.says("A leaf.")
 
 
+def test_a_flow_that_does_not_stream_answers_all_at_once(
+    server: Server, upstream: Upstream, shop: Shop, chat: Chat
+) -> None:
+    columns = suggesting(upstream.url, said(["/say A leaf."]))
+    columns["chatbotConfig"] |= {
+        "chatFeedback": {"status": True},
+        "postProcessing": {"enabled": True, "customFunction": "return $flow.rawOutput.toUpperCase()"},
+    }
+    shop.embed(chat.page, server, server.create_flow(conversation(upstream.url), **columns))
+    chat.open()
+    chat.ask("/say Tea.")
+    chat.says("TEA.")
+    expect(chat.widget.get_by_title("Thumbs Up")).to_be_visible()
+    chat.widget.get_by_text("/say A leaf.").click()
+    chat.says("A LEAF.")
+    chat.ask("/status 401")
+    expect(chat.answers.last).to_contain_text("answered 401")
+
+
 def test_thumbs_are_saved_with_what_the_user_says(server: Server, upstream: Upstream, shop: Shop, chat: Chat) -> None:
     flow = flow_for(server, upstream, chatFeedback={"status": True})
     shop.embed(chat.page, server, flow)
