@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": CONTRACT | {"engine", "store"},
     "runtime": CONTRACT | {"engine", "retrieval", "store", "runtime"},
     "server": ANYTHING,
-    "apps": CONTRACT | CLIENT,
+    "apps": CONTRACT | CLIENT | {"apps"},
     "brand": CONTRACT | {"__init__", "brand"},
     "examples": CONTRACT | {"engine"},
     "__main__": ANYTHING,

@@ -221,10 +221,15 @@ class Answer:
         """Whether the answer has come, and is no stream."""
         return self.arrived and not self._streams
 
+    @property
+    def body(self) -> bytes:
+        """What came, when it is no stream."""
+        return b"".join(self._body)
+
     def decoded(self, kind: type[T]) -> T:
         """The JSON answer. Raises ConnectionFailed when it is something else."""
         try:
-            return msgspec.json.decode(b"".join(self._body), type=kind)
+            return msgspec.json.decode(self.body, type=kind)
         except msgspec.DecodeError as error:
             reason = f"the answer is neither a stream nor the expected JSON: {error}"
             raise self._server.lost(reason, retryable=False) from error

@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.errors import ConnectionFailed, HeadraceError, InvalidRequest, by_code
 from headrace.events import Error
-from headrace.schema import ContinueFor, FileUpload, HistoryMessage, PredictionRequest
+from headrace.schema import ContinueFor, FileUpload, HistoryMessage, PredictionRequest, Rating
 
 Kind = Literal["stream", "answer", "call"]
 
@@ -163,6 +163,33 @@ class Server:
         if run is None:
             raise InvalidRequest("there is no run to cancel: the stream has not begun, or the server names no run")
         return self._ask("call", "POST", f"runs/{_quoted(run)}/cancel")
+
+    def flows(self) -> Ask:
+        """All flows."""
+        return self._ask("call", "GET", "chatflows")
+
+    def chat_config(self, flow: str) -> Ask:
+        """How a flow's chat looks and what it takes."""
+        return self._ask("call", "GET", f"public-chatbotConfig/{_quoted(flow)}")
+
+    def attach(self, flow: str, chat: str, files: Sequence[tuple[str, bytes, str]]) -> Ask:
+        """The texts of files, each given as name, content and media type."""
+        return self._ask(
+            "call", "POST", f"attachments/{_quoted(flow)}/{_quoted(chat)}", files=[("files", file) for file in files]
+        )
+
+    def rate(self, flow: str, message: str, rating: Rating, remark: str | None) -> Ask:
+        """A rating of an answer."""
+        body = {"messageId": message, "rating": rating, "content": remark}
+        return self._ask("call", "POST", f"feedback/{_quoted(flow)}", json=body)
+
+    def look(self) -> Ask:
+        """How the server's pages look."""
+        return self._ask("call", "GET", "brand")
+
+    def logo(self) -> Ask:
+        """The picture that goes with the name."""
+        return self._ask("call", "GET", "brand/logo")
 
     def _ask(self, kind: Kind, method: str, path: str, headers: dict[str, str] | None = None, **rest: Any) -> Ask:
         headers = {"Accept": "text/event-stream, application/json", **(headers or {})}

@@ -70,6 +70,12 @@ class Call:
             pass
         return self.answer.decoded(kind)
 
+    def content(self) -> bytes:
+        """The answer as it came, when it is no stream."""
+        for _ in self.chunks():
+            pass
+        return self.answer.body
+
     def cancel(self) -> RunInfo:
         """Ends the run that the answer comes from."""
         return Call(self._http, self._server, self._server.cancel(self.answer.run_id)).decoded(RunInfo)
@@ -134,6 +140,12 @@ class AsyncCall:
         async for _ in self.chunks():
             pass
         return self.answer.decoded(kind)
+
+    async def content(self) -> bytes:
+        """As `Call.content`."""
+        async for _ in self.chunks():
+            pass
+        return self.answer.body
 
     async def cancel(self) -> RunInfo:
         """As `Call.cancel`."""

@@ -1,8 +1,9 @@
-"""The command line: serve, import, run, upsert, flows, keys; `brand` is in headrace.brand."""
+"""The command line: serve, import, run, chat, upsert, flows, keys; `brand` is in headrace.brand."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -223,6 +224,41 @@ async def run(settings: Settings, flow: str, question: str, chat: str | None) ->
                 for entry in entries:
                     _show(entry.event)
     _out.print()
+
+
+@cli.command()
+@click.option("--url", help="Address of the server; this machine's without it.")
+@click.option(
+    "--flow", "flows", metavar="[NAME=]ID", multiple=True, help="Offer this flow; may be given several times."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8501, show_default=True, help="Port to listen on.")
+@click.pass_obj
+def chat(settings: Settings, url: str | None, flows: tuple[str, ...], host: str, port: int) -> None:
+    """Serve a page to chat with flows. Without --flow: those that HEADRACE_API_KEY may list, else this machine's."""
+    try:
+        from headrace.apps.chat.serve import serve as serve_chat
+    except ModuleNotFoundError as error:
+        raise InvalidRequest(f"the chat needs {error.name!r}: pip install 'headrace[streamlit]'") from None
+
+    given = list(flows)
+    if not given and not url and "HEADRACE_URL" not in os.environ and "HEADRACE_API_KEY" not in os.environ:
+        given = asyncio.run(_own_flows(settings))
+    if url or "HEADRACE_URL" not in os.environ:
+        os.environ["HEADRACE_URL"] = url or f"http://localhost:{settings.port}"
+    _out.print(f"Chat at http://{host}:{port} with the server at {os.environ['HEADRACE_URL']}", soft_wrap=True)
+    serve_chat(given, settings.folder / "chat.sqlite", host, port)
+
+
+async def _own_flows(settings: Settings) -> list[str]:
+    """The flows in the data folder, as `chat` takes them."""
+    if not settings.folder.exists():
+        return []
+    store = Store(settings.folder)
+    try:
+        return [f"{' '.join(row.name.split())}={row.id}" for row in await store.flows()]
+    finally:
+        store.close()
 
 
 @cli.command()

@@ -5,7 +5,7 @@ call.py does the I/O; ask.py and answer.py do the rest. httpx2's types stay out 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
@@ -17,7 +17,7 @@ from headrace.ask import Ask, Home, Limits, Options, Server
 from headrace.call import AsyncCall, Call
 from headrace.compat import PredictionData, to_request
 from headrace.events import Event, Prediction, Token
-from headrace.schema import RunInfo
+from headrace.schema import Attachment, Feedback, FileUpload, FlowRow, Look, Rating, RunInfo
 
 if TYPE_CHECKING:
     import ssl
@@ -223,6 +223,31 @@ class Headrace(Home):
         """Stops a run; one that is over stays as it is. Raises RunNotFound."""
         return self._call(self._server.cancel(run_id)).decoded(RunInfo)
 
+    def flows(self) -> list[FlowRow]:
+        """All flows. Needs a key with the permission `chatflows:view`."""
+        return self._call(self._server.flows()).decoded(list[FlowRow])
+
+    def chat_config(self, flow: str) -> dict[str, Any]:
+        """How a flow's chat looks and what it takes: starter prompts, uploads, title."""
+        return self._call(self._server.chat_config(flow)).decoded(dict[str, Any])
+
+    def attach(self, flow: str, chat_id: str, files: Sequence[tuple[str, bytes, str]]) -> list[FileUpload]:
+        """Reads files, given as name, content and media type, into what goes along with a question as `uploads`."""
+        found = self._call(self._server.attach(flow, chat_id, files)).decoded(list[Attachment])
+        return [FileUpload("file:full", file.name, file.mimeType, file.content) for file in found]
+
+    def rate(self, flow: str, message_id: str, rating: Rating, remark: str | None = None) -> Feedback:
+        """Rates an answer by its `chatMessageId`; another time changes the rating."""
+        return self._call(self._server.rate(flow, message_id, rating, remark)).decoded(Feedback)
+
+    def look(self) -> Look:
+        """How the server's pages look."""
+        return self._call(self._server.look()).decoded(Look)
+
+    def logo(self) -> bytes:
+        """The picture that goes with the server's name. Raises NotFound where `look` names none."""
+        return self._call(self._server.logo()).content()
+
     def close(self) -> None:
         """Closes all connections."""
         self._http.close()
@@ -302,6 +327,31 @@ class AsyncHeadrace(Home):
     async def cancel(self, run_id: str) -> RunInfo:
         """Stops a run; one that is over stays as it is. Raises RunNotFound."""
         return await self._call(self._server.cancel(run_id)).decoded(RunInfo)
+
+    async def flows(self) -> list[FlowRow]:
+        """All flows. Needs a key with the permission `chatflows:view`."""
+        return await self._call(self._server.flows()).decoded(list[FlowRow])
+
+    async def chat_config(self, flow: str) -> dict[str, Any]:
+        """How a flow's chat looks and what it takes: starter prompts, uploads, title."""
+        return await self._call(self._server.chat_config(flow)).decoded(dict[str, Any])
+
+    async def attach(self, flow: str, chat_id: str, files: Sequence[tuple[str, bytes, str]]) -> list[FileUpload]:
+        """Reads files, given as name, content and media type, into what goes along with a question as `uploads`."""
+        found = await self._call(self._server.attach(flow, chat_id, files)).decoded(list[Attachment])
+        return [FileUpload("file:full", file.name, file.mimeType, file.content) for file in found]
+
+    async def rate(self, flow: str, message_id: str, rating: Rating, remark: str | None = None) -> Feedback:
+        """Rates an answer by its `chatMessageId`; another time changes the rating."""
+        return await self._call(self._server.rate(flow, message_id, rating, remark)).decoded(Feedback)
+
+    async def look(self) -> Look:
+        """How the server's pages look."""
+        return await self._call(self._server.look()).decoded(Look)
+
+    async def logo(self) -> bytes:
+        """The picture that goes with the server's name. Raises NotFound where `look` names none."""
+        return await self._call(self._server.logo()).content()
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -56,6 +56,15 @@ def _upload_type(mime: str, data: bytes) -> str:
     return "file:full" if text else "file:rag"
 
 
+class Attachment(msgspec.Struct):
+    """The text of a file, or with the field `base64` its bytes."""
+
+    name: str
+    mimeType: str
+    size: int
+    content: str
+
+
 class HistoryMessage(msgspec.Struct, omit_defaults=True):
     """An earlier turn that the caller sends along. Flowise's older form `{type, message}` carries no content."""
 
@@ -328,3 +337,12 @@ class ApiKey(msgspec.Struct, omit_defaults=True):
     permissions: list[str]
     createdDate: str = ""
     apiKey: str | None = None
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How the server's pages look: accents on light and on dark ground, and whether there is a logo."""
+
+    name: str
+    color: str
+    darkColor: str
+    logo: str | None = None

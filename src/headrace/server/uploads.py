@@ -16,6 +16,7 @@ from headrace.retrieval.folder import parse_for
 from headrace.retrieval.loading import FileDocuments, Finish, texts_of
 from headrace.retrieval.texts import text_documents
 from headrace.runtime.flows import Flow
+from headrace.schema import Attachment
 from headrace.server.auth import check_caller, local
 from headrace.server.docs import AttachmentOperation
 from headrace.server.files import check_size
@@ -58,15 +59,6 @@ async def _file(request: Request[Any, Any, Any], flow_id: str, chat_id: str, nam
     plain = "".join(sign if (sign.isascii() and sign.isalnum()) or sign in "-_. " else "_" for sign in name)
     headers = {"Content-Disposition": f'attachment; filename="{plain}"', "X-Content-Type-Options": "nosniff"}
     return Response(content, media_type="application/octet-stream", headers=headers)
-
-
-class Attachment(msgspec.Struct):
-    """The text of a file, or with the field `base64` its bytes."""
-
-    name: str
-    mimeType: str
-    size: int
-    content: str
 
 
 @post(

@@ -1,0 +1,1 @@
+"""Applications over the client. They reach a server by `headrace.client` alone."""

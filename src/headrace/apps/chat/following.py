@@ -1,0 +1,100 @@
+"""Asks and follows while the page shows what there is: the stream is read beside the script, which must stay awake.
+
+A script that waits for a token notices no click; so the client runs in a thread of its own for as long as the script
+looks. When the script is interrupted, the thread's connection is closed; the run itself goes on at the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from threading import Event as Flag
+
+from anyio.from_thread import start_blocking_portal
+from msgspec import structs
+
+from headrace.apps.chat.chats import Chats, Turn
+from headrace.apps.chat.shown import Shown
+from headrace.apps.chat.uploads import UNREAD, content_of
+from headrace.ask import Options
+from headrace.client import AsyncHeadrace, Headrace
+from headrace.errors import ConnectionFailed, HeadraceError
+from headrace.schema import FileUpload
+
+_logger = logging.getLogger("headrace.chat")
+_ATTEMPTS = 3  # in a row without an event, before the page says that it has lost the server
+
+
+class Following:
+    """One answer on its way."""
+
+    def __init__(self, chats: Chats, turn: Turn, flow: str, shown: Shown) -> None:
+        self._chats, self._turn, self._flow, self.shown = chats, turn, flow, shown
+        self.lost = False
+        """Whether nothing more comes though the run may well go on."""
+        self._over = Flag()
+
+    def over(self, seconds: float) -> bool:
+        """Whether nothing more comes. Waits for that, for so long at most."""
+        return self._over.wait(seconds)
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Reads for the time of the block."""
+        with start_blocking_portal("asyncio") as portal:
+            task = portal.start_task_soon(self._read)
+            try:
+                yield
+            finally:
+                task.cancel()
+        with suppress(CancelledError):
+            task.result()
+
+    async def _read(self) -> None:
+        try:
+            async with AsyncHeadrace(attempts=_ATTEMPTS) as client:
+                run = self._turn.run or await self._begin(client)
+                if self.shown.ended:  # the script was interrupted before it could say so
+                    return
+                async with client.resume(run, self.shown.seq) as stream:
+                    async for event in stream:
+                        seq = int((stream.last_event_id or ":0").rpartition(":")[2])
+                        self.shown = self.shown.after(event, seq)
+        except ConnectionFailed as error:
+            self.lost = True
+            _logger.warning("%s", error)  # which names the server's address, so the page does not show it
+        except HeadraceError as error:
+            self.shown = structs.replace(self.shown, error=str(error), ended=True)
+        finally:
+            self._over.set()
+
+    async def _begin(self, client: AsyncHeadrace) -> str:
+        turn = self._turn
+        if any(file.type == UNREAD for file in turn.uploads):
+            turn = structs.replace(turn, uploads=await self._read_files(client))
+            await asyncio.to_thread(self._chats.attached, turn)
+        info = await client.start(self._flow, turn.question, **asking(turn))
+        await asyncio.to_thread(self._chats.began, turn, info.id)
+        return info.id
+
+    async def _read_files(self, client: AsyncHeadrace) -> list[FileUpload]:
+        files = self._turn.uploads
+        unread = [(file.name, content_of(file), file.mime) for file in files if file.type == UNREAD]
+        texts = await client.attach(self._flow, self._turn.chat, unread)
+        return [*(file for file in files if file.type != UNREAD), *texts]
+
+
+def asking(turn: Turn) -> Options:
+    """How a turn's question is asked. Asked again, it joins its run, which goes on when nobody looks."""
+    return Options(chat_id=turn.chat, uploads=turn.uploads, idempotency_key=turn.id, on_disconnect="continue")
+
+
+def stop(client: Headrace, chats: Chats, turn: Turn, flow: str) -> None:
+    """Ends the turn's run, wherever its beginning has got to."""
+    if turn.run is None and any(file.type == UNREAD for file in turn.uploads):  # so it has not been asked
+        chats.ended(turn, Shown(aborted=True, ended=True))
+    else:
+        client.cancel(turn.run or client.start(flow, turn.question, **asking(turn)).id)

@@ -1,0 +1,5 @@
+"""The script that Streamlit runs from its top for every click: all of it is in `visit`, which is loaded once."""
+
+from headrace.apps.chat.visit import show
+
+show()
