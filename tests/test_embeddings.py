@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import struct
 import sys
 import threading
@@ -384,3 +385,30 @@ def test_one_failing_batch_ends_the_others_and_nothing_is_kept(library: Library)
             embedded(library, "openAIEmbeddings", ["a", "bad", "c"], basepath=server.url, batchSize=1)
         assert embedded(library, "openAIEmbeddings", ["a"], basepath=server.url) == [vector("a")]
     assert sorted(body["input"] for _, _, body in server.seen) == ["a", "a", "bad", "c"]
+
+
+def hashed(dimensions: int, *texts: str) -> Sequence[Sequence[float]]:
+    async def run() -> Sequence[Sequence[float]]:
+        node = read(built_in()["hashedEmbeddings"], {"dimensions": dimensions}, "hashedEmbeddings")
+        made: Any = await node.build(context({}))
+        return await made.embed(texts)
+
+    return within(run())
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(one, other, strict=True))
+
+
+def test_hashed_words_bring_related_texts_together():
+    asked, related, other, nothing = hashed(
+        512, "How do I cancel a run?", "A run is stopped by this.", "The Heron spears fish.", "How do I?"
+    )
+    assert [round(math.hypot(*vector), 4) for vector in (asked, related, other, nothing)] == [1, 1, 1, 0]
+    assert cosine(asked, related) > 0.4 > abs(cosine(asked, other))
+
+
+def test_hashed_words_are_as_long_as_the_node_says():
+    assert [len(vector) for vector in hashed(8, "a mill")] == [8]
+    with pytest.raises(FlowError, match="0 dimensions"):
+        hashed(0, "a mill")

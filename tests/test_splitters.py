@@ -1,7 +1,9 @@
 """Splitters: LangChain's boundaries on any text, lines, and what cannot be."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, get_args
 
 import pytest
@@ -17,6 +19,8 @@ from headrace.engine.inputs import read
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
+from headrace.retrieval import encodings
+from headrace.retrieval.encodings import EncodingName, encoding
 from headrace.retrieval.languages import SEPARATORS
 from headrace.retrieval.languages import Language as Ours
 from headrace.retrieval.splitters import ChunkSplitter, by_characters, by_language, by_tokens, recursively
@@ -174,14 +178,47 @@ def test_code_needs_a_known_language():
         built("codeTextSplitter")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "r50k_base", "p50k_base", "p50k_edit", "cl100k_base"])
+@pytest.fixture
+def no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the packages that carry tables."""
+    monkeypatch.setattr(encodings, "find_spec", lambda name: find_spec(name) if name == "tiktoken" else None)
+
+
+@pytest.mark.parametrize("name", get_args(EncodingName))
+def test_tokens_are_counted_without_the_internet_as_tiktoken_counts_them(
+    name: EncodingName, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+):
+    text = (
+        "It's 1234567 tokens,\n\n   naïve 漢字 𝔘 don't\tyou'LL     think?\r\n" + " " * 40 + "def f(x):\n    return x\n"
+    )
+    ours = encoding(name, {})
+    ranks = b"".join(b64encode(token) + b" %d\n" % rank for token, rank in ours._mergeable_ranks.items())
+    (tmp_path / encodings._key(ours.name)).write_bytes(ranks)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    theirs = tiktoken.get_encoding(ours.name)  # checks the hash of what it reads
+    assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
+    assert ours._pat_str == theirs._pat_str
+
+
+def test_a_chunk_has_as_many_tokens_as_the_splitter_says():
+    made = built("tokenTextSplitter", encodingName="cl100k_base", chunkSize=5, chunkOverlap=0)
+    assert chunks(made, "The gate of the mill is open all day long.") == [
+        "The gate of the mill",
+        " is open all day long",
+        ".",
+    ]
+
+
+@pytest.mark.usefixtures("no_tables")
+@pytest.mark.parametrize("name", get_args(EncodingName))
 def test_a_missing_table_of_tokens_says_what_to_put_where(name: str, tmp_path: Any):
     environs: list[dict[str, str]] = [{}, {"TIKTOKEN_CACHE_DIR": str(tmp_path)}]
     for environ in environs:
-        with pytest.raises(FlowError, match=r"save https://\S+_base\.tiktoken as '[0-9a-f]{40}'.*TIKTOKEN_CACHE_DIR"):
+        with pytest.raises(FlowError, match=r"headrace\[tokens\].* as '[0-9a-f]{40}'.*TIKTOKEN_CACHE_DIR"):
             built("tokenTextSplitter", environ, encodingName=name)
 
 
+@pytest.mark.usefixtures("no_tables")
 def test_a_damaged_table_of_tokens_is_not_downloaded_anew(tmp_path: Any):
     key = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"  # what tiktoken calls the table of cl100k_base
     (tmp_path / key).write_bytes(b"damaged")

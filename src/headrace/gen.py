@@ -33,11 +33,6 @@ ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
 LIBRARY: Final = "src/headrace/server/static/sdk"
 _PART: Final = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
-_PICTURE: Final = re.compile(r"!\[[^]]*\]\([^)]+\)\n*")
-_LINK: Final = re.compile(r"\[([^]]+)\]\([^)]+\)")
-_LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
-# Measured anew for every release, so no answer should quote it.
-_NOT_QUOTED: Final = ("performance.md",)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -211,34 +206,28 @@ def page(text: str) -> str:
     return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", text)
 
 
-def prose(text: str) -> str:
-    """What a page says in its own words: made parts, lists of pages, pictures and addresses of links left out."""
-    words = _LINK.sub(r"\1", _PICTURE.sub("", _LINKS_ROW.sub("", _PART.sub("", text))))
-    return re.sub(r"\n{3,}", "\n\n", words).strip()
-
-
-def context(root: Path) -> str:
-    """What the example flow quotes from: the README and the pages of the docs."""
-    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-    texts = [prose(path.read_text()) for path in pages if path.name not in _NOT_QUOTED]
-    # A heading: a language model reads it as the instruction that it is, and the built-in model does not quote it.
-    return "\n\n".join(["# Answer from these pages about Headrace; say so when they hold no answer", *texts])
-
-
-def ask_the_docs(root: Path) -> str:
+def ask_the_docs(_: Path) -> str:
     """The flow "Ask the docs"."""
-    prompt = context(root).replace("{", "{{").replace("}", "}}")  # single braces would be variables
-    if node_ids(prompt) or "{{chat_history}}" in prompt or "{{$flow." in prompt:
-        raise SystemExit("a page spells out a reference in double braces, which the example flow would replace")
-    model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=3)
+    splitter = _node("markdownTextSplitter", "Markdown Text Splitter", "Text Splitters", "TextSplitter", (-800, 0),
+        chunkSize=3000, chunkOverlap=0)  # fmt: skip
+    docs = _node(
+        "headraceDocs", "Headrace Docs", "Document Loaders", "Document", (-400, 0), textSplitter=_wire(splitter)
+    )
+    embeddings = _node("hashedEmbeddings", "Hashed Embeddings", "Embeddings", "Embeddings", (-400, 600))
+    store = _node("memoryVectorStore", "In-Memory Vector Store", "Vector Stores", "VectorStore", (0, 600),
+        document=[_wire(docs)], embeddings=_wire(embeddings), outputs={"output": "vectorStore"})  # fmt: skip
+    retriever = _node("vectorStoreRetriever", "Vector Store Retriever", "Retrievers", "VectorStoreRetriever", (0, 900),
+        vectorStore=_wire(store), searchType="hybrid", topK=12)  # fmt: skip
+    model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=6)
     memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
-    wires = {"model": _wire(model), "memory": _wire(memory)}
     chain = _node(
-        "conversationChain", "Conversation Chain", "Chains", "ConversationChain", (400, 100), **wires,
-        systemMessagePrompt=prompt,
+        "conversationalRetrievalQAChain", "Conversational Retrieval QA Chain", "Chains",
+        "ConversationalRetrievalQAChain", (400, 300), model=_wire(model), vectorStoreRetriever=_wire(retriever),
+        memory=_wire(memory), returnSourceDocuments=True,
     )  # fmt: skip
+    nodes = (splitter, docs, embeddings, store, retriever, model, memory, chain)
     prompts = ("How do I resume a stream?", "How do I import a flow?", "Which node types run?")
-    return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", model, memory, chain, prompts=prompts)
+    return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", *nodes, prompts=prompts)
 
 
 def calculator_agent(_: Path) -> str:
@@ -264,22 +253,34 @@ def _wire(node: dict[str, Any]) -> str:
 
 
 def _flow(name: str, key: str, *nodes: dict[str, Any], prompts: Sequence[str]) -> str:
-    """The flow as a stored row, since the file's own name makes no good one. Its last node ends it."""
-    *parts, ending = nodes
-    edges: list[dict[str, Any]] = []
-    for part in parts:
-        inputs = {input_: value for input_, value in ending["data"]["inputs"].items() if _wire(part) in value}
-        anchor = _anchor(ending, next(iter(inputs)), part["data"]["type"])
-        if anchor not in ending["data"]["inputAnchors"]:
-            ending["data"]["inputAnchors"].append(anchor)
-        edges.append(_edge(part, ending, anchor["name"]))
+    """The flow as a stored row, since the file's own name makes no good one."""
+    edges = [edge for target in nodes for input_ in target["data"]["inputs"] for edge in _edges(nodes, target, input_)]
     starters = json.dumps({"starterPrompts": {str(n): {"prompt": prompt} for n, prompt in enumerate(prompts)}})
     graph = {"nodes": list(nodes), "edges": edges}
     row = {"id": key, "name": name, "type": "CHATFLOW", "chatbotConfig": starters, "flowData": graph}
     return json.dumps(row, indent=1, ensure_ascii=False) + "\n"
 
 
-def _node(name: str, label: str, category: str, kind: str, at: tuple[int, int], **inputs: Any) -> dict[str, Any]:
+def _edges(nodes: Sequence[dict[str, Any]], target: dict[str, Any], name: str) -> Iterator[dict[str, str]]:
+    """The edges to one input, which becomes an anchor of the node by them."""
+    wired = target["data"]["inputs"][name]
+    for source in nodes:
+        if _wire(source) in (wired if isinstance(wired, list) else [wired]):
+            anchor = _anchor(target, name, source["data"]["type"])
+            if anchor not in target["data"]["inputAnchors"]:
+                target["data"]["inputAnchors"].append(anchor)
+            yield _edge(source, target, name)
+
+
+def _node(
+    name: str,
+    label: str,
+    category: str,
+    kind: str,
+    at: tuple[int, int],
+    outputs: dict[str, str] | None = None,
+    **inputs: Any,
+) -> dict[str, Any]:
     """A node as the builder exports it."""
     key = f"{name}_0"
     data: dict[str, Any] = {
@@ -291,18 +292,18 @@ def _node(name: str, label: str, category: str, kind: str, at: tuple[int, int], 
         "category": category,
         "baseClasses": [kind],
         "description": _about(built_in()[name]),
-        "inputParams": [_param(key, input_) for input_, value in inputs.items() if not node_ids(value)],
+        "inputParams": [_param(key, input_, value) for input_, value in inputs.items() if not node_ids(value)],
         "inputAnchors": [],
         "inputs": inputs,
         "outputAnchors": [{"id": f"{key}-output-{name}-{kind}", "name": name, "label": label, "type": kind}],
-        "outputs": {},
+        "outputs": outputs or {},
     }
     position = {"x": at[0], "y": at[1]}
     return {"id": key, "type": "customNode", "position": position, "width": 300, "height": 250, "data": data}
 
 
-def _param(key: str, name: str) -> dict[str, Any]:
-    kind = "number" if name == "sentences" else "string"
+def _param(key: str, name: str, value: object) -> dict[str, Any]:
+    kind = "boolean" if isinstance(value, bool) else "number" if isinstance(value, int) else "string"
     return {"id": f"{key}-input-{name}-{kind}", "name": name, "label": name, "type": kind, "optional": True}
 
 

@@ -17,6 +17,7 @@ from headrace.retrieval.folder import folder_files, parse_for
 from headrace.retrieval.github import Repository, RepositoryDocuments
 from headrace.retrieval.library import library
 from headrace.retrieval.loading import FileDocuments, Finish, NoFile, Parse, texts_of
+from headrace.retrieval.manual import pages, sections
 from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
 from headrace.retrieval.texts import text_documents
@@ -248,6 +249,15 @@ class Github(_Loader, frozen=True, kw_only=True, tag="github"):
             ) from None
 
 
+class HeadraceDocs(_Loader, frozen=True, kw_only=True, tag="headraceDocs"):
+    """The docs of this version of Headrace, one document a section."""
+
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        found = await asyncio.to_thread(pages)
+        return await self._given(FileDocuments([(page, sections) for page in found], self._finish, "headraceDocs"))
+
+
 NODES = (
     PlainText,
     TextFile,
@@ -260,4 +270,5 @@ NODES = (
     FolderFiles,
     CheerioWebScraper,
     Github,
+    HeadraceDocs,
 )

@@ -19,9 +19,11 @@ from headrace.errors import FlowError
 from headrace.nodes.accounts import is_loopback
 from headrace.nodes.providers import COHERE, GOOGLE, MISTRAL, OLLAMA, OPENAI
 from headrace.providers.embeddings import Dialect, HttpEmbeddings, cohere, google, ollama, openai
+from headrace.providers.hashed import HashedEmbeddings
 from headrace.retrieval.library import library
 
 _VOYAGE = "https://api.voyageai.com/v1/embeddings"
+_MOST_DIMENSIONS = 4096
 _INSTANCE = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -274,6 +276,18 @@ class VoyageAIEmbeddings(_Model, frozen=True, kw_only=True, tag="voyageAIEmbeddi
         return _kept(ctx, "voyage", self.modelName, dialect, secret=key, batch=128)
 
 
+class Hashed(Node, frozen=True, kw_only=True, tag="hashedEmbeddings"):
+    """The built-in embeddings: words and related words of English, hashed. They need no key and no network."""
+
+    dimensions: int = 512
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError for dimensions that cannot be."""
+        if not 1 <= self.dimensions <= _MOST_DIMENSIONS:
+            raise FlowError(f"{self.dimensions} dimensions cannot be: give 1 to {_MOST_DIMENSIONS}")
+        return HashedEmbeddings(self.dimensions)
+
+
 NODES = (
     OpenAIEmbeddings,
     OpenAIEmbeddingsCustom,
@@ -284,4 +298,5 @@ NODES = (
     LocalAIEmbeddings,
     CohereEmbeddings,
     VoyageAIEmbeddings,
+    Hashed,
 )

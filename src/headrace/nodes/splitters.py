@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
@@ -102,13 +103,15 @@ class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"
 
 
 class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitter"):
-    """Cuts after a number of tokens, in which both sizes are here. The encoding's table must be on the machine."""
+    """Cuts after a number of tokens, in which both sizes are here. No table is downloaded."""
 
     encodingName: EncodingName = "gpt2"
 
     async def build(self, ctx: Context) -> ChunkSplitter:
         """The splitter. Raises FlowError for sizes that cannot be, or a table that is missing."""
-        return self._splitter(lambda size, overlap: by_tokens(encoding(self.encodingName, ctx.environ), size, overlap))
+        check_sizes(self.chunkSize, self.chunkOverlap)
+        found = await asyncio.to_thread(encoding, self.encodingName, ctx.environ)
+        return self._splitter(partial(by_tokens, found))
 
 
 NODES = (

@@ -1,7 +1,7 @@
 """The built-in model that needs no key: it answers by quoting the sentences of its context that fit the question.
 
-No weights, no download: sentences are ranked by the rarity of the question's words that they contain (BM25), where the
-headings above a sentence count as a fainter part of it.
+No weights, no download: sentences are ranked by the rarity of the question's words that they contain (BM25). Words that
+mean about the same, headings above and code below a sentence count as a fainter part of it.
 """
 
 from __future__ import annotations
@@ -9,46 +9,58 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 
 import msgspec
 
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, TextDelta, UsageDelta
+from headrace.engine.english import RELATED, stems
 from headrace.engine.ports import Images
 from headrace.events import Usage
 
 _WORD = re.compile(r"[^\W_]+")
-_CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PIECE = re.compile(r"\s*\S+\s*$|\s*\S+")
+_PASSAGE = re.compile(r"(?s)<doc\b[^>]*>(.*?)</doc>")
 _FENCE = re.compile(r"(?ms)(^```.*?^```[ \t]*$)")
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d+\.)\s?)")
 _TABLE_HEAD = re.compile(r"(?m)^\|.*\|[ \t]*\n\|[-: |]+\|[ \t]*$")
 _HEADING = re.compile(r"(#+) +(.+)")
 _MARK = re.compile(r"^(?:[-*+>]|\d+\.) +")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[^\sa-z])")
-_COMMON = frozenset(
-    "a about all an and any are as at be been but by can could did do does for from had happen happens has have how i "
-    "if in into is it its know many me mean means much my need needs no not of on one or our out should so some such "
-    "than that the their them then there these they this to up us use used using want was we what when where which "
-    "who why will with would you your tell explain please".split()
-)
+_REPHRASED = re.compile(r"(?s).*\n[^\n:]{1,60}: *(\S.*?)\s*\n[^\n:]{1,60}:\s*$")
+_AMOUNT = re.compile(r"(?i)\bhow (?:many|much|long|large|big|often|fast|small|old|far|high)\b|\b(?:max|min)(?:imum)?\b")
 _NOTHING = (
     "I only quote, and nothing in the text that I was given answers this. I am the built-in model, which needs no key "
     "and knows nothing of its own. To get answers from a real model, connect one: set OPENAI_API_KEY, or put the "
     "address of any OpenAI-compatible server (for Ollama: http://localhost:11434/v1) into a chat model's base path."
 )
-_MINIMUM = 0.34  # share of the question's weight that a quoted sentence must carry
-_NEAR_BEST = 0.7  # share of the best score that other quoted sentences must reach
+_MINIMUM = 0.3  # share of the question's weight that a section must carry
+_MORE_THAN_ONE = 1.02  # words, of a question of a few: one may be there by chance
+_NEAR_BEST = 0.45  # share of the best score that other quoted sentences must reach
 _SUBJECT = 1.3  # a sentence that begins with a word of the question is rather about it
+_NUMBER = 1.3  # a sentence with a number, when the question asks how many
 _HEADING_WEIGHT = 0.5  # of a word in a heading, beside one in the sentence
+_CODE_WEIGHT = 0.3  # of a word in the code that belongs to it
+_RELATED_WEIGHT = 0.6  # of a word that means about the same
+_NEIGHBOUR = 0.3  # of what the sentence before or behind scores
+_LATER = 0.03  # how much less a passage counts than the one before: retrievers give the best first
+_ALIKE = 0.7  # share of words that two sentences have in common when one of them is enough
 
 
 class Sentence(msgspec.Struct, frozen=True):
-    """A sentence of the context, with its words reduced to stems and counted, those of its headings in part."""
+    """A sentence of the context. `words` are its stems, counted, those of its headings and its code in part.
+
+    `own` are its stems alone. Sentences of one paragraph have one `paragraph`, those under one heading one `section`.
+    `passage` counts the passages that the context says it is made of.
+    """
 
     text: str
     place: int
+    passage: int
+    section: int
+    paragraph: int
+    own: frozenset[str]
     words: dict[str, float]
     length: int
     first: str
@@ -65,7 +77,7 @@ class ExtractiveChat:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """The quoted sentences, a delta a word. Never fails; without a fitting sentence it says what it is."""
         context, question = split(request.messages)
-        answer = quote(context, question, self._sentences) or _NOTHING
+        answer = _rephrased(request.messages) or quote(context, question, self._sentences) or _NOTHING
         yield [TextDelta("")]
         for piece in _PIECE.findall(answer):
             yield [TextDelta(piece)]
@@ -82,40 +94,105 @@ def split(messages: Sequence[ModelMessage]) -> tuple[str, str]:
     return (before, last) if before.strip() else ("", question)
 
 
+def _rephrased(messages: Sequence[ModelMessage]) -> str:
+    """What a prompt with an open label at its end ("Question that stands alone:") has under the label before it.
+
+    Chains ask so for a question in other words; one that only quotes leaves its words as they are.
+    """
+    found = _REPHRASED.fullmatch(messages[-1].text) if [m.role for m in messages] == ["user"] else None
+    return found[1] if found else ""
+
+
 def quote(context: str, question: str, most: int) -> str:
     """The sentences that answer the question best, in the order of the text, or ""."""
-    sentences = read(context)
-    rarity = _rarity(sentences, list(dict.fromkeys(stems(question))))
-    enough = _MINIMUM * sum(rarity.values())
-    average = sum(s.length for s in sentences) / max(1, len(sentences))
-    fitting = [s for s in sentences if enough and _share(s, rarity) >= enough]
-    scored = [(_score(s, rarity, average), s) for s in fitting]
-    best = sorted(scored, key=lambda pair: (-pair[0], pair[1].place))[:most]
-    kept = sorted((s for score, s in best if score >= _NEAR_BEST * best[0][0]), key=lambda s: s.place)
-    return (" " if all("\n" not in s.text for s in kept) else "\n\n").join(s.text for s in kept)
+    scored = _ranked(read(context), question)
+    kept: list[Sentence] = []
+    for score, sentence in scored:
+        if len(kept) == most or score < _NEAR_BEST * scored[0][0]:
+            break
+        if not any(_alike(sentence, other) for other in kept):
+            kept.append(sentence)
+    return _joined(sorted(kept, key=lambda s: s.place))
+
+
+def _alike(one: Sentence, other: Sentence) -> bool:
+    return len(one.own & other.own) > _ALIKE * len(one.own | other.own)
+
+
+def _joined(sentences: Sequence[Sentence]) -> str:
+    """The sentences, each paragraph that they come from on its own where there are several."""
+    text = ""
+    for before, sentence in zip([None, *sentences], sentences, strict=False):
+        together = before and before.paragraph == sentence.paragraph and "\n" not in before.text + sentence.text
+        text += (" " if together else "\n\n") + sentence.text
+    return text.strip()
 
 
 @lru_cache(maxsize=16)  # the same flow asks with the same context
 def read(context: str) -> Sequence[Sentence]:
-    """The sentences of a text. List items and table rows stand for themselves, code belongs to what comes before it."""
-    found: list[Sentence] = []
-    headings: dict[int, str] = {}
-    bare = True  # no sentence since the last heading
-    for part in _FENCE.split(context):
-        if part.startswith("```"):
-            last = _sentence("", len(found), headings) if bare else found.pop()
-            found.append(msgspec.structs.replace(last, text=f"{last.text}\n\n{part.strip()}".strip()))
-            bare = False
-            continue
-        for block in _BLOCK.split(_TABLE_HEAD.sub("", part)):
-            if heading := _HEADING.match(block.strip()):
-                headings = {level: text for level, text in headings.items() if level < len(heading[1])}
-                headings[len(heading[1])] = heading[2]
-                bare = True
-            for text in () if heading else _sentences(block):
-                found.append(_sentence(text, len(found), headings))
+    """The sentences of a text; of one with passages between <doc> marks, those of the passages.
+
+    List items and table rows stand for themselves, code belongs to what comes before it.
+    """
+    reader = _Reader()
+    for text in _PASSAGE.findall(context) or [context]:
+        reader.read(text)
+    return reader.found
+
+
+class _Reader:
+    """Takes passages apart, one after the other."""
+
+    def __init__(self) -> None:
+        self.found: list[Sentence] = []
+        self._passage, self._section, self._paragraph = -1, 0, 0
+        self._headings: dict[int, str] = {}
+
+    def read(self, text: str) -> None:
+        self._passage += 1
+        self._section += 1
+        self._headings = {}
+        bare = True  # no sentence since the last heading
+        for part in _FENCE.split(text):
+            if part.startswith("```"):
+                self._add("" if bare else self.found.pop().text, part.strip())
                 bare = False
-    return found
+                continue
+            for block in _BLOCK.split(_TABLE_HEAD.sub("", part)):
+                bare = self._block(block.strip(), bare)
+
+    def _block(self, block: str, bare: bool) -> bool:
+        if heading := _HEADING.match(block):
+            above = {level: words for level, words in self._headings.items() if level < len(heading[1])}
+            self._headings = {**above, len(heading[1]): heading[2]}
+            self._section += 1
+            return True
+        self._paragraph += 1
+        for text in _sentences(block):
+            self._add(text)
+            bare = False
+        return bare
+
+    def _add(self, text: str, code: str = "") -> None:
+        own = stems(text)
+        words = dict.fromkeys(stems(" ".join(self._headings.values())), _HEADING_WEIGHT)
+        for word in set(stems(code)):
+            words[word] = words.get(word, 0.0) + _CODE_WEIGHT
+        for word in own:
+            words[word] = words.get(word, 0.0) + 1.0
+        self.found.append(
+            Sentence(
+                text=f"{text}\n\n{code}".strip(),
+                place=len(self.found),
+                passage=self._passage,
+                section=self._section,
+                paragraph=self._paragraph,
+                own=frozenset(own),
+                words=words,
+                length=len(own),
+                first=own[0] if own else "",
+            )
+        )
 
 
 def _sentences(block: str) -> Iterator[str]:
@@ -126,41 +203,58 @@ def _sentences(block: str) -> Iterator[str]:
     return filter(None, _SENTENCE.split(_MARK.sub("", text)))
 
 
-def _sentence(text: str, place: int, headings: Mapping[int, str]) -> Sentence:
-    own = stems(text)
-    words = dict.fromkeys(stems(" ".join(headings.values())), _HEADING_WEIGHT)
-    for word in own:
-        words[word] = words.get(word, 0.0) + 1.0
-    return Sentence(text, place, words, len(own), own[0] if own else "")
+def _ranked(sentences: Sequence[Sentence], question: str) -> list[tuple[float, Sentence]]:
+    """The sentences with their scores, best first; none when no section says enough of what the question does."""
+    rarity = _rarity(sentences, list(dict.fromkeys(stems(question))))
+    if not _covered(sentences, rarity):
+        return []
+    average = sum(s.length for s in sentences) / max(1, len(sentences))
+    asks = bool(_AMOUNT.search(question))
+    alone = [_score(s, rarity, average, asks) for s in sentences]
+    scored = [(_beside(alone, sentences, place) / (1 + _LATER * s.passage), s) for place, s in enumerate(sentences)]
+    return sorted((pair for pair in scored if pair[0]), key=lambda pair: (-pair[0], pair[1].place))
 
 
-def stems(text: str) -> list[str]:
-    """The text's words that mean something, without case and common endings; of `aName` also its parts."""
-    words = [word for name in _WORD.findall(text) for word in dict.fromkeys((name, *_CAMEL.findall(name)))]
-    return [_stem(word) for word in map(str.casefold, words) if word not in _COMMON]
+def _covered(sentences: Sequence[Sentence], rarity: Mapping[str, float]) -> bool:
+    """Whether a section says enough of the question's words, in sentences or headings; what code says may be chance."""
+    said: dict[int, set[str]] = {}
+    for one in sentences:
+        said.setdefault(one.section, set()).update(w for w, times in one.words.items() if times >= _HEADING_WEIGHT)
+    most = max((_carried(words, rarity) for words in said.values()), default=0.0)
+    least = max(_MINIMUM, _MORE_THAN_ONE / len(rarity)) if len(rarity) > 1 else _MINIMUM
+    return most > 0 and most >= least * sum(rarity.values())
 
 
-def _stem(word: str) -> str:
-    for ending in ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "ly", "s", "e", "y"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            break
-    return word[:-1] if word[-2:-1] == word[-1:] else word  # stopped, stops
+def _carried(words: Set[str], rarity: Mapping[str, float]) -> float:
+    """The weight of those of the question's words that are among these, or have a related one there."""
+    related = (word for word in rarity.keys() - words if not words.isdisjoint(RELATED.get(word, ())))
+    return sum(rarity[word] for word in rarity.keys() & words) + _RELATED_WEIGHT * sum(rarity[w] for w in related)
+
+
+def _beside(alone: Sequence[float], sentences: Sequence[Sentence], place: int) -> float:
+    """What a sentence scores with what stands beside it in its section."""
+    beside = [n for n in (place - 1, place + 1) if 0 <= n < len(alone)]
+    near = [alone[n] for n in beside if sentences[n].section == sentences[place].section]
+    return alone[place] + _NEIGHBOUR * max(near, default=0.0)
 
 
 def _rarity(sentences: Sequence[Sentence], words: Sequence[str]) -> dict[str, float]:
-    found = Counter(word for sentence in sentences for word in words if sentence.words.get(word, 0.0) >= 1)
+    found = Counter(word for sentence in sentences for word in words if word in sentence.own)
     # A word that the text never has weighs as one that it has once: a question about something else must find nothing.
     often = {word: max(1, found[word]) for word in words}
     return {word: math.log(1 + (len(sentences) - times + 0.5) / (times + 0.5)) for word, times in often.items()}
 
 
-def _share(sentence: Sentence, rarity: dict[str, float]) -> float:
-    return sum(weight * min(1.0, sentence.words.get(word, 0.0)) for word, weight in rarity.items())
+def _times(sentence: Sentence, word: str) -> float:
+    """How often a sentence has a word; in part when only a heading, its code or a related word says it."""
+    times = sentence.words.get(word, 0.0)
+    related = times < 1 and not sentence.own.isdisjoint(RELATED.get(word, ()))
+    return max(times, _RELATED_WEIGHT) if related else times
 
 
-def _score(sentence: Sentence, rarity: dict[str, float], average: float) -> float:
-    norm = 1.2 * (0.6 + 0.4 * sentence.length / average)  # a long list may be the answer
-    times = sentence.words
-    score = sum(weight * times[w] * 2.2 / (times[w] + norm) for w, weight in rarity.items() if w in times)
-    return score * _SUBJECT if sentence.first in rarity else score
+def _score(sentence: Sentence, rarity: Mapping[str, float], average: float, asks_amount: bool) -> float:
+    norm = 1.2 * (0.6 + 0.4 * sentence.length / max(average, 1.0))  # a long list may be the answer
+    times = {word: _times(sentence, word) for word in rarity}
+    score = sum(weight * times[w] * 2.2 / (times[w] + norm) for w, weight in rarity.items() if times[w])
+    score *= _SUBJECT if sentence.first in rarity else 1.0
+    return score * _NUMBER if asks_amount and any(map(str.isdecimal, sentence.text)) else score

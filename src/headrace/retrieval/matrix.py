@@ -47,6 +47,7 @@ class Matrix:
         self._filed: tuple[Ids, Floats] = (np.empty(0, np.int64), np.empty((0, dimensions), np.float32))
         self._loose: tuple[Ids, Floats] = self._filed
         self._live = np.empty(0, np.bool_)
+        self._whole = True  # nothing that is held is gone from the database
 
     def sync(self, c: Connection, row: CollectionRow) -> None:
         """Takes over what has changed in the database since the last time."""
@@ -64,6 +65,7 @@ class Matrix:
             ids, rows = _read(c, fresh, self._dimensions)
             self._loose = np.concatenate([self._loose[0], ids]), np.concatenate([self._loose[1], rows])
         self._live = np.isin(self._ids, wanted, assume_unique=True)
+        self._whole = bool(self._live.all())
         self._version = row.version
 
     @property
@@ -73,10 +75,13 @@ class Matrix:
     def similarities(self, vector: Sequence[float], allowed: Sequence[int] | None) -> tuple[Ids, Floats]:
         """All ids with their cosines; -inf for those that are gone or not allowed."""
         asked = unit(np.array([vector], np.float32))[0]
-        scores = np.concatenate([rows @ asked for _, rows in (self._filed, self._loose) if len(rows)] or [_NOTHING])
         ids = self._ids
-        keep = self._live if allowed is None else self._live & np.isin(ids, np.array(allowed, np.int64))
-        return ids, np.where(keep, scores, np.float32(-np.inf))
+        scores = np.concatenate([rows @ asked for _, rows in (self._filed, self._loose) if len(rows)] or [_NOTHING])
+        if not self._whole:
+            scores[~self._live] = -np.inf
+        if allowed is not None:
+            scores[~np.isin(ids, np.array(allowed, np.int64))] = -np.inf
+        return ids, scores
 
     def rows(self, ids: Sequence[int]) -> Floats:
         """The vectors of these ids, which must be there."""

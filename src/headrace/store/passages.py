@@ -19,7 +19,6 @@ _FIND = "SELECT id, name, embedding, dimensions, version, fingerprint FROM colle
 _ADD_CHUNK = (
     'INSERT INTO chunk (id, collection, source, "key", hash, upsert, text, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
 )
-_COMMON = 20_000
 _RANKED = 10_000
 """Chunks that one search ranks by BM25 at most, unless a single word is in more: 0.7 µs each."""
 
@@ -262,7 +261,8 @@ def _rarest(c: Connection, row: CollectionRow, words: Sequence[str]) -> list[str
     statement = (
         "SELECT count(*) FROM (SELECT 1 FROM chunk_text WHERE chunk_text MATCH ? AND rowid BETWEEN ? AND ? LIMIT ?)"
     )
-    counts = [(c.exec_driver_sql(statement, (w, row.first, row.last, _COMMON)).scalar_one(), w) for w in words]
+    most = _RANKED + 1  # counting costs a third of ranking, and words that are in more are all alike here
+    counts = [(c.exec_driver_sql(statement, (w, row.first, row.last, most)).scalar_one(), w) for w in words]
     chosen: list[str] = []
     total = 0
     for found, word in sorted(item for item in counts if item[0]):
