@@ -215,10 +215,11 @@ def ask_the_docs(_: Path) -> str:
     )
     embeddings = _node("hashedEmbeddings", "Hashed Embeddings", "Embeddings", "Embeddings", (-400, 600))
     store = _node("memoryVectorStore", "In-Memory Vector Store", "Vector Stores", "VectorStore", (0, 600),
-        document=[_wire(docs)], embeddings=_wire(embeddings), outputs={"output": "vectorStore"})  # fmt: skip
+        document=[_wire(docs)], embeddings=_wire(embeddings))  # fmt: skip
+    store["data"]["outputs"] = {"output": "vectorStore"}
     retriever = _node("vectorStoreRetriever", "Vector Store Retriever", "Retrievers", "VectorStoreRetriever", (0, 900),
         vectorStore=_wire(store), searchType="hybrid", topK=12)  # fmt: skip
-    model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=6)
+    model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=7)
     memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
     chain = _node(
         "conversationalRetrievalQAChain", "Conversational Retrieval QA Chain", "Chains",
@@ -272,15 +273,7 @@ def _edges(nodes: Sequence[dict[str, Any]], target: dict[str, Any], name: str) -
             yield _edge(source, target, name)
 
 
-def _node(
-    name: str,
-    label: str,
-    category: str,
-    kind: str,
-    at: tuple[int, int],
-    outputs: dict[str, str] | None = None,
-    **inputs: Any,
-) -> dict[str, Any]:
+def _node(name: str, label: str, category: str, kind: str, at: tuple[int, int], **inputs: Any) -> dict[str, Any]:
     """A node as the builder exports it."""
     key = f"{name}_0"
     data: dict[str, Any] = {
@@ -296,7 +289,7 @@ def _node(
         "inputAnchors": [],
         "inputs": inputs,
         "outputAnchors": [{"id": f"{key}-output-{name}-{kind}", "name": name, "label": label, "type": kind}],
-        "outputs": outputs or {},
+        "outputs": {},
     }
     position = {"x": at[0], "y": at[1]}
     return {"id": key, "type": "customNode", "position": position, "width": 300, "height": 250, "data": data}

@@ -29,7 +29,10 @@ _HEADING = re.compile(r"(#+) +(.+)")
 _MARK = re.compile(r"^(?:[-*+>]|\d+\.) +")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[^\sa-z])")
 _REPHRASED = re.compile(r"(?s).*\n[^\n:]{1,60}: *(\S.*?)\s*\n[^\n:]{1,60}:\s*$")
-_AMOUNT = re.compile(r"(?i)\bhow (?:many|much|long|large|big|often|fast|small|old|far|high)\b|\b(?:max|min)(?:imum)?\b")
+_CUES = (  # what a question of a kind is answered with
+    (r"(?i)\bhow (?:many|much|long|large|big|often|fast|small|old|far|high)\b|\b(?:max|min)(?:imum)?\b", r"\d"),
+    (r"(?i)^\W*what(?:'s| is| are) (?:an? |the )?[\w.-]+\W*$", r"^\W*(?:(?:An?|The) )?[\w.`-]+ (?:is|are) "),
+)
 _NOTHING = (
     "I only quote, and nothing in the text that I was given answers this. I am the built-in model, which needs no key "
     "and knows nothing of its own. To get answers from a real model, connect one: set OPENAI_API_KEY, or put the "
@@ -39,7 +42,7 @@ _MINIMUM = 0.3  # share of the question's weight that a section must carry
 _MORE_THAN_ONE = 1.02  # words, of a question of a few: one may be there by chance
 _NEAR_BEST = 0.45  # share of the best score that other quoted sentences must reach
 _SUBJECT = 1.3  # a sentence that begins with a word of the question is rather about it
-_NUMBER = 1.3  # a sentence with a number, when the question asks how many
+_CUE = 1.3  # a sentence with a number, when the question asks how many, and so on
 _HEADING_WEIGHT = 0.5  # of a word in a heading, beside one in the sentence
 _CODE_WEIGHT = 0.3  # of a word in the code that belongs to it
 _RELATED_WEIGHT = 0.6  # of a word that means about the same
@@ -209,8 +212,8 @@ def _ranked(sentences: Sequence[Sentence], question: str) -> list[tuple[float, S
     if not _covered(sentences, rarity):
         return []
     average = sum(s.length for s in sentences) / max(1, len(sentences))
-    asks = bool(_AMOUNT.search(question))
-    alone = [_score(s, rarity, average, asks) for s in sentences]
+    cues = [re.compile(sign) for asks, sign in _CUES if re.search(asks, question)]
+    alone = [_score(s, rarity, average, cues) for s in sentences]
     scored = [(_beside(alone, sentences, place) / (1 + _LATER * s.passage), s) for place, s in enumerate(sentences)]
     return sorted((pair for pair in scored if pair[0]), key=lambda pair: (-pair[0], pair[1].place))
 
@@ -252,9 +255,9 @@ def _times(sentence: Sentence, word: str) -> float:
     return max(times, _RELATED_WEIGHT) if related else times
 
 
-def _score(sentence: Sentence, rarity: Mapping[str, float], average: float, asks_amount: bool) -> float:
+def _score(sentence: Sentence, rarity: Mapping[str, float], average: float, cues: Sequence[re.Pattern[str]]) -> float:
     norm = 1.2 * (0.6 + 0.4 * sentence.length / max(average, 1.0))  # a long list may be the answer
     times = {word: _times(sentence, word) for word in rarity}
     score = sum(weight * times[w] * 2.2 / (times[w] + norm) for w, weight in rarity.items() if times[w])
     score *= _SUBJECT if sentence.first in rarity else 1.0
-    return score * _NUMBER if asks_amount and any(map(str.isdecimal, sentence.text)) else score
+    return score * _CUE if any(cue.search(sentence.text) for cue in cues) else score

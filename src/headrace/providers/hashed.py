@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from zlib import crc32
 
-from headrace.engine.english import RELATED, stems
+from headrace.engine.english import COMMON, RELATED, stems
 
 _RELATED_WEIGHT = 0.5  # of a word that means about the same, beside the word itself
 
@@ -23,7 +23,7 @@ class HashedEmbeddings:
     name: str
 
     def __init__(self, dimensions: int = 512) -> None:
-        known = ";".join(f"{word} {' '.join(sorted(others))}" for word, others in sorted(RELATED.items()))
+        known = ";".join(f"{word} {sorted(others)}" for word, others in sorted(RELATED.items())) + f"{sorted(COMMON)}"
         self.name = f"hashed words {dimensions} {crc32(known.encode()):08x}"
         self._dimensions = dimensions
 
