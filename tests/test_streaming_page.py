@@ -57,6 +57,8 @@ def test_our_page_names_the_libraries_the_events_and_the_frame(page: Page) -> No
     kinds = set(re.findall(r"(?m)^\| (\w+) +\| ", page.text)) - {"Event", "Evento"}
     assert len(kinds) == 7
     assert [kind for kind in sorted(kinds) if f"| {kind} |" not in OURS] == []
+    for heading in re.findall(r"(?m)^### .*(Streamlit)", page.text):
+        assert re.search(rf"(?m)^## .*{heading}$", OURS)
     kind, data = page.blocks["html"].splitlines()
     assert kind in OURS
     assert f"{data.partition(' ')[0]} Once upon a time..." in OURS
