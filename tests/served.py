@@ -1,5 +1,6 @@
 """Vector stores that tests start or script, each as a way to open a store on it."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from servers import free_port, until_connected
 
 from headrace.engine.ports import Embeddings, VectorStore
 from headrace.providers.http import Limits, ProviderHttp
-from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
+from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, weaviate
 from headrace.vectors.postgres_server import Place
 from headrace.vectors.served import Site
 
@@ -247,6 +248,86 @@ class Elasticsearch:
         async with http() as way:
             site = Site(way, self.provider.url, {"Authorization": f"ApiKey {SECRET}"}, SECRET, "Elasticsearch")
             yield elasticsearch.ElasticsearchStore(site, name, "l2_norm", embeddings=model)
+
+
+class Weaviate:
+    """The calls of Weaviate's API that the store makes, on classes in memory."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self.rows: dict[str, dict[str, Any]] = {}
+        provider.seen, provider.answer = [], self.answer
+
+    def answer(self, seen: Seen) -> Answer:
+        if seen.headers.get("authorization") != f"Bearer {SECRET}":
+            return as_json({"code": 401, "message": f"unauthorized: invalid token {SECRET}"}, 401)
+        body = seen.body if seen.raw else {}
+        match seen.method, seen.path.strip("/").split("/")[1:]:
+            case "POST", ["schema"]:
+                assert body["class"][0].isupper()
+                self.rows.setdefault(body["class"], {})
+                return as_json(body)
+            case "GET", ["schema", name] if name in self.rows:
+                found = {key for row in self.rows[name].values() for key in row["properties"]} | {"text"}
+                return as_json({"class": name, "properties": [{"name": key, "dataType": ["text"]} for key in found]})
+            case "POST", ["batch", "objects"]:
+                return as_json([self.put(one) for one in body["objects"]])
+            case "DELETE", ["batch", "objects"]:
+                rows, where = self.rows[body["match"]["class"]], body["match"]["where"]
+                gone = [rows.pop(key) for key in where["valueTextArray"] if key in rows]
+                return as_json({"results": {"successful": len(gone)}})
+            case "POST", ["graphql"]:
+                return self.query(body["query"])
+            case _:
+                return Answer(status=404)
+
+    def put(self, one: dict[str, Any]) -> dict[str, Any]:
+        rows = self.rows[one["class"]]
+        sizes = {len(row["vector"]) for row in rows.values()} - {len(one["vector"])}
+        if sizes:
+            told = f"vector lengths don't match: the dimension is {sizes}"
+            return {"id": one["id"], "result": {"status": "FAILED", "errors": {"error": [{"message": told}]}}}
+        assert all(re.fullmatch(r"[_A-Za-z]\w*", name) for name in one["properties"])
+        rows[one["id"]] = one
+        return {"id": one["id"], "result": {"status": "SUCCESS"}}
+
+    def query(self, query: str) -> Answer:
+        parts = re.fullmatch(r"\{ Get \{ (\w+)\((.*)\) \{ (.*) \} \} \}", query)
+        assert parts, query
+        quoted = re.sub(r"(\w+): ", r'"\1": ', re.sub(r"operator: (\w+)", r'operator: "\1"', parts[2]))
+        wanted = msgspec.json.decode(f"{{{quoted}}}")
+        where = wanted.get("where") or {}
+        rows = [one for one in self.rows[parts[1]].values() if matches(one, where)]
+        vector = wanted.get("nearVector", {}).get("vector")
+        if vector and any(len(one["vector"]) != len(vector) for one in rows):
+            told = [{"message": "explorer: get class: vector lengths don't match: dimension"}]
+            return as_json({"data": {"Get": {parts[1]: None}}, "errors": told})
+        near = {one["id"]: cosine(one["vector"], vector) if vector else 1.0 for one in rows}
+        names = parts[3].partition(" _additional")[0].split()
+        found = [
+            {
+                **{name: one["properties"].get(name) for name in names if name[0] != "_"},
+                "_additional": {"id": one["id"], "distance": 1 - near[one["id"]], "vector": one["vector"]},
+            }
+            for one in sorted(rows, key=lambda one: -near[one["id"]])[: wanted["limit"]]
+        ]
+        return as_json({"data": {"Get": {parts[1]: found}}})
+
+    @asynccontextmanager
+    async def open(self, name: str, model: Embeddings) -> AsyncGenerator[VectorStore]:
+        async with http() as way:
+            site = Site(way, self.provider.url, {"Authorization": f"Bearer {SECRET}"}, SECRET, "Weaviate")
+            yield weaviate.WeaviateStore(site, name, "text", embeddings=model)
+
+
+def matches(one: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    match where.get("operator"):
+        case None:
+            return True
+        case "ContainsAny":
+            return one["id"] in where["valueText"]
+        case _:
+            return one["properties"].get(where["path"][0]) == where["valueInt"]
 
 
 def failed(kind: str, reason: str, status: int) -> Answer:

@@ -11,7 +11,7 @@ import pytest
 from calls import context
 from passages import BIRDS, Bags, document, given
 from provider import Answer, Provider, Seen, as_json
-from served import IMPATIENT, SECRET, Pinecone, closed_port
+from served import IMPATIENT, SECRET, Pinecone, Weaviate, closed_port
 from servers import Server, flow, serving
 from servers import node as drawn
 from test_answer_nodes import says
@@ -29,6 +29,7 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
+from headrace.events import Document
 from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp
 from headrace.schema import FlowFile
@@ -42,12 +43,14 @@ NEEDED: dict[str, dict[str, Any]] = {
     "qdrant": {"qdrantCollection": "birds"},
     "chroma": {"collectionName": "birds"},
     "elasticsearch": {"indexName": "birds"},
+    "weaviate": {"weaviateIndex": "birds"},
 }
 SECRETS = {
     "pineconeApiKey": SECRET, "user": "guarded", "password": SECRET, "qdrantApiKey": SECRET, "chromaApiKey": SECRET,
+    "weaviateApiKey": SECRET,
     "apiKey": SECRET,
 }  # fmt: skip
-ADDRESS = {"qdrant": "qdrantServerUrl", "chroma": "chromaURL"}
+ADDRESS = {"qdrant": "qdrantServerUrl", "chroma": "chromaURL", "weaviate": "weaviateHost"}
 
 
 def used(
@@ -92,13 +95,12 @@ async def add(store: Any) -> Any:
 @pytest.mark.parametrize("kind", NEEDED)
 @pytest.mark.parametrize("work", [search, add])
 def test_a_store_that_cannot_be_reached_is_named_with_the_step(kind: str, work: Any):
-    with pytest.raises(
-        ProviderUnavailable, match=r"the (Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch) \w+ '\w+' could not be"
-    ):
+    stores = "Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch|Weaviate"
+    with pytest.raises(ProviderUnavailable, match=rf"the ({stores}) \w+ '\w+' could not be"):
         used(kind, work, **at(kind, f"http://127.0.0.1:{closed_port()}"))
 
 
-@pytest.mark.parametrize("kind", ["pinecone", "qdrant", "chroma", "elasticsearch"])
+@pytest.mark.parametrize("kind", ["pinecone", "qdrant", "chroma", "elasticsearch", "weaviate"])
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -188,11 +190,48 @@ def test_a_package_that_is_missing_is_named(kind: str, package: str, work: Any, 
         used(kind, work, **at(kind, "http://127.0.0.1:1"))
 
 
-@pytest.mark.parametrize("kind", ADDRESS)
+@pytest.mark.parametrize("kind", ["qdrant", "chroma"])
 @pytest.mark.parametrize("url", ["/etc", ":memory:", "file:///etc", "birds"])
 def test_an_address_is_no_folder(kind: str, url: str):
     with pytest.raises(FlowError, match="needs an address that begins with http"):
         used(kind, search, **at(kind, url))
+
+
+@pytest.mark.parametrize(
+    ("kind", "host", "secure", "address"),
+    [
+        ("cloud", "birds.weaviate.cloud", False, "https://birds.weaviate.cloud"),
+        ("cloud", "https://birds.weaviate.cloud/", True, "https://birds.weaviate.cloud"),
+        ("local", "localhost", True, "http://localhost:8080"),
+        ("local", "localhost:9090", True, "http://localhost:9090"),
+        ("custom", "weaviate.internal:8443", True, "https://weaviate.internal:8443"),
+        ("custom", "weaviate.internal", False, "http://weaviate.internal"),
+    ],
+)
+def test_weaviates_address_follows_from_the_kind_of_connection(kind: str, host: str, secure: bool, address: str):
+    values = {"weaviateConnectionType": kind, "weaviateHost": host, "weaviateHttpSecure": secure}
+    node: Any = read(built_in()["weaviate"], {"embeddings": Bags(), **NEEDED["weaviate"], **values}, "weaviate")
+    assert node._base == address
+
+
+def test_what_a_filter_of_weaviate_says_stays_a_value(provider: Provider):
+    served = Weaviate(provider)
+    served.rows["Birds"] = {}
+    odd = '"}) { x } } #'
+    where = {"where": {"path": ["source"], "operator": "Equal", "valueText": odd}}
+    used("weaviate", search, **at("weaviate", provider.url), weaviateFilter=where)
+    (asked,) = [one.body["query"] for one in provider.seen if one.path == "/v1/graphql"]
+    assert f"operator: Equal, valueText: {msgspec.json.encode(odd).decode()}}}" in asked
+    with pytest.raises(FlowError, match="has a key"):
+        used("weaviate", search, **at("weaviate", provider.url), weaviateFilter={"a}": 1})
+
+
+def test_metadata_that_weaviate_has_no_name_for_is_written_with_underscores(provider: Provider):
+    served = Weaviate(provider)
+    deep = Document("bird", {"loc": {"page": 1}, "id": "x", "2nd": "y"})
+    used("weaviate", lambda store: store.add([deep]), **at("weaviate", provider.url))
+    (row,) = served.rows["Birds"].values()
+    assert row["properties"] == {"text": "bird", "loc_page": 1, "_id": "x", "_2nd": "y"}
 
 
 def test_a_filter_that_qdrant_would_not_know_is_refused(provider: Provider):

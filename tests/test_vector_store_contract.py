@@ -14,6 +14,7 @@ from served import (
     Elasticsearch,
     Ground,
     Pinecone,
+    Weaviate,
     chroma_ground,
     chroma_server,
     postgres_ground,
@@ -26,7 +27,7 @@ from headrace.errors import FlowError, HeadraceError, ProviderNotFound, Provider
 from headrace.events import Document
 from headrace.retrieval.library import Library
 
-STORES = ("embedded", "postgres", "qdrant", "chroma", "scripted chroma", "pinecone", "elasticsearch")
+STORES = ("embedded", "postgres", "qdrant", "chroma", "scripted chroma", "pinecone", "elasticsearch", "weaviate")
 Work: TypeAlias = Callable[[VectorStore], Coroutine[Any, Any, Any]]
 _numbers = count(1)
 
@@ -58,6 +59,9 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             case "elasticsearch":
                 served = Elasticsearch(request.getfixturevalue("provider"))
                 yield Ground(served.open, lambda place: {"term": {"metadata.place": place}})
+            case "weaviate":
+                made = Weaviate(request.getfixturevalue("provider"))
+                yield Ground(made.open, lambda n: {"path": ["place"], "operator": "Equal", "valueInt": n})
             case _:
                 provider: Provider = request.getfixturevalue("provider")
                 fake = Pinecone(provider)

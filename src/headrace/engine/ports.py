@@ -162,7 +162,7 @@ class HttpCall(msgspec.Struct, frozen=True):
     body: bytes = b""
     secret: str = ""
     timeout: float | None = None
-    method: Literal["POST", "GET", "PUT"] = "POST"
+    method: Literal["POST", "GET", "PUT", "DELETE"] = "POST"
     whom: str = "the model"
 
 

@@ -20,7 +20,7 @@ from headrace.nodes.postgres_accounts import Wanted, own, postgres_place
 from headrace.nodes.providers import Provider
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.retriever import StoreRetriever, all_documents
-from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant
+from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, weaviate
 from headrace.vectors.served import ServedStore, Site
 from headrace.vectors.upsert import ServedUpsert
 
@@ -229,6 +229,48 @@ class Elasticsearch(ServedNode, frozen=True, kw_only=True, tag="elasticsearch"):
         return elasticsearch.ElasticsearchStore(site, self.indexName, self.similarity, **self._how({}))
 
 
+class Weaviate(_Spread, frozen=True, kw_only=True, tag="weaviate"):
+    """A class of Weaviate. Everything goes over HTTP: what a flow says of gRPC is not used."""
+
+    label = "Weaviate"
+    way = "HTTP"
+    filters = '`{"path": ["source"], "operator": "Equal", "valueText": "a.txt"}`'
+
+    weaviateConnectionType: Literal["cloud", "local", "custom"] = "cloud"
+    weaviateHost: str
+    weaviateHttpSecure: bool = True
+    weaviateGrpcHost: str = ""
+    weaviateGrpcSecure: bool = True
+    weaviateIndex: str
+    weaviateTextKey: str = "text"
+    weaviateMetadataKeys: str = ""
+    """Not used: passages come with all of their metadata."""
+    weaviateFilter: Templated = {}
+    alpha: float | None = None
+    """Not used: words are searched in the embedded store only."""
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        key = (await secrets(ctx, self.credential)).get("weaviateApiKey", "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return weaviate.WeaviateStore(
+            Site(ctx.http, self._base, headers, key, "Weaviate"),
+            self.weaviateIndex,
+            self.weaviateTextKey,
+            **self._how(self.weaviateFilter),
+        )
+
+    @property
+    def _base(self) -> str:
+        """The address; a host alone gets the scheme, and on this machine the port, that its kind of server has."""
+        host = self.weaviateHost.strip()
+        if "://" in host or not host:
+            return _address(host, "Weaviate")
+        if self.weaviateConnectionType == "local":
+            return f"http://{host}" if ":" in host else f"http://{host}:8080"
+        secure = self.weaviateConnectionType == "cloud" or self.weaviateHttpSecure
+        return f"{'https' if secure else 'http'}://{host.rstrip('/')}"
+
+
 def _address(url: str, label: str) -> str:
     """A server's address. Raises FlowError: some clients take a path for a folder to keep data in."""
     if not url.startswith(("http://", "https://")):
@@ -236,4 +278,4 @@ def _address(url: str, label: str) -> str:
     return url.rstrip("/")
 
 
-NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch)
+NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch, Weaviate)

@@ -21,7 +21,7 @@ from headrace.providers.answers import json_answer
 from headrace.retrieval.upsert import content_hash
 
 _T = TypeVar("_T")
-Method: TypeAlias = Literal["POST", "GET", "PUT"]
+Method: TypeAlias = Literal["POST", "GET", "PUT", "DELETE"]
 _PATIENCE = 120.0  # seconds for one answer
 _AT_ONCE = 256
 _NUMBERS = 60_000
