@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from clients import SyncDriver, counted
 from proxy import Proxy, proxied
-from scripted import BOUND, FRAMES, JSON, UNAVAILABLE, Log, Reply, ScriptedServer, one_by_one, part, places
+from scripted import BOUND, FRAMES, JSON, STARTING, UNAVAILABLE, Log, Reply, ScriptedServer, one_by_one, part, places
 from servers import Server, conversation, serving
 from upstream import Upstream
 
@@ -71,7 +71,7 @@ def cut_everywhere(stage: Stage) -> str:
 def restarted(stage: Stage, number: int) -> str:
     """The server is ended in mid-stream, and another one on the same data takes its place."""
     stage.client.question = "/count 2000 | /pace 5"
-    stage.client.limits["attempts"] = 2
+    stage.client.limits |= {"attempts": 2, "read_timeout": STARTING}
     first = stage.stack.enter_context(serving(stage.folder / "data", HEADRACE_SHUTDOWN_GRACE="0.1"))
     proxy = stage.behind_a_proxy(first.port)
 
@@ -82,16 +82,17 @@ def restarted(stage: Stage, number: int) -> str:
         with serving(first.folder) as second:
             proxy.port = second.port
             proxy.up.set()
-            assert proxy.ended.wait(BOUND)
+            assert proxy.ended.wait(STARTING)
 
     pool = stage.stack.enter_context(ThreadPoolExecutor(1))
-    stage.stack.callback(pool.submit(restart).result, BOUND)
+    stage.stack.callback(pool.submit(restart).result, STARTING)
     return first.create_flow(conversation(stage.upstream.url))
 
 
 def restarted_after_the_run(stage: Stage) -> str:
     """The stream is cut, the run ends without a reader, and another server has its log."""
     stage.client.question = "/count 40 | /pace 2"
+    stage.client.limits["read_timeout"] = STARTING
     first = stage.stack.enter_context(serving(stage.folder / "data"))
     proxy = stage.behind_a_proxy(first.port, events=3)
     proxy.holds = True
@@ -104,7 +105,7 @@ def restarted_after_the_run(stage: Stage) -> str:
         proxy.up.set()
 
     pool = stage.stack.enter_context(ThreadPoolExecutor(1))
-    stage.stack.callback(pool.submit(restart).result, BOUND)
+    stage.stack.callback(pool.submit(restart).result, STARTING)
     return first.create_flow(conversation(stage.upstream.url))
 
 

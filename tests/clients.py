@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import pytest
-from scripted import BOUND
+from scripted import BOUND, STARTING
 
 from headrace import (
     AsyncHeadrace,
@@ -99,7 +99,7 @@ class SyncDriver:
     def many(self, asked: list[tuple[str, str]]) -> list[list[Event]]:
         """The events of many streams at once: (flow, question) each."""
         with self.open() as client, ThreadPoolExecutor(len(asked)) as pool:
-            return list(pool.map(lambda ask: list(client.stream(*ask)), asked, timeout=6 * BOUND))
+            return list(pool.map(lambda ask: list(client.stream(*ask)), asked, timeout=STARTING))
 
     def text(self, flow: str) -> list[str]:
         return self.streamed(flow, lambda stream: list(stream.text()))
@@ -213,7 +213,7 @@ class AsyncDriver(SyncDriver):
         events: list[Event] = []
 
         async def run() -> None:
-            async with asyncio.timeout(BOUND), self.open_async() as client:
+            async with asyncio.timeout(STARTING), self.open_async() as client:
                 async for event in client.stream(flow, self.question):
                     events.append(event)  # noqa: PERF401  # what came before an error counts
 
@@ -225,7 +225,7 @@ class AsyncDriver(SyncDriver):
 
     def many(self, asked: list[tuple[str, str]]) -> list[list[Event]]:
         async def run() -> list[list[Event]]:
-            async with asyncio.timeout(6 * BOUND), self.open_async() as client:
+            async with asyncio.timeout(STARTING), self.open_async() as client:
                 return await asyncio.gather(*(collected(client.stream(*ask)) for ask in asked))
 
         return asyncio.run(run())

@@ -5,7 +5,7 @@ import threading
 from contextlib import AbstractContextManager, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from scripted import BOUND, serving
+from scripted import BOUND, STARTING, serving
 
 
 class Proxy(ThreadingHTTPServer):
@@ -42,7 +42,7 @@ class Passing(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append((self.command, self.headers["Last-Event-ID"]))
-        assert self.server.up.wait(BOUND)
+        assert self.server.up.wait(STARTING)
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=BOUND)) as connection:
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}

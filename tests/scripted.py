@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 S = TypeVar("S", bound=ThreadingHTTPServer)
 BOUND = 10.0  # seconds that anything in these tests may take
+STARTING = 60.0  # but for what waits until another server has started
 SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from clients import DRIVERS, KEY, SyncDriver
-from scripted import BOUND
+from scripted import BOUND, STARTING
 
 from headrace import Chunk, HeadraceError, Prediction, PredictionData, RunInfo
 from headrace.errors import by_code
@@ -80,7 +80,7 @@ class Node:
         )
         atexit.register(self.close)
 
-    def does(self, job: dict[str, Any], seconds: float = 6 * BOUND) -> Any:
+    def does(self, job: dict[str, Any], seconds: float = STARTING + BOUND) -> Any:
         """What a job gives. Raises its error as the class that Python's client has for it."""
         assert self._process.stdin
         assert self._process.stdout
