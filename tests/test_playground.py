@@ -82,6 +82,28 @@ def test_sources_and_tools_show_with_what_they_were_asked_and_said(
         expect(page.locator(f'.graph [data-node="{name}"]')).to_have_attribute("data-state", "done")
 
 
+def test_a_tool_lights_up_while_it_runs_where_the_agent_tells(alone: Page, server: Server, upstream: Upstream) -> None:
+    slow = node(
+        "chainTool", "Tools", name="slow", description="Asks a model.", baseChain="{{llmChain_0.data.instance}}"
+    )
+    prompt = node("promptTemplate", "Prompts", template="{question}\n/count 10 | /pace 60")
+    chain = node(
+        "llmChain", "Chains", output="llmChain", model="{{chatOpenAI_0.data.instance}}",
+        prompt="{{promptTemplate_0.data.instance}}",
+    )  # fmt: skip
+    wires: dict[str, Any] = {"model": "{{chatOpenAI_0.data.instance}}", "tools": ["{{chainTool_0.data.instance}}"]}
+    ending = node("toolAgent", "Agents", enableDetailedStreaming=True, **wires)
+    page = opened(alone, server, server.create_flow(flow(chat_model(upstream.url), prompt, chain, slow, ending)))
+    ask(page, '/tool slow {"input": "count"}')
+    tool = page.locator('.graph [data-node="chainTool_0"]')
+    expect(tool).to_have_attribute("data-state", "running")
+    expect(page.locator('.graph [data-node="chatOpenAI_0"]')).to_have_attribute("data-state", "done")
+    expect(turn(page).locator(".tool summary")).to_have_text(re.compile("slow.*running"))
+    ended(page)
+    expect(tool).to_have_attribute("data-state", "done")
+    expect(turn(page).locator(".tool")).to_have_count(1)
+
+
 def test_a_reload_in_mid_answer_ends_with_the_whole_answer(
     alone: Page, server: Server, chat: str, upstream: Upstream
 ) -> None:
@@ -127,9 +149,15 @@ def test_a_refused_question_says_why(alone: Page, server: Server) -> None:
     flow_id = server.create_flow(flow(node("noSuchNode", "Chains", label="Mystery")))
     page = opened(alone, server, flow_id, key=True)
     expect(page.locator(".graph .gone")).to_have_count(1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.method))
     ask(page, "Hello?")
     ended(page, "failed")
     expect(turn(page).locator(".callout")).to_contain_text("noSuchNode")
+    assert asked.count("POST") == 1
+    page.reload()
+    expect(turn(page).locator(".callout")).to_contain_text("noSuchNode")
+    assert asked.count("POST") == 1, "what never became a run is not asked again by a reload"
 
 
 def test_two_users_are_kept_apart(alone: Page, browser: Browser, server: Server, chat: str) -> None:
@@ -163,6 +191,21 @@ def test_a_reader_that_disconnects_resumes_after_its_last_event(
     ended(page)
     assert text(page) == " ".join(f"w{n}" for n in range(1, 61))
     assert text(page).startswith(had)
+    assert len(upstream.requests) == 1
+
+
+def test_a_run_that_goes_on_is_followed_from_the_history(
+    alone: Page, server: Server, chat: str, upstream: Upstream
+) -> None:
+    page = opened(alone, server, chat)
+    ask(page, "/count 80 | /pace 25")
+    expect(turn(page)).to_contain_text("w3")
+    page.get_by_role("button", name="Disconnect").click()
+    page.locator("#tab-runs").click()
+    page.locator(".run").get_by_role("button", name="Follow").click()
+    expect(page.locator("article.turn")).to_have_count(2)
+    ended(page)
+    assert text(page) == " ".join(f"w{n}" for n in range(1, 81))
     assert len(upstream.requests) == 1
 
 

@@ -30,8 +30,20 @@ export class Answer {
     this.#parts.sources = el("div");
     this.#parts.notes = el("div");
     const { thinking, tools, sources, notes } = this.#parts;
-    const asked = question === undefined ? [] : [el("div", { class: "question" }, el("span", { class: "hidden" }, "Question: "), question)];
-    this.body = el("div", { class: "answer", "aria-busy": "true" }, thinking, tools, this.#body, sources, notes, this.#foot);
+    const asked =
+      question === undefined
+        ? []
+        : [el("div", { class: "question" }, el("span", { class: "hidden" }, "Question: "), question)];
+    this.body = el(
+      "div",
+      { class: "answer", "aria-busy": "true" },
+      thinking,
+      tools,
+      this.#body,
+      sources,
+      notes,
+      this.#foot,
+    );
     this.element.append(...asked, this.body);
     this.state = "running";
   }
@@ -68,7 +80,11 @@ export class Answer {
         this.#cite(data);
         break;
       case "artifacts":
-        this.#parts.notes.append(...data.filter(({ type, data: text }) => type === "markdown" && typeof text === "string").map(({ data: text }) => markdown(text)));
+        this.#parts.notes.append(
+          ...data
+            .filter(({ type, data: text }) => type === "markdown" && typeof text === "string")
+            .map(({ data: text }) => markdown(text)),
+        );
         break;
       case "nextAgentFlow":
         if (data.error) this.#parts.notes.append(callout("failed", `${data.nodeLabel}: ${data.error}`));
@@ -105,7 +121,9 @@ export class Answer {
   detach(at) {
     this.state = "detached";
     this.draw();
-    this.#parts.notes.replaceChildren(callout("detached", `Not connected since event ${at}. The run goes on without a reader.`));
+    this.#parts.notes.replaceChildren(
+      callout("detached", `Not connected since event ${at}. The run goes on without a reader.`),
+    );
   }
 
   /** Reading goes on. */
@@ -121,7 +139,12 @@ export class Answer {
     const tokens = this.usage?.output_tokens;
     if (tokens) facts.push(`${count(tokens, "token")}${this.usage.estimated ? ", estimated" : ""}`);
     const copying = this.text && button("Copy", (event) => copy(this.text, event.target), { class: "link" });
-    this.#foot.replaceChildren(el("span", { class: "faint" }, facts.join(" · ")), el("span", { class: "grow" }), copying || "", ...buttons);
+    this.#foot.replaceChildren(
+      el("span", { class: "faint" }, facts.join(" · ")),
+      el("span", { class: "grow" }),
+      copying || "",
+      ...buttons,
+    );
   }
 
   #later() {
@@ -145,16 +168,19 @@ export class Answer {
 
   #think(text, duration) {
     this.#thought += text;
-    this.#parts.thinking.firstChild ?? this.#parts.thinking.append(el("details", { class: "fold" }, el("summary", {}, "Thinking…"), el("div", { class: "thought" })));
+    this.#parts.thinking.firstChild ??
+      this.#parts.thinking.append(
+        el("details", { class: "fold" }, el("summary", {}, "Thinking…"), el("div", { class: "thought" })),
+      );
     const [summary, thought] = this.#parts.thinking.firstChild.children;
     if (text) thought.append(text);
     if (duration !== undefined) summary.textContent = `Thought for ${count(duration, "second")}`;
     this.#drawn();
   }
 
-  #trace({ step, name, input, output, error, runId }) {
+  #trace({ step, name, tool = name, input, output, error, runId }) {
     if (step === "tool_start") {
-      this.#tools.set(runId, this.#tool(name, input));
+      this.#tools.set(runId, this.#tool(tool, input));
       this.#parts.tools.append(this.#tools.get(runId));
     } else if (step === "tool_end" || step === "tool_error") {
       const made = this.#tools.get(runId);
@@ -164,7 +190,12 @@ export class Answer {
   }
 
   #tool(name, input) {
-    return el("details", { class: "fold tool", data: { state: "running" } }, el("summary", {}, el("span", { class: "dot" }), el("code", {}, name), el("span", { class: "faint" }, "running…")), field("Input", input));
+    return el(
+      "details",
+      { class: "fold tool", data: { state: "running" } },
+      el("summary", {}, el("span", { class: "dot" }), el("code", {}, name), el("span", { class: "faint" }, "running…")),
+      field("Input", input),
+    );
   }
 
   /** The tools as the run sums them up; what was shown of them while they ran gives way. */
@@ -182,9 +213,30 @@ export class Answer {
     const passages = documents.map(({ pageContent, metadata }, at) => {
       const name = metadata?.source ?? metadata?.title ?? metadata?.fileName ?? `passage ${at + 1}`;
       const more = Object.keys(metadata ?? {}).length ? field("Metadata", metadata) : "";
-      return el("details", { class: "passage" }, el("summary", {}, el("span", { class: "number" }, String(at + 1)), el("span", { class: "source" }, shown(name).split("/").at(-1) || shown(name)), el("span", { class: "faint glance" }, pageContent.slice(0, 120))), el("p", {}, pageContent.slice(0, LONG)), more);
+      return el(
+        "details",
+        { class: "passage" },
+        el(
+          "summary",
+          {},
+          el("span", { class: "number" }, String(at + 1)),
+          el("span", { class: "source" }, shown(name).split("/").at(-1) || shown(name)),
+          el("span", { class: "faint glance" }, pageContent.slice(0, 120)),
+        ),
+        el("p", {}, pageContent.slice(0, LONG)),
+        more,
+      );
     });
-    this.#parts.sources.replaceChildren(documents.length ? el("section", { class: "sources", "aria-label": "Sources" }, el("h3", {}, count(documents.length, "source")), ...passages) : "");
+    this.#parts.sources.replaceChildren(
+      documents.length
+        ? el(
+            "section",
+            { class: "sources", "aria-label": "Sources" },
+            el("h3", {}, count(documents.length, "source")),
+            ...passages,
+          )
+        : "",
+    );
     this.#drawn();
   }
 
@@ -208,7 +260,12 @@ function told(made, output, error) {
 }
 
 function field(name, value) {
-  return el("div", { class: "field" }, el("span", { class: "faint" }, name), el("pre", { tabindex: "0", role: "region", "aria-label": name }, shown(value).slice(0, LONG)));
+  return el(
+    "div",
+    { class: "field" },
+    el("span", { class: "faint" }, name),
+    el("pre", { tabindex: "0", role: "region", "aria-label": name }, shown(value).slice(0, LONG)),
+  );
 }
 
 function callout(kind, text, code) {

@@ -12,7 +12,11 @@ import { RunList } from "./runs.js";
 import * as store from "./store.js";
 
 const TABS = ["live", "runs", "code"];
-const THEMES = [["", "as the system", "◐"], ["light", "light", "☀"], ["dark", "dark", "☾"]];
+const THEMES = [
+  ["", "as the system", "◐"],
+  ["light", "light", "☀"],
+  ["dark", "dark", "☾"],
+];
 
 const graph = new Graph(at("graph"));
 const inspector = new Inspector(at("events"));
@@ -48,8 +52,24 @@ function named(name) {
 
 function welcome(wrong) {
   at("question").disabled = at("send").disabled = true;
-  const first = flows.rows.length ? "Choose a flow on the left, or drop a flow file anywhere." : "Open a flow by its id, or enter the server's key to see all of them. The server prints both when it starts.";
-  at("turns").replaceChildren(el("div", { class: "hello" }, el("h2", {}, "Playground"), wrong ? el("p", { class: "error" }, wrong) : "", el("p", {}, first), el("div", { class: "prompts" }, store.key.get() ? "" : button("Enter a key", askForKey, { class: "chip" }), button("Flows", openFlows, { class: "chip only-narrow" }))));
+  const first = flows.rows.length
+    ? "Choose a flow on the left, or drop a flow file anywhere."
+    : "Open a flow by its id, or enter the server's key to see all of them. The server prints both when it starts.";
+  at("turns").replaceChildren(
+    el(
+      "div",
+      { class: "hello" },
+      el("h2", {}, "Playground"),
+      wrong ? el("p", { class: "error" }, wrong) : "",
+      el("p", {}, first),
+      el(
+        "div",
+        { class: "prompts" },
+        store.key.get() ? "" : button("Enter a key", askForKey, { class: "chip" }),
+        button("Flows", openFlows, { class: "chip only-narrow" }),
+      ),
+    ),
+  );
 }
 
 // The key
@@ -128,7 +148,9 @@ function closeFlows() {
   at("open-flows").setAttribute("aria-expanded", "false");
 }
 
-at("open-flows").addEventListener("click", () => (document.body.hasAttribute("data-flows") ? closeFlows() : openFlows()));
+at("open-flows").addEventListener("click", () =>
+  document.body.hasAttribute("data-flows") ? closeFlows() : openFlows(),
+);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.body.hasAttribute("data-flows")) {
     closeFlows();
@@ -162,7 +184,16 @@ chat.addEventListener("changed", () => {
 });
 chat.addEventListener("busy", () => {
   const live = chat.running;
-  inspector.offer(...(live?.stream ? [button("Disconnect", () => chat.drop(), { class: "small", title: "Closes the connection; the run goes on and can be resumed" })] : []));
+  inspector.offer(
+    ...(live?.stream
+      ? [
+          button("Disconnect", () => chat.drop(), {
+            class: "small",
+            title: "Closes the connection; the run goes on and can be resumed",
+          }),
+        ]
+      : []),
+  );
 });
 
 // A key in the address comes from the server's first line; nobody else shall read it there.

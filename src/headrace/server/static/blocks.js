@@ -28,7 +28,8 @@ function blockAt(lines, row, before) {
   const line = lines[row];
   if (FENCE.test(line)) return fence(lines, row);
   const heading = HEADING.exec(line);
-  if (heading) return [{ kind: "heading", level: heading[1].length, text: heading[2].trimEnd().replace(/ #+$/, "") }, row + 1];
+  if (heading)
+    return [{ kind: "heading", level: heading[1].length, text: heading[2].trimEnd().replace(/ #+$/, "") }, row + 1];
   if (RULE.test(line)) return [{ kind: "rule" }, row + 1];
   if (/^ {0,3}>/.test(line)) return quote(lines, row);
   if (ITEM.test(line)) return list(lines, row, before);
@@ -37,7 +38,11 @@ function blockAt(lines, row, before) {
 }
 
 const begins = (lines, row) =>
-  FENCE.test(lines[row]) || HEADING.test(lines[row]) || RULE.test(lines[row]) || /^ {0,3}>/.test(lines[row]) || isTable(lines, row);
+  FENCE.test(lines[row]) ||
+  HEADING.test(lines[row]) ||
+  RULE.test(lines[row]) ||
+  /^ {0,3}>/.test(lines[row]) ||
+  isTable(lines, row);
 
 function fence(lines, row) {
   const [, mark, language] = FENCE.exec(lines[row]);
@@ -51,17 +56,38 @@ function fence(lines, row) {
 function quote(lines, row) {
   let end = row;
   while (end < lines.length && /^ {0,3}>/.test(lines[end])) end++;
-  return [{ kind: "quote", text: lines.slice(row, end).map((line) => line.replace(/^ {0,3}> ?/, "")).join("\n") }, end];
+  return [
+    {
+      kind: "quote",
+      text: lines
+        .slice(row, end)
+        .map((line) => line.replace(/^ {0,3}> ?/, ""))
+        .join("\n"),
+    },
+    end,
+  ];
 }
 
-const isTable = (lines, row) => lines[row].includes("|") && row + 1 < lines.length && lines[row + 1].includes("-") && lines[row + 1].length < 1000 && DIVIDER.test(lines[row + 1]) && cells(lines[row]).length === cells(lines[row + 1]).length;
+const isTable = (lines, row) =>
+  lines[row].includes("|") &&
+  row + 1 < lines.length &&
+  lines[row + 1].includes("-") &&
+  lines[row + 1].length < 1000 &&
+  DIVIDER.test(lines[row + 1]) &&
+  cells(lines[row]).length === cells(lines[row + 1]).length;
 
 function cells(line) {
-  return line.trim().replace(/^\||(?<!\\)\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replace(/\\\|/g, "|"));
+  return line
+    .trim()
+    .replace(/^\||(?<!\\)\|$/g, "")
+    .split(/(?<!\\)\|/)
+    .map((cell) => cell.trim().replace(/\\\|/g, "|"));
 }
 
 function table(lines, row) {
-  const sides = cells(lines[row + 1]).map((mark) => (mark.endsWith(":") ? (mark.startsWith(":") ? "middle" : "right") : "left"));
+  const sides = cells(lines[row + 1]).map((mark) =>
+    mark.endsWith(":") ? (mark.startsWith(":") ? "middle" : "right") : "left",
+  );
   let end = row + 2;
   while (end < lines.length && lines[end].trim() && lines[end].includes("|")) end++;
   return [{ kind: "table", sides, head: cells(lines[row]), rows: lines.slice(row + 2, end).map(cells) }, end];
@@ -69,8 +95,24 @@ function table(lines, row) {
 
 function paragraph(lines, row) {
   let end = row + 1;
-  while (end < lines.length && lines[end].trim() && !begins(lines, end) && !/^ {0,3}(?:[-*+]|1[.)])\s+\S/.test(lines[end])) end++;
-  return [{ kind: "paragraph", text: lines.slice(row, end).map((line) => line.replace(/^\s+/, "")).join("\n").trimEnd() }, end];
+  while (
+    end < lines.length &&
+    lines[end].trim() &&
+    !begins(lines, end) &&
+    !/^ {0,3}(?:[-*+]|1[.)])\s+\S/.test(lines[end])
+  )
+    end++;
+  return [
+    {
+      kind: "paragraph",
+      text: lines
+        .slice(row, end)
+        .map((line) => line.replace(/^\s+/, ""))
+        .join("\n")
+        .trimEnd(),
+    },
+    end,
+  ];
 }
 
 function list(lines, row, before) {
@@ -89,13 +131,23 @@ function list(lines, row, before) {
       const after = lines.findIndex((line, at) => at > end && line.trim());
       if (after < 0 || !(indented(lines[after], width) || sameKind(lines[after], ordered))) break;
       items.at(-1).push("");
-    } else if (indented(lines[end], width)) items.at(-1).push(lines[end].slice(Math.min(width, lines[end].search(/\S/))));
+    } else if (indented(lines[end], width))
+      items.at(-1).push(lines[end].slice(Math.min(width, lines[end].search(/\S/))));
     else if (item || begins(lines, end) || items.at(-1).at(-1) === "") break;
     else items.at(-1).push(lines[end].trimStart());
     end++;
   }
   const more = before?.kind === "list" && before.ordered === ordered && before.items.length === ITEMS;
-  return [{ kind: "list", ordered, more, start: Number.parseInt(marker, 10) || 1, items: items.map((item) => item.join("\n").trimEnd()) }, end];
+  return [
+    {
+      kind: "list",
+      ordered,
+      more,
+      start: Number.parseInt(marker, 10) || 1,
+      items: items.map((item) => item.join("\n").trimEnd()),
+    },
+    end,
+  ];
 }
 
 const indented = (line, width) => line.search(/\S/) >= Math.min(width, 2);

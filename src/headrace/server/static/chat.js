@@ -1,8 +1,9 @@
 /** The talk with a flow: asks, reads along, stops, comes back to runs after a reload, and replays them. */
 
-import { client } from "./api.js";
 import { Answer } from "./answer.js";
+import { client } from "./api.js";
 import { announce, at, button, el, seconds } from "./dom.js";
+import { pause, played, recorded } from "./replay.js";
 import * as store from "./store.js";
 
 const TURN = 12; // milliseconds of events before the page gets its turn: many may come at once
@@ -70,16 +71,38 @@ export class Chat extends EventTarget {
   leave() {
     const live = this.#live;
     this.#live = undefined;
-    live?.stream?.close();
     live?.replay?.abort();
+    if (live?.stream) {
+      live.stream.close();
+      live.answer.detach(live.seq);
+      this.#foot(live.turn, live.answer, live.seq);
+    }
     this.#busy(false);
   }
 
   #greet() {
-    const prompts = Object.values(this.flow.config?.starterPrompts ?? {}).map((item) => item?.prompt).filter((text) => typeof text === "string" && text);
+    const prompts = Object.values(this.flow.config?.starterPrompts ?? {})
+      .map((item) => item?.prompt)
+      .filter((text) => typeof text === "string" && text);
     const hello = this.flow.config?.welcomeMessage;
     this.#turns.replaceChildren(
-      el("div", { class: "hello" }, el("h2", {}, this.flow.name), el("p", {}, typeof hello === "string" && hello ? hello : "Ask it something. You see each event as it comes, and nothing is lost when you reload."), el("div", { class: "prompts" }, prompts.slice(0, 6).map((text) => button(text, () => this.ask(text), { class: "chip" })))),
+      el(
+        "div",
+        { class: "hello" },
+        el("h2", {}, this.flow.name),
+        el(
+          "p",
+          {},
+          typeof hello === "string" && hello
+            ? hello
+            : "Ask it something. You see each event as it comes, and nothing is lost when you reload.",
+        ),
+        el(
+          "div",
+          { class: "prompts" },
+          prompts.slice(0, 6).map((text) => button(text, () => this.ask(text), { class: "chip" })),
+        ),
+      ),
     );
   }
 
@@ -148,12 +171,15 @@ export class Chat extends EventTarget {
     this.#changed();
   }
 
-  #broken({ turn, answer, seq }, error) {
+  #broken({ turn, answer }, error) {
     answer.fail(error.message ?? String(error), error.code);
     answer.draw();
     if (turn.run && error.kind === "connection_failed") answer.state = "detached";
+    if (!turn.run) {
+      turn.error = error.message;
+      store.keep(this.flow.id, this.#chat);
+    }
     this.#light({ event: "error" });
-    turn.seq = seq;
   }
 
   #begin() {
@@ -167,9 +193,12 @@ export class Chat extends EventTarget {
 
   #foot(turn, answer, seq) {
     const buttons = [];
-    if (answer.state === "detached") buttons.push(button("Resume", () => this.resume(turn, answer, seq), { class: "link strong" }));
-    if (answer.state === "failed") buttons.push(button("Try again", () => this.ask(turn.question), { class: "link strong" }));
-    if (turn.run && answer.state !== "detached") buttons.push(button("Replay", () => this.replay(turn.run, turn.question), { class: "link" }));
+    if (answer.state === "detached")
+      buttons.push(button("Resume", () => this.resume(turn, answer, seq), { class: "link strong" }));
+    if (answer.state === "failed")
+      buttons.push(button("Try again", () => this.ask(turn.question), { class: "link strong" }));
+    if (turn.run && answer.state !== "detached")
+      buttons.push(button("Replay", () => this.replay(turn.run, turn.question), { class: "link" }));
     answer.foot(...buttons);
     if (answer.followUps) this.#offer(answer.followUps);
     this.#stick();
@@ -182,7 +211,26 @@ export class Chat extends EventTarget {
     } catch {
       return;
     }
-    if (Array.isArray(list)) this.#turns.append(el("div", { class: "prompts" }, list.filter((text) => typeof text === "string").slice(0, 4).map((text) => button(text, (event) => { event.target.parentNode.remove(); this.ask(text); }, { class: "chip" }))));
+    if (Array.isArray(list))
+      this.#turns.append(
+        el(
+          "div",
+          { class: "prompts" },
+          list
+            .filter((text) => typeof text === "string")
+            .slice(0, 4)
+            .map((text) =>
+              button(
+                text,
+                (event) => {
+                  event.target.parentNode.remove();
+                  this.ask(text);
+                },
+                { class: "chip" },
+              ),
+            ),
+        ),
+      );
   }
 
   /** Goes on reading after the last event that was read. */
@@ -194,11 +242,8 @@ export class Chat extends EventTarget {
 
   /** Closes the connection and lets the run go on. */
   drop() {
-    const live = this.#live;
-    if (!live?.stream) return;
+    if (!this.#live?.stream) return;
     this.leave();
-    live.answer.detach(live.seq);
-    this.#foot(live.turn, live.answer, live.seq);
     this.#changed();
     announce("Not connected any more; the run goes on.");
   }
@@ -231,12 +276,27 @@ export class Chat extends EventTarget {
       const answer = this.#show(turn);
       answer.restored = true;
       this.inspector.clear();
-      await this.#read(turn, answer);
+      if (turn.run || !turn.error) await this.#read(turn, answer);
+      else this.#refused(turn, answer);
     }
   }
 
+  /** A question that never became a run is not asked again by itself. */
+  #refused(turn, answer) {
+    answer.fail(turn.error);
+    this.#foot(turn, answer, 0);
+  }
+
+  /** Reads a run that goes on, from its beginning. */
+  async follow(run, question) {
+    this.leave();
+    this.inspector.clear();
+    const turn = { question: question ?? `Run ${run.slice(0, 8)}`, run };
+    await this.#read(turn, this.#show(turn));
+  }
+
   /** Plays a run again, at the speed it happened or faster. */
-  async replay(run, question, speed = 1) {
+  async replay(run, question) {
     this.leave();
     const replay = new AbortController();
     const answer = new Answer(question ?? "A run of this flow", () => this.#stick());
@@ -244,17 +304,52 @@ export class Chat extends EventTarget {
     this.#live = live;
     answer.restored = true;
     answer.element.classList.add("replay");
-    const faster = el("select", { "aria-label": "Speed" }, [["1", "as it happened"], ["4", "4 times as fast"], ["1000000", "at once"]].map(([value, label]) => el("option", { value, selected: Number(value) === speed }, label)));
+    const faster = el(
+      "select",
+      { "aria-label": "Speed" },
+      [
+        ["1", "as it happened"],
+        ["4", "4 times as fast"],
+        ["1000000", "at once"],
+      ].map(([value, label]) => el("option", { value }, label)),
+    );
     const clock = el("span", { class: "faint" });
-    answer.element.prepend(el("div", { class: "row replay-bar" }, el("strong", {}, "Replay"), clock, el("span", { class: "grow" }), faster, button("Close", () => { if (this.#live === live) this.leave(); answer.element.remove(); }, { class: "link" })));
+    answer.element.prepend(
+      el(
+        "div",
+        { class: "row replay-bar" },
+        el("strong", {}, "Replay"),
+        clock,
+        el("span", { class: "grow" }),
+        faster,
+        button(
+          "Close",
+          () => {
+            if (this.#live === live) this.leave();
+            answer.element.remove();
+          },
+          { class: "link" },
+        ),
+      ),
+    );
     this.#turns.append(answer.element);
     this.#follows = true;
     this.#busy(true);
     try {
-      const { frames, events } = await recorded(run, replay.signal);
+      const whole = await recorded(run, replay.signal);
       this.inspector.clear();
       this.#begin();
-      await this.#play(frames, events, answer, { replay, faster, clock });
+      await played(whole, {
+        signal: replay.signal,
+        speed: () => Number(faster.value),
+        clock: (now, end) => (clock.textContent = `${seconds(now)} of ${seconds(end)}`),
+        take: (frame, event) => {
+          this.inspector.add(frame);
+          if (!event) return;
+          answer.take(event);
+          this.#light(event);
+        },
+      });
       answer.finish();
     } catch (error) {
       if (this.#live === live && !replay.signal.aborted) answer.fail(error.message, error.code);
@@ -265,26 +360,6 @@ export class Chat extends EventTarget {
     this.#busy(false);
     answer.foot();
     this.#stick();
-  }
-
-  async #play(frames, events, answer, { replay, faster, clock }) {
-    let now = 0; // milliseconds into the run
-    for (const [place, frame] of frames.entries()) {
-      while (frame.at > now) {
-        const speed = Number(faster.value);
-        const step = Math.min(frame.at - now, 50 * speed);
-        if (speed <= 100) await pause(step / speed, replay.signal);
-        now += step;
-        clock.textContent = `${seconds(now)} of ${seconds(frames.at(-1).at)}`;
-      }
-      if (place % 500 === 499) await pause(0, replay.signal); // at once must not mean without a breath
-      this.inspector.add(frame);
-      const event = events.get(frame.seq);
-      if (event) {
-        answer.take(event);
-        this.#light(event);
-      }
-    }
   }
 
   #busy(busy) {
@@ -317,25 +392,4 @@ export class Chat extends EventTarget {
     this.#follows = true;
     this.#stick();
   }
-}
-
-/** A run as it was: its frames with their times, and its events by number. */
-async function recorded(run, signal) {
-  const frames = [];
-  const events = new Map();
-  const stream = client((frame) => frame.seq && frames.push(frame)).resume(run, { signal });
-  for await (const event of stream) events.set(Number(stream.lastEventId.split(":").at(-1)), event);
-  return { frames, events };
-}
-
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal?.aborted) return stop();
-    signal?.addEventListener("abort", stop, { once: true });
-    setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-  });
 }

@@ -38,7 +38,17 @@ export function showCode(root, { flow, question, bound }) {
   root.replaceChildren(
     ...Object.entries(SNIPPETS).map(([name, make]) => {
       const code = make(values);
-      return el("section", { class: "code", "aria-label": name }, el("div", { class: "bar" }, el("h2", {}, name), button("Copy", (event) => copy(code, event.target), { class: "link" })), el("pre", { tabindex: "0", role: "region", "aria-label": `${name} code` }, el("code", {}, code)));
+      return el(
+        "section",
+        { class: "code", "aria-label": name },
+        el(
+          "div",
+          { class: "bar" },
+          el("h2", {}, name),
+          button("Copy", (event) => copy(code, event.target), { class: "link" }),
+        ),
+        el("pre", { tabindex: "0", role: "region", "aria-label": `${name} code` }, el("code", {}, code)),
+      );
     }),
   );
 }

@@ -62,11 +62,15 @@ async function copied(text) {
 
 /** Milliseconds for people. */
 export function seconds(ms) {
-  return ms < 10_000 ? `${(ms / 1000).toFixed(2)} s` : ms < 120_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
+  return ms < 10_000
+    ? `${(ms / 1000).toFixed(2)} s`
+    : ms < 120_000
+      ? `${(ms / 1000).toFixed(1)} s`
+      : `${Math.round(ms / 60_000)} min`;
 }
 
 /** A number of things. */
 export const count = (number, thing) => `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
 
 /** Any value as text. */
-export const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "");
+export const shown = (value) => (typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? ""));

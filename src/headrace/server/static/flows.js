@@ -11,7 +11,9 @@ export function flowsIn(content, fileName) {
   const name = fileName.replace(/\.json$/i, "");
   if (Array.isArray(value?.nodes)) return [{ name, type: kindOf(value), flowData: JSON.stringify(value) }];
   if (value?.flowData) return [row(value, name)];
-  const found = Object.entries(KINDS).flatMap(([section, type]) => (Array.isArray(value?.[section]) ? value[section].map((item) => row({ type, ...item }, name)) : []));
+  const found = Object.entries(KINDS).flatMap(([section, type]) =>
+    Array.isArray(value?.[section]) ? value[section].map((item) => row({ type, ...item }, name)) : [],
+  );
   if (!found.length) throw new Error("it holds no flow: export one from the builder (Settings, Export Chatflow)");
   return found;
 }
@@ -19,7 +21,14 @@ export function flowsIn(content, fileName) {
 function row(value, name) {
   const flowData = typeof value.flowData === "string" ? value.flowData : JSON.stringify(value.flowData);
   const { chatbotConfig, apiConfig, category } = value;
-  return { name: value.name || name, type: value.type || kindOf(JSON.parse(flowData)), flowData, chatbotConfig, apiConfig, category };
+  return {
+    name: value.name || name,
+    type: value.type || kindOf(JSON.parse(flowData)),
+    flowData,
+    chatbotConfig,
+    apiConfig,
+    category,
+  };
 }
 
 function kindOf({ nodes = [] }) {
@@ -28,7 +37,6 @@ function kindOf({ nodes = [] }) {
 }
 
 export class FlowList {
-  #root;
   #open;
   #needKey;
   #report = el("div", { class: "report", "aria-live": "polite" });
@@ -39,13 +47,40 @@ export class FlowList {
 
   /** `open` shows a flow; `needKey` asks for a key. */
   constructor(root, open, needKey) {
-    this.#root = root;
     this.#open = open;
     this.#needKey = needKey;
-    const file = el("input", { type: "file", accept: ".json,application/json", multiple: true, class: "hidden", tabindex: "-1", "aria-label": "Flow files", on: { change: () => this.take([...file.files]).then(() => (file.value = "")) } });
-    const drop = el("div", { class: "drop" }, el("p", {}, "Drop a flow file here"), button("Choose a file", () => file.click(), { class: "small" }), file);
+    const file = el("input", {
+      type: "file",
+      accept: ".json,application/json",
+      multiple: true,
+      class: "hidden",
+      tabindex: "-1",
+      "aria-label": "Flow files",
+      on: { change: () => this.take([...file.files]).then(() => (file.value = "")) },
+    });
+    const drop = el(
+      "div",
+      { class: "drop" },
+      el("p", {}, "Drop a flow file here"),
+      button("Choose a file", () => file.click(), { class: "small" }),
+      file,
+    );
     const id = el("input", { id: "flow-id", placeholder: "Flow id", autocomplete: "off", spellcheck: "false" });
-    const byId = el("form", { class: "row", on: { submit: (event) => { event.preventDefault(); if (id.value.trim()) this.#open(id.value.trim()); } } }, el("label", { class: "hidden", for: "flow-id" }, "Flow id"), id, el("button", { class: "small", type: "submit" }, "Open"));
+    const byId = el(
+      "form",
+      {
+        class: "row",
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            if (id.value.trim()) this.#open(id.value.trim());
+          },
+        },
+      },
+      el("label", { class: "hidden", for: "flow-id" }, "Flow id"),
+      id,
+      el("button", { class: "small", type: "submit" }, "Open"),
+    );
     root.append(el("h2", {}, "Flows"), this.#list, el("div", { class: "add" }, drop, this.#report, byId));
     this.#listen();
   }
@@ -72,18 +107,45 @@ export class FlowList {
 
   show(wrong = "") {
     this.#list.replaceChildren(
-      wrong && el("p", { class: "faint" }, wrong, " ", this.#rows.length ? "" : button("Enter a key", this.#needKey, { class: "link" })),
-      el("ul", { class: "flow-list" }, this.#rows.map((row) => this.#row(row))),
+      wrong &&
+        el(
+          "p",
+          { class: "faint" },
+          wrong,
+          " ",
+          this.#rows.length ? "" : button("Enter a key", this.#needKey, { class: "link" }),
+        ),
+      el(
+        "ul",
+        { class: "flow-list" },
+        this.#rows.map((row) => this.#row(row)),
+      ),
     );
   }
 
   #row({ id, name, type, coverage }) {
     const all = coverage.runs.length + coverage.missing.length;
-    const note = coverage.missing.length ? `${coverage.runs.length} of ${count(all, "node type")} run` : `all ${count(all, "node type")} run`;
+    const note = coverage.missing.length
+      ? `${coverage.runs.length} of ${count(all, "node type")} run`
+      : `all ${count(all, "node type")} run`;
     return el(
       "li",
       {},
-      el("button", { type: "button", "aria-current": id === this.chosen ? "true" : undefined, on: { click: () => this.#open(id) } }, el("span", { class: "name" }, name), el("span", { class: "faint" }, type === "CHATFLOW" ? "" : type === "AGENTFLOW" ? "agent flow · " : `${type.toLowerCase()} · `, el("span", { class: coverage.missing.length ? "lack" : "" }, note))),
+      el(
+        "button",
+        {
+          type: "button",
+          "aria-current": id === this.chosen ? "true" : undefined,
+          on: { click: () => this.#open(id) },
+        },
+        el("span", { class: "name" }, name),
+        el(
+          "span",
+          { class: "faint" },
+          type === "CHATFLOW" ? "" : type === "AGENTFLOW" ? "agent flow · " : `${type.toLowerCase()} · `,
+          el("span", { class: coverage.missing.length ? "lack" : "" }, note),
+        ),
+      ),
     );
   }
 
@@ -122,11 +184,19 @@ export class FlowList {
       } catch (error) {
         if (error.status === 401 || error.status === 403) {
           this.#waiting = files;
-          this.#report.replaceChildren(el("p", { class: "error" }, `${file.name}: storing a flow needs the server's admin key.`));
+          this.#report.replaceChildren(
+            el("p", { class: "error" }, `${file.name}: storing a flow needs the server's admin key.`),
+          );
           this.#needKey();
           return;
         }
-        reports.push(el("p", { class: "error" }, `${file.name}: ${error instanceof SyntaxError ? "this is no JSON file" : error.message}`));
+        reports.push(
+          el(
+            "p",
+            { class: "error" },
+            `${file.name}: ${error instanceof SyntaxError ? "this is no JSON file" : error.message}`,
+          ),
+        );
       }
     }
     if (last) {
@@ -140,13 +210,23 @@ export class FlowList {
 function report({ name, coverage }) {
   const { runs, missing } = coverage;
   const all = runs.length + missing.length;
-  const bar = el("progress", { max: String(all || 1), value: String(runs.length), "aria-label": "Node types that run" });
+  const bar = el("progress", {
+    max: String(all || 1),
+    value: String(runs.length),
+    "aria-label": "Node types that run",
+  });
   return el(
     "div",
     { class: "coverage", data: { whole: String(!missing.length) } },
     el("strong", {}, name),
     bar,
-    el("p", {}, missing.length ? `${runs.length} of ${count(all, "node type")} run here. It is stored, and answers once all do.` : `All ${count(all, "node type")} run here.`),
+    el(
+      "p",
+      {},
+      missing.length
+        ? `${runs.length} of ${count(all, "node type")} run here. It is stored, and answers once all do.`
+        : `All ${count(all, "node type")} run here.`,
+    ),
     missing.length ? el("p", { class: "error" }, `Missing: ${missing.join(", ")}`) : "",
     el("details", { class: "fold" }, el("summary", {}, "Runs"), el("p", {}, runs.join(", ") || "none")),
   );

@@ -23,10 +23,17 @@ export class Inspector {
   constructor(root) {
     this.#list.append(this.#space);
     this.#list.hidden = true;
-    root.append(el("div", { class: "row head" }, this.#summary, el("span", { class: "grow" }), this.#actions), this.#empty, this.#list, this.#detail);
+    root.append(
+      el("div", { class: "row head" }, this.#summary, el("span", { class: "grow" }), this.#actions),
+      this.#empty,
+      this.#list,
+      this.#detail,
+    );
     this.#list.addEventListener("scroll", () => this.#scrolled());
     this.#list.addEventListener("keydown", (event) => this.#pressed(event));
-    this.#space.addEventListener("click", (event) => this.#choose(Number(event.target.closest("[data-at]")?.dataset.at ?? -1)));
+    this.#space.addEventListener("click", (event) =>
+      this.#choose(Number(event.target.closest("[data-at]")?.dataset.at ?? -1)),
+    );
     new ResizeObserver(() => this.#later()).observe(this.#list);
   }
 
@@ -69,7 +76,9 @@ export class Inspector {
     this.#empty.hidden = number > 0;
     this.#list.hidden = number === 0;
     const last = this.#frames.at(-1);
-    this.#summary.textContent = last ? `${count(events, "frame")} · ${count(this.#bytes, "byte")} · ${seconds(last.at)}` : "";
+    this.#summary.textContent = last
+      ? `${count(events, "frame")} · ${count(this.#bytes, "byte")} · ${seconds(last.at)}`
+      : "";
     if (!this.#list.offsetParent) return; // another tab is shown
     this.#space.style.setProperty("height", `${number * ROW}px`);
     if (this.#follows) this.#list.scrollTop = number * ROW;
@@ -87,7 +96,13 @@ export class Inspector {
     const id = this.#dropped + row;
     const line = el(
       "div",
-      { class: "event", role: "option", id: `event-${id}`, "aria-selected": String(id === this.#chosen), data: { at: id, kind: frame.kind } },
+      {
+        class: "event",
+        role: "option",
+        id: `event-${id}`,
+        "aria-selected": String(id === this.#chosen),
+        data: { at: id, kind: frame.kind },
+      },
       el("span", { class: "when" }, `+${(frame.at / 1000).toFixed(3)}`),
       el("span", { class: "seq" }, frame.seq ? String(frame.seq) : ""),
       el("span", { class: "kind" }, frame.kind),
@@ -107,7 +122,14 @@ export class Inspector {
   #pressed(event) {
     const last = this.#dropped + this.#frames.length - 1;
     const page = Math.floor(this.#list.clientHeight / ROW);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: Number.NEGATIVE_INFINITY, End: Number.POSITIVE_INFINITY };
+    const steps = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: Number.NEGATIVE_INFINITY,
+      End: Number.POSITIVE_INFINITY,
+    };
     if (!(event.key in steps)) return;
     event.preventDefault();
     const from = this.#chosen < 0 ? (steps[event.key] > 0 ? this.#dropped - 1 : last + 1) : this.#chosen;
@@ -126,7 +148,14 @@ export class Inspector {
     const copying = button("Copy", (event) => copy(frame.raw, event.target), { class: "link" });
     const pretty = frame.data ? readable(frame.data) : "";
     this.#detail.replaceChildren(
-      el("div", { class: "row" }, el("strong", {}, frame.kind), el("span", { class: "faint" }, frame.told ? "time of the server" : "time of arrival"), el("span", { class: "grow" }), copying),
+      el(
+        "div",
+        { class: "row" },
+        el("strong", {}, frame.kind),
+        el("span", { class: "faint" }, frame.told ? "time of the server" : "time of arrival"),
+        el("span", { class: "grow" }),
+        copying,
+      ),
       el("pre", { tabindex: "0", role: "region", "aria-label": "The frame as it came" }, frame.raw.slice(0, 20_000)),
       pretty && el("pre", { tabindex: "0", role: "region", "aria-label": "Its data" }, pretty.slice(0, 20_000)),
     );

@@ -6,7 +6,10 @@
  * sources come.
  */
 
-const plain = (name) => String(name).toLowerCase().replace(/[^a-z0-9]/g, "");
+const plain = (name) =>
+  String(name)
+    .toLowerCase()
+    .replace(/[^a-z0-9]/g, "");
 const SEARCHED = /retriever|vector store/i;
 const STATES = { INPROGRESS: "running", FINISHED: "done", ERROR: "failed", STOPPED: "waiting", TERMINATED: "failed" };
 
@@ -25,7 +28,9 @@ export class Lights {
     this.#edges = edges;
     this.#agents = this.#nodes.some((node) => node.type === "agentFlow" || node.type === "iteration");
     const joined = (end, node) => edges.some((edge) => edge[end] === node.id);
-    this.#ending = this.#nodes.filter((node) => !joined("source", node) && (joined("target", node) || this.#nodes.length === 1));
+    this.#ending = this.#nodes.filter(
+      (node) => !joined("source", node) && (joined("target", node) || this.#nodes.length === 1),
+    );
     const models = this.#of(/^(chat models|llms)$/i);
     const near = models.filter((model) => this.#ending.some((end) => this.#joined(model, end)));
     this.#models = near.length ? near : models;
@@ -98,7 +103,8 @@ export class Lights {
     if (kind === "start" || kind === "token" || kind === "thinking") {
       this.#set(this.#models, "running");
     } else if (kind === "agent_trace") this.#trace(data);
-    else if (kind === "usedTools") for (const used of data) this.#set(this.#tool(used.tool), used.error ? "failed" : "done");
+    else if (kind === "usedTools")
+      for (const used of data) this.#set(this.#tool(used.tool), used.error ? "failed" : "done");
     else if (kind === "sourceDocuments") this.#set(this.#of(SEARCHED), "done");
     else if (kind === "metadata") {
       this.#set(this.#models, "done");
@@ -106,10 +112,10 @@ export class Lights {
     }
   }
 
-  #trace({ step, name, runId }) {
+  #trace({ step, name, tool = name, runId }) {
     if (step === "tool_start") {
       this.#set(this.#models, "done");
-      this.#tools.set(runId, this.#tool(name));
+      this.#tools.set(runId, this.#tool(tool));
       this.#set(this.#tools.get(runId), "running");
     } else if (step === "tool_end" || step === "tool_error") {
       this.#set(this.#tools.get(runId) ?? [], step === "tool_end" ? "done" : "failed");
@@ -119,7 +125,10 @@ export class Lights {
   /** The node of a tool, by the name that the model calls it. */
   #tool(name) {
     const wanted = plain(name);
-    const named = ({ data }) => [data.name, data.label, ...Object.values(data.inputs ?? {})].some((text) => typeof text === "string" && plain(text) === wanted);
+    const named = ({ data }) =>
+      [data.name, data.label, ...Object.values(data.inputs ?? {})].some(
+        (text) => typeof text === "string" && plain(text) === wanted,
+      );
     const tools = this.#of(/^(tools|utilities)/i);
     const found = tools.filter(named);
     return found.length ? found.slice(0, 1) : tools.length === 1 ? tools : [];

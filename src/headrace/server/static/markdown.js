@@ -5,12 +5,12 @@
  * Blocks that another one follows are done and never touched again; only the last one is made anew.
  */
 
-import { el, button, copy } from "./dom.js";
 import { blocksOf } from "./blocks.js";
+import { button, copy, el } from "./dom.js";
 
 const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//g;
 const DEEPEST = 8;
-const ADDRESS = /^(?:https?:\/\/|mailto:)[^\s\u0000-\u001f"<>\\^`{|}]+$/i;
+const ADDRESS = /^(?:https?:\/\/|mailto:)[^\s\p{C}"<>\\^`{|}]+$/iu;
 const SPAN = 2000; // characters that emphasis may go over: looking further would take time for nothing
 const PIECE = 2000; // characters of code in one text node: a longer one would be laid out anew as a whole
 
@@ -50,7 +50,10 @@ export class Markdown {
       this.#before = blocks[first - 1];
     }
     const last = blocks.at(-1);
-    this.#code = last?.kind === "code" && last.open && text.indexOf("\n", this.#done) >= 0 ? elements.at(-1).querySelector("code") : undefined;
+    this.#code =
+      last?.kind === "code" && last.open && text.indexOf("\n", this.#done) >= 0
+        ? elements.at(-1).querySelector("code")
+        : undefined;
   }
 
   /** Adds to the open block of code. False when it may have ended. */
@@ -95,9 +98,20 @@ function inside(text, depth) {
 
 function code({ language, text }) {
   const content = el("code");
-  for (let from = 0; from < text.length; from += PIECE) content.append(document.createTextNode(text.slice(from, from + PIECE)));
-  const bar = el("div", { class: "bar" }, el("span", {}, language || "code"), button("Copy", (event) => copy(content.textContent, event.target), { class: "link" }));
-  return el("div", { class: "code" }, bar, el("pre", { tabindex: "0", role: "region", "aria-label": language ? `Code: ${language}` : "Code" }, content));
+  for (let from = 0; from < text.length; from += PIECE)
+    content.append(document.createTextNode(text.slice(from, from + PIECE)));
+  const bar = el(
+    "div",
+    { class: "bar" },
+    el("span", {}, language || "code"),
+    button("Copy", (event) => copy(content.textContent, event.target), { class: "link" }),
+  );
+  return el(
+    "div",
+    { class: "code" },
+    bar,
+    el("pre", { tabindex: "0", role: "region", "aria-label": language ? `Code: ${language}` : "Code" }, content),
+  );
 }
 
 function list(block, depth) {
@@ -106,12 +120,23 @@ function list(block, depth) {
     const plain = blocks.length && blocks[0].tagName === "P" && !text.includes("\n\n");
     return el("li", {}, plain ? [...blocks[0].childNodes, ...blocks.slice(1)] : blocks);
   });
-  return el(block.ordered ? "ol" : "ul", { start: block.ordered && block.start !== 1 ? block.start : undefined, class: block.more ? "more" : undefined }, items);
+  return el(
+    block.ordered ? "ol" : "ul",
+    { start: block.ordered && block.start !== 1 ? block.start : undefined, class: block.more ? "more" : undefined },
+    items,
+  );
 }
 
 function table({ head, rows, sides }) {
-  const cell = (tag) => (text, at) => el(tag, { class: sides[at], scope: tag === "th" ? "col" : undefined }, inline(text));
-  const body = rows.map((row) => el("tr", {}, head.map((_, at) => cell("td")(row[at] ?? "", at))));
+  const cell = (tag) => (text, at) =>
+    el(tag, { class: sides[at], scope: tag === "th" ? "col" : undefined }, inline(text));
+  const body = rows.map((row) =>
+    el(
+      "tr",
+      {},
+      head.map((_, at) => cell("td")(row[at] ?? "", at)),
+    ),
+  );
   const made = el("table", {}, el("thead", {}, el("tr", {}, head.map(cell("th")))), el("tbody", {}, body));
   return el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Table" }, made);
 }
@@ -179,7 +204,17 @@ function codeSpan(text, from, missing) {
   const ticks = /^`+/.exec(text.slice(from, from + 20))[0];
   const end = closing(text, ticks, from + ticks.length, missing);
   if (end < 0) return undefined;
-  return [el("code", {}, text.slice(from + ticks.length, end).replace(/\n/g, " ").replace(/^ (.+) $/, "$1")), end + ticks.length];
+  return [
+    el(
+      "code",
+      {},
+      text
+        .slice(from + ticks.length, end)
+        .replace(/\n/g, " ")
+        .replace(/^ (.+) $/, "$1"),
+    ),
+    end + ticks.length,
+  ];
 }
 
 function emphasis(text, from, depth, missing) {
@@ -189,7 +224,11 @@ function emphasis(text, from, depth, missing) {
   if (delimiter === "~" || !/\S/.test(text[start] ?? "")) return undefined;
   if (mark === "_" && /[\p{L}\p{N}]/u.test(text[from - 1] ?? "")) return undefined;
   let end = closing(text, delimiter, start + 1, missing);
-  while (end > 0 && end - start <= SPAN && (/\s/.test(text[end - 1]) || (delimiter.length === 1 && text[end + 1] === mark))) {
+  while (
+    end > 0 &&
+    end - start <= SPAN &&
+    (/\s/.test(text[end - 1]) || (delimiter.length === 1 && text[end + 1] === mark))
+  ) {
     end = closing(text, delimiter, end + (delimiter.length === 1 && text[end + 1] === mark ? 2 : 1), missing);
   }
   if (end < 0 || end - start > SPAN) return undefined;
@@ -197,7 +236,8 @@ function emphasis(text, from, depth, missing) {
   return [el(tag, {}, inline(text.slice(start, end), depth + 1)), end + delimiter.length];
 }
 
-const LINK = /\[((?:[^[\]\\\n]|\\.|\[[^[\]\n]*\])*)\]\(\s*(<[^<>\n]*>|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
+const LINK =
+  /\[((?:[^[\]\\\n]|\\.|\[[^[\]\n]*\])*)\]\(\s*(<[^<>\n]*>|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
 
 function link(text, from, depth) {
   LINK.lastIndex = from;
@@ -205,7 +245,10 @@ function link(text, from, depth) {
   if (!found || depth >= DEEPEST) return undefined;
   const address = found[2].replace(/^<|>$/g, "");
   const label = inline(found[1], DEEPEST - 1); // no link inside a link
-  return [ADDRESS.test(address) ? anchor(address, label.length ? label : [address]) : el("span", {}, label), LINK.lastIndex];
+  return [
+    ADDRESS.test(address) ? anchor(address, label.length ? label : [address]) : el("span", {}, label),
+    LINK.lastIndex,
+  ];
 }
 
 function bracketed(text, from) {

@@ -29,41 +29,92 @@ export class RunList {
     if (asked !== this.#asked) return;
     const earlier = store.chats(flow.id).filter((chat) => chat.id !== id && chat.turns.length);
     this.#root.replaceChildren(
-      el("div", { class: "row head" }, el("h2", {}, "This chat"), el("span", { class: "grow" }), button("Refresh", () => this.show(), { class: "link" })),
-      wrong ? el("p", { class: "error" }, wrong) : runs.length ? el("ul", { class: "runs" }, runs.map((run) => this.#run(run))) : el("p", { class: "empty" }, "No run yet."),
-      earlier.length ? el("div", {}, el("div", { class: "row head" }, el("h2", {}, "Earlier chats in this browser"), el("span", { class: "grow" }), button("Forget", () => this.#forget(), { class: "link" })), el("ul", { class: "chats" }, earlier.map((chat) => this.#earlier(chat)))) : "",
+      el(
+        "div",
+        { class: "row head" },
+        el("h2", {}, "This chat"),
+        el("span", { class: "grow" }),
+        button("Refresh", () => this.show(), { class: "link" }),
+      ),
+      wrong
+        ? el("p", { class: "error" }, wrong)
+        : runs.length
+          ? el(
+              "ul",
+              { class: "runs" },
+              runs.map((run) => this.#run(run)),
+            )
+          : el("p", { class: "empty" }, "No run yet."),
+      earlier.length
+        ? el(
+            "div",
+            {},
+            el(
+              "div",
+              { class: "row head" },
+              el("h2", {}, "Earlier chats in this browser"),
+              el("span", { class: "grow" }),
+              button("Forget", () => this.#forget(), { class: "link" }),
+            ),
+            el(
+              "ul",
+              { class: "chats" },
+              earlier.map((chat) => this.#earlier(chat)),
+            ),
+          )
+        : "",
     );
   }
 
   #run(run) {
     const turn = this.#chat.turns.find((turn) => turn.run === run.id);
     const took = run.endedDate ? seconds(Math.max(0, Date.parse(run.endedDate) - Date.parse(run.createdDate))) : "";
-    const facts = [new Date(run.createdDate).toLocaleTimeString(), took, count(run.lastSeq, "event"), run.usage ? count(run.usage.total_tokens, "token") : ""].filter(Boolean);
+    const facts = [
+      new Date(run.createdDate).toLocaleTimeString(),
+      took,
+      count(run.lastSeq, "event"),
+      run.usage ? count(run.usage.total_tokens, "token") : "",
+    ].filter(Boolean);
     const reading = this.#chat.running?.turn.run === run.id;
     return el(
       "li",
       { class: "run" },
-      el("div", { class: "row" }, el("span", { class: "badge", data: { state: run.state } }, run.state), el("span", { class: "cut" }, turn?.question ?? `run ${run.id.slice(0, 8)}`)),
+      el(
+        "div",
+        { class: "row" },
+        el("span", { class: "badge", data: { state: run.state } }, run.state),
+        el("span", { class: "cut" }, turn?.question ?? `run ${run.id.slice(0, 8)}`),
+      ),
       el("p", { class: "faint" }, facts.join(" · ")),
       run.error && el("p", { class: "error" }, run.error),
       el(
         "div",
         { class: "row" },
         run.state === "running" && button("Cancel", () => this.#cancel(run.id), { class: "small danger" }),
-        run.state === "running" && !reading && button("Follow", () => this.#chat.replay(run.id, turn?.question, 1_000_000), { class: "small" }),
-        run.state !== "running" && button("Replay", () => this.#chat.replay(run.id, turn?.question), { class: "small" }),
+        run.state === "running" &&
+          !reading &&
+          button("Follow", () => this.#chat.follow(run.id, turn?.question), { class: "small" }),
+        run.state !== "running" &&
+          button("Replay", () => this.#chat.replay(run.id, turn?.question), { class: "small" }),
       ),
     );
   }
 
   async #cancel(run) {
-    await client().cancel(run).catch(() => {});
+    await client()
+      .cancel(run)
+      .catch(() => {});
     await this.show();
   }
 
   #earlier(chat) {
     const label = chat.turns[0].question;
-    return el("li", {}, button(label, () => this.#chat.open(this.#chat.flow, chat.id), { class: "chat-link", title: label }), el("span", { class: "faint" }, count(chat.turns.length, "question")));
+    return el(
+      "li",
+      {},
+      button(label, () => this.#chat.open(this.#chat.flow, chat.id), { class: "chat-link", title: label }),
+      el("span", { class: "faint" }, count(chat.turns.length, "question")),
+    );
   }
 
   #forget() {

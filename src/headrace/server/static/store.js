@@ -36,11 +36,13 @@ export function fresh() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The chats of a flow in this browser, newest first: `{id, at, turns: [{question, key, run}]}`. */
+/** The chats of a flow in this browser, newest first: `{id, at, turns: [{question, key, run, error}]}`. */
 export function chats(flow) {
   try {
     const found = JSON.parse(read("localStorage", `headrace.chats.${flow}`) ?? "[]");
-    return Array.isArray(found) ? found.filter((chat) => typeof chat?.id === "string" && Array.isArray(chat.turns)) : [];
+    return Array.isArray(found)
+      ? found.filter((chat) => typeof chat?.id === "string" && Array.isArray(chat.turns))
+      : [];
   } catch {
     return [];
   }
@@ -48,9 +50,13 @@ export function chats(flow) {
 
 /** Keeps a chat as it is now. */
 export function keep(flow, chat) {
-  const turns = chat.turns.slice(-TURNS).map(({ question, key, run }) => ({ question, key, run }));
+  const turns = chat.turns.slice(-TURNS).map(({ question, key, run, error }) => ({ question, key, run, error }));
   const others = chats(flow).filter((other) => other.id !== chat.id);
-  write("localStorage", `headrace.chats.${flow}`, JSON.stringify([{ id: chat.id, at: chat.at, turns }, ...others].slice(0, CHATS)));
+  write(
+    "localStorage",
+    `headrace.chats.${flow}`,
+    JSON.stringify([{ id: chat.id, at: chat.at, turns }, ...others].slice(0, CHATS)),
+  );
 }
 
 /** Forgets the chats of a flow. */

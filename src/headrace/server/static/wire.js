@@ -27,7 +27,14 @@ class Frames {
 export function frameOf(text, arrived) {
   const timed = text.startsWith("time:");
   const raw = timed ? text.slice(text.indexOf("\n") + 1) : text;
-  const frame = { id: "", seq: 0, kind: "comment", data: "", raw, at: timed ? Number.parseInt(text.slice(5), 10) : arrived };
+  const frame = {
+    id: "",
+    seq: 0,
+    kind: "comment",
+    data: "",
+    raw,
+    at: timed ? Number.parseInt(text.slice(5), 10) : arrived,
+  };
   frame.told = timed;
   for (const line of raw.split("\n")) {
     if (line.startsWith("id:")) frame.id = line.slice(3).trim();
