@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 import upstream_script
+from agentflows import flow as agentflow
+from agentflows import reply, start
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import Server, chat_model, flow, llm_chain, node
@@ -82,6 +84,21 @@ def test_an_agent_streams_around_its_tools_and_all_three_answers_agree(server: S
     assert (stored["content"], stored["usedTools"]) == (answer["text"], used)
 
 
+@pytest.mark.parametrize(
+    ("name", "streams"), [("openAIFunctionAgent", False), ("conversationalRetrievalToolAgent", True)]
+)
+def test_agents_of_older_flows_work_alike(server: Server, upstream: Upstream, name: str, streams: bool) -> None:
+    drawn = agent(upstream.url, node("calculator", "Tools"))
+    drawn["nodes"][-1]["data"]["name"] = name
+    flow_id = server.create_flow(drawn)
+    assert server.send("GET", f"/api/v1/chatflows-streaming/{flow_id}").json == {"isStreaming": streams}
+    answer = server.ask(flow_id, '/tool calculator {"input": "6*7"} | /say It is 42.', chatId="c").json
+    assert (answer["text"], answer["usedTools"][0]["toolOutput"]) == ("It is 42.", "42")
+    server.ask(flow_id, "/say Hello", chatId="c")
+    roles = [message["role"] for message in upstream.requests[-1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
 def test_the_clock_tells_the_time_in_its_parts(server: Server, upstream: Upstream) -> None:
     flow_id = server.create_flow(agent(upstream.url, node("currentDateTime", "Tools")))
     answer = server.ask(flow_id, "/tool current_date_time {}").json
@@ -144,6 +161,22 @@ def test_a_detailed_stream_shows_the_events_of_the_flow_that_is_asked(server: Se
     assert fold(nested).text == "hello from inside"
     answer = fold([decode(json.dumps(event)) for event in stream.events])
     assert answer.text == "Tool said: hello from inside"
+
+
+def test_an_agent_flow_is_a_tool_and_a_detailed_stream_shows_its_nodes(server: Server, upstream: Upstream) -> None:
+    drawn = agentflow(start(), reply("Out of {{ question }}."), arrows="start_0 directReply_0")
+    child = server.create_flow(drawn, type="AGENTFLOW")
+    tool = node("agentAsTool", "Tools", selectedAgentflow=child, name="ask agent", description="Asks.")
+    parent = server.create_flow(agent(upstream.url, tool, enableDetailedStreaming=True))
+    stream = server.ask(parent, '/tool ask_agent {"input": "stock"}', streaming=True, chatId="agent")
+    used = next(event["data"] for event in stream.events if event["event"] == "usedTools")
+    assert used == [{"tool": "ask_agent", "toolInput": {"input": "stock"}, "toolOutput": "Out of stock."}]
+    nested = [event["data"] for event in stream.events if event["event"] == "agent_trace"]
+    told = [step["event"] for step in nested if step["step"] == "tool_event"]
+    assert {"agentFlowEvent", "nextAgentFlow", "token"} <= set(told)
+    assert not {"agentFlowEvent", "nextAgentFlow"} & set(stream.kinds), "they are the other flow's"
+    stored = server.send("GET", f"/api/v1/chatmessage/{child}?chatId=agent", admin=True).json
+    assert [message["content"] for message in stored] == ["stock", "Out of stock."]
 
 
 def usage_of(request: Any) -> int:
