@@ -131,7 +131,8 @@ async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrid
 async def _scope(graph: Graph, ctx: Context) -> Scope:
     turns: list[ModelMessage] = []
     if graph.reads_history:
-        stored = await ctx.history() if node_ids(graph.ending.inputs.get("memory")) else ()
+        remembers = any(node_ids(node.inputs.get("memory")) for node in graph.endings)
+        stored = await ctx.history() if remembers else ()
         turns = [*ctx.prior, *remembered(stored)]
     texts = {
         "question": ctx.question,
