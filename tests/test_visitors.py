@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from refusals import refused
 from servers import Reply, Server, conversation
-from test_access import UNKNOWN, bearer, new_key, preflight
+from test_access import UNKNOWN, bearer, limited, new_key, preflight
 from upstream import Upstream
 
 SHOP = "https://shop.example"
@@ -154,6 +154,13 @@ def test_a_lead_is_stored_and_read_with_a_key_only(server: Server, chat: str) ->
 )
 def test_a_lead_belongs_to_a_flow(server: Server, body: dict[str, Any], status: int, code: str) -> None:
     refused(leave(server, **body), status, code)
+
+
+def test_leads_have_the_flows_rate_limit_for_themselves(server: Server, upstream: Upstream) -> None:
+    flow = limited(server, upstream.url)
+    assert server.ask(flow, "/say Hi").status == 200
+    assert [leave(server, chatflowid=flow).status for _ in range(3)] == [200, 200, 429]
+    assert server.ask(flow, "/say Hi").status == 200
 
 
 def test_leads_go_with_their_flow(server: Server, chat: str) -> None:

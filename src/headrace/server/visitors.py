@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from headrace.errors import InvalidRequest
 from headrace.schema import Feedback, Lead, Rating
 from headrace.server.auth import check_caller, local, needs
+from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
 
 Remark = Annotated[str, Meta(max_length=10_000)]
@@ -94,6 +95,8 @@ async def leave_lead(request: Request[Any, Any, Any], data: LeadInput) -> Lead:
     here = local(request)
     flow = await flow_at(data.chatflowid, here)
     await check_caller(request, flow)
+    caller = caller_of(request, request.app.state.trusted)
+    request.app.state.limiter.check(f"{flow.row.id} leads", caller, flow.api.rateLimit)  # beside its predictions
     chat = data.chatId or str(uuid4())
     return await here.leads.add(Lead("", flow.row.id, chat, data.name, data.email, data.phone))
 
