@@ -17,7 +17,7 @@ from servers import free_port, until_connected
 
 from headrace.engine.ports import Embeddings, VectorStore
 from headrace.providers.http import Limits, ProviderHttp
-from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, weaviate
+from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, redis, weaviate
 from headrace.vectors.postgres_server import Place
 from headrace.vectors.served import Site
 
@@ -32,6 +32,8 @@ class Ground(msgspec.Struct, frozen=True):
     of_place: Callable[[int], Mapping[str, Any]]
     makes: bool = True
     """Adding makes what is missing."""
+    filters: bool = True
+    """A search may have a condition."""
 
 
 @asynccontextmanager
@@ -372,6 +374,32 @@ def chroma_server(folder: Path) -> Generator[str]:
     finally:
         started.terminate()
         started.wait(10)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Generator[str]:
+    """The address of a Redis with search, where the command of Redis Stack is installed."""
+    command = shutil.which("redis-stack-server")
+    if command is None:
+        pytest.skip("the command redis-stack-server is not installed")
+    port = free_port()
+    with (folder / "redis.log").open("wb") as log:
+        options = ("--save", "", "--bind", "127.0.0.1", "--requirepass", SECRET, "--dir", str(folder))
+        started = subprocess.Popen([command, "--port", str(port), *options], stdout=log, stderr=log)
+    try:
+        until_connected(port)
+        yield f"redis://:{SECRET}@127.0.0.1:{port}"
+    finally:
+        started.terminate()
+        started.wait(10)
+
+
+def redis_ground(url: str) -> Ground:
+    @asynccontextmanager
+    async def opened(name: str, model: Embeddings) -> AsyncGenerator[VectorStore]:
+        yield redis.RedisStore(url, {}, name, redis.Fields(), embeddings=model)
+
+    return Ground(opened, lambda place: {"place": place}, filters=False)
 
 
 def postgres_ground(place: Place) -> Ground:

@@ -2,7 +2,7 @@
 
 import sys
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from calls import context
 from passages import BIRDS, Bags, document, given
 from provider import Answer, Provider, Seen, as_json
-from served import IMPATIENT, SECRET, Pinecone, Weaviate, closed_port
+from served import IMPATIENT, SECRET, Pinecone, Weaviate, closed_port, redis_server
 from servers import Server, flow, serving
 from servers import node as drawn
 from test_answer_nodes import says
@@ -44,6 +44,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "chroma": {"collectionName": "birds"},
     "elasticsearch": {"indexName": "birds"},
     "weaviate": {"weaviateIndex": "birds"},
+    "redis": {"indexName": "birds"},
 }
 SECRETS = {
     "pineconeApiKey": SECRET, "user": "guarded", "password": SECRET, "qdrantApiKey": SECRET, "chromaApiKey": SECRET,
@@ -79,6 +80,8 @@ def at(kind: str, url: str) -> dict[str, Any]:
     """Inputs and environment that lead a node to an address."""
     if kind == "pinecone":
         return {"environ": {"PINECONE_BASE_URL": url}}
+    if kind == "redis":
+        return {"secrets": {"redisUrl": url.replace("http://", f"redis://:{SECRET}@")}}
     if kind == "elasticsearch":
         return {"secrets": {"apiKey": SECRET, "endpoint": url}}
     return {"port": int(url.rpartition(":")[2])} if kind == "postgres" else {ADDRESS[kind]: url}
@@ -95,7 +98,7 @@ async def add(store: Any) -> Any:
 @pytest.mark.parametrize("kind", NEEDED)
 @pytest.mark.parametrize("work", [search, add])
 def test_a_store_that_cannot_be_reached_is_named_with_the_step(kind: str, work: Any):
-    stores = "Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch|Weaviate"
+    stores = "Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch|Weaviate|Redis"
     with pytest.raises(ProviderUnavailable, match=rf"the ({stores}) \w+ '\w+' could not be"):
         used(kind, work, **at(kind, f"http://127.0.0.1:{closed_port()}"))
 
@@ -388,3 +391,33 @@ def ask(server: Server, provider: Provider) -> str:
     reply = server.ask(server.create_flow(asking(provider.url)), "Which bird hovers?")
     assert reply.status == 200, reply.text
     return reply.json["text"]
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+def test_redis_with_a_wrong_password_says_so_and_not_which(redis_url: str):
+    wrong = redis_url.replace(SECRET, "open-sesame")
+    with pytest.raises(ProviderUnauthorized) as raised:
+        used("redis", search, secrets={"redisUrl": wrong})
+    assert "open-sesame" not in str(raised.value)
+
+
+def test_a_redis_index_is_replaced_where_the_flow_says_so(redis_url: str):
+    async def upserted(*texts: str, replace: bool) -> list[str]:
+        ctx = context(None, None, {"c": {"redisUrl": redis_url}})
+        values = {"credential": "c", "embeddings": Bags(), "indexName": "replaced", "replaceIndex": replace}
+        node: Any = read(built_in()["redis"], {**values, "document": [Given(*map(document, texts))]}, "redis")
+        await node.upsert(ctx, lambda _: None)
+        hits = await (await node._store(ctx)).search(Search(text="bird", k=9))
+        return sorted(hit.document.pageContent for hit in hits)
+
+    async def run() -> None:
+        assert await upserted("old", "both", replace=True) == ["both", "old"]
+        assert await upserted("new", "both", replace=True) == ["both", "new"]
+        assert await upserted("more", replace=False) == ["both", "more", "new"]
+
+    within(run())

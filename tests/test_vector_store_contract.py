@@ -19,6 +19,8 @@ from served import (
     chroma_server,
     postgres_ground,
     qdrant_ground,
+    redis_ground,
+    redis_server,
 )
 from waiting import within
 
@@ -27,7 +29,17 @@ from headrace.errors import FlowError, HeadraceError, ProviderNotFound, Provider
 from headrace.events import Document
 from headrace.retrieval.library import Library
 
-STORES = ("embedded", "postgres", "qdrant", "chroma", "scripted chroma", "pinecone", "elasticsearch", "weaviate")
+STORES = (
+    "embedded",
+    "postgres",
+    "qdrant",
+    "chroma",
+    "scripted chroma",
+    "pinecone",
+    "elasticsearch",
+    "weaviate",
+    "redis",
+)
 Work: TypeAlias = Callable[[VectorStore], Coroutine[Any, Any, Any]]
 _numbers = count(1)
 
@@ -59,6 +71,8 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             case "elasticsearch":
                 served = Elasticsearch(request.getfixturevalue("provider"))
                 yield Ground(served.open, lambda place: {"term": {"metadata.place": place}})
+            case "redis":
+                yield redis_ground(stack.enter_context(redis_server(folder)))
             case "weaviate":
                 made = Weaviate(request.getfixturevalue("provider"))
                 yield Ground(made.open, lambda n: {"path": ["place"], "operator": "Equal", "valueInt": n})
@@ -154,6 +168,10 @@ def test_passages_may_be_looked_for_that_differ(store: Store):
 
 
 def test_a_condition_on_metadata_holds(birds: Store):
+    if not birds.ground.filters:
+        with pytest.raises(FlowError, match="without a condition"):
+            birds.hits(BIRDS[0], filter=birds.ground.of_place(2))
+        return
     assert birds.texts(BIRDS[0], filter=birds.ground.of_place(2)) == [BIRDS[2]]
     assert birds.texts(BIRDS[0], filter=birds.ground.of_place(7)) == []
 

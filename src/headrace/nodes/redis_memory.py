@@ -77,9 +77,13 @@ async def _connected(fields: Mapping[str, str]) -> AsyncGenerator[Redis]:
         from redis.exceptions import RedisError
     except ImportError:
         raise FlowError("the Redis memory needs a package: pip install 'headrace[redis]'") from None
-    options: dict[str, Any] = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE, **_account(fields)}
+    options: dict[str, Any] = {
+        "socket_timeout": _PATIENCE,
+        "socket_connect_timeout": _PATIENCE,
+        **redis_account(fields),
+    }
     try:
-        redis = Redis.from_url(_address(fields), **options)
+        redis = Redis.from_url(redis_address(fields), **options)
     except ValueError:  # whose text may hold the password
         raise FlowError("the credential of the Redis memory holds no address of the form redis://host:port") from None
     try:
@@ -89,14 +93,16 @@ async def _connected(fields: Mapping[str, str]) -> AsyncGenerator[Redis]:
         raise StorageError(f"the Redis of the memory did not take or give this: {type(error).__name__}") from None
 
 
-def _address(fields: Mapping[str, str]) -> str:
+def redis_address(fields: Mapping[str, str]) -> str:
+    """The URL of the Redis that a credential of either kind names; this machine's when it names none."""
     if url := fields.get("redisUrl", "").strip():
         return url
     scheme = "rediss" if str(fields.get("redisCacheSslEnabled", "")).lower() == "true" else "redis"
     return f"{scheme}://{fields.get('redisCacheHost') or '127.0.0.1'}:{fields.get('redisCachePort') or 6379}"
 
 
-def _account(fields: Mapping[str, str]) -> dict[str, str]:
+def redis_account(fields: Mapping[str, str]) -> dict[str, str]:
+    """User and password, where they are not in the URL."""
     names = {"username": "redisCacheUser", "password": "redisCachePwd"}
     return {name: fields[field] for name, field in names.items() if not fields.get("redisUrl") and fields.get(field)}
 

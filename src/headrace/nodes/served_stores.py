@@ -19,8 +19,9 @@ from headrace.nodes.accounts import account, secrets
 from headrace.nodes.postgres_accounts import Wanted, own, postgres_place
 from headrace.nodes.providers import Provider
 from headrace.nodes.record_managers import RecordManager
+from headrace.nodes.redis_memory import redis_account, redis_address
 from headrace.retrieval.retriever import StoreRetriever, all_documents
-from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, weaviate
+from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, redis, weaviate
 from headrace.vectors.served import ServedStore, Site
 from headrace.vectors.upsert import ServedUpsert
 
@@ -271,6 +272,32 @@ class Weaviate(_Spread, frozen=True, kw_only=True, tag="weaviate"):
         return f"{'https' if secure else 'http'}://{host.rstrip('/')}"
 
 
+class Redis(ServedNode, frozen=True, kw_only=True, tag="redis"):
+    """An index of Redis Stack, or of Redis from version 8 on. Without a credential, the one of this machine."""
+
+    label = "Redis"
+    way = "redis-py, extra `redis`"
+    filters = "none"
+
+    indexName: str
+    replaceIndex: bool = False
+    """An upsert deletes the index with its passages first."""
+    contentKey: str = "content"
+    metadataKey: str = "metadata"
+    vectorKey: str = "content_vector"
+
+    async def _store(self, ctx: Context) -> redis.RedisStore:
+        given = await secrets(ctx, self.credential)
+        fields = redis.Fields(self.contentKey, self.metadataKey, self.vectorKey)
+        return redis.RedisStore(redis_address(given), redis_account(given), self.indexName, fields, **self._how({}))
+
+    async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
+        """As the others do, into an empty index if the flow says so."""
+        if self.replaceIndex:
+            await (await self._store(ctx)).drop()
+        return await ServedNode.upsert(self, ctx, progress)
+
+
 def _address(url: str, label: str) -> str:
     """A server's address. Raises FlowError: some clients take a path for a folder to keep data in."""
     if not url.startswith(("http://", "https://")):
@@ -278,4 +305,4 @@ def _address(url: str, label: str) -> str:
     return url.rstrip("/")
 
 
-NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch, Weaviate)
+NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch, Weaviate, Redis)
