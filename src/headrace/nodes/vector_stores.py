@@ -9,6 +9,7 @@ from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, 
 from headrace.errors import FlowError
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.collection import Collection
+from headrace.retrieval.faiss_folder import folder_collection, folder_of
 from headrace.retrieval.joined import Joined
 from headrace.retrieval.library import library
 from headrace.retrieval.loading import NoFile
@@ -73,12 +74,21 @@ class MemoryVectorStore(_Embedded, frozen=True, kw_only=True, tag="memoryVectorS
 
 
 class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):
-    """The same; without documents, what was upserted under the name `basePath`, which is no folder here."""
+    """The same; without documents, what was upserted under the name `basePath`, or an index of Flowise in that folder.
+
+    The folder is one inside `files` of the data folder.
+    """
 
     basePath: str = ""
 
     async def _store(self, ctx: Context) -> Collection:
-        if not self.document and not await self._upserted(ctx).exists():
+        if await self._upserted(ctx).exists():
+            return await super()._store(ctx)
+        if folder := folder_of(library(ctx).files, self.basePath):
+            if self.embeddings is None:
+                raise FlowError("a Faiss index holds vectors only: connect the embeddings that made them")
+            return await folder_collection(library(ctx), folder, self.embeddings)
+        if not self.document:
             raise FlowError(f"nothing was upserted under {self.basePath!r}: connect documents to the Faiss node")
         return await super()._store(ctx)
 
