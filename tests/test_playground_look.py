@@ -40,6 +40,9 @@ def test_axe_finds_nothing_serious(
         found = {"hello": axe(page)}
         ask(page, f"/json {json.dumps(WRITTEN)} | /burst")
         ended(page)
+        ask(page, "What does the heron spear?")
+        expect(page.locator("article.turn")).to_have_count(2)
+        ended(page)
         turn(page).locator(".passage summary").click()
         found["answer"] = axe(page)
         ask(page, "/status 401")
@@ -49,7 +52,7 @@ def test_axe_finds_nothing_serious(
             if view == "live":
                 page.locator(".events").press("Home")
             if view == "runs":
-                expect(page.locator(".run")).to_have_count(2)
+                expect(page.locator(".run")).to_have_count(3)
             found[view] = axe(page)
         if size == PHONE:
             page.locator("#open-flows").click()

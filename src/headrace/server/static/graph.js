@@ -3,7 +3,7 @@
 import { button, el, svg } from "./dom.js";
 import { HEIGHT, placed, WIDTH } from "./places.js";
 
-const LEAST = 0.68; // scale at which the texts can still be read; a larger drawing is scrolled
+const LEAST = 0.6; // scale at which the texts can still be read; a larger drawing is scrolled
 const MOST = 1.25;
 const MARGIN = 16;
 
