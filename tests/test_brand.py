@@ -140,7 +140,7 @@ def test_names_that_python_pip_or_npm_do_not_take_are_refused(changed: dict[str,
 def test_a_name_with_a_hyphen_is_imported_with_an_underscore() -> None:
     names = checked(msgspec.structs.replace(PLAIN, name="Acme.Flow-2", npm="@acme/flow"), RESERVED)
     assert (names.module, names.file, names.variables) == ("Acme_Flow_2", "acme_flow_2", "ACME_FLOW_2")
-    assert branded_tarball(names, None)[0] == "acme-flow-1.2.3.tgz"
+    assert branded_tarball(names)[0] == "acme-flow-1.2.3.tgz"
 
 
 def test_whatever_the_brand_is_called_is_text_in_the_packages_and_nothing_else() -> None:
@@ -152,7 +152,7 @@ def test_whatever_the_brand_is_called_is_text_in_the_packages_and_nothing_else()
     assert ast.get_docstring(tree) == f"Client of {display}."
     kinds = [type(part) for part in tree.body]
     assert kinds == [ast.Expr, ast.ImportFrom, ast.ImportFrom, ast.Assign, ast.ClassDef, ast.ClassDef]
-    with tarfile.open(fileobj=io.BytesIO(branded_tarball(names, None)[1])) as tarball:
+    with tarfile.open(fileobj=io.BytesIO(branded_tarball(names)[1])) as tarball:
         texts = {member.name: read(tarball, member) for member in tarball.getmembers()}
     assert json.loads(texts["package/package.json"])["description"].startswith(f"Client of {display}:")
     assert all(display not in text for name, text in texts.items() if name.endswith(".js"))
@@ -168,7 +168,7 @@ def read(tarball: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 def test_the_same_names_give_the_same_bytes() -> None:
     assert branded_wheel(PLAIN) == branded_wheel(PLAIN)
-    assert branded_tarball(PLAIN, None) == branded_tarball(PLAIN, None)
+    assert branded_tarball(PLAIN) == branded_tarball(PLAIN)
 
 
 def test_every_file_of_a_wheel_has_its_digest_in_the_record() -> None:

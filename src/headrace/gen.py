@@ -31,7 +31,7 @@ from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
-LIBRARY: Final = "src/headrace/server/static/sdk"
+LIBRARY: Final = "src/headrace/sdk"
 _PART: Final = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
 
 
@@ -325,25 +325,30 @@ def files(root: Path) -> dict[Path, str]:
 
 
 def library(root: Path) -> dict[Path, str]:
-    """The TypeScript client as JavaScript for the playground; nothing where its compiler is not installed.
+    """The TypeScript client as JavaScript, and its types; nothing where its compiler is not installed.
 
-    It is kept in the package, so that a server needs no Node; a test holds it to the sources.
+    It is kept in the package, so that neither the playground nor branded packages need Node; a test holds it to the
+    sources.
     """
     compiler = root / "sdk/typescript/node_modules/.bin/tsc"
     if not compiler.exists():
         return {}
-    with TemporaryDirectory() as folder:
-        options = ("--outDir", folder, "--declaration", "false", "--sourceMap", "false")
-        command = [compiler, "-p", root / "sdk/typescript/tsconfig.esm.json", *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own compiler
-        if done.returncode:
-            sys.exit(f"the TypeScript client does not compile:\n{done.stdout}")
-        return {root / LIBRARY / path.name: path.read_text() for path in sorted(Path(folder).glob("*.js"))}
+    made: dict[Path, str] = {}
+    for kind in ("esm", "cjs"):
+        with TemporaryDirectory() as folder:
+            command = [compiler, "-p", root / f"sdk/typescript/tsconfig.{kind}.json", "--outDir", folder]
+            command += ["--sourceMap", "false"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own compiler
+            if done.returncode:
+                sys.exit(f"the TypeScript client does not compile:\n{done.stdout}")
+            for path in sorted(Path(folder).iterdir()):  # both kinds have the same types
+                made[root / LIBRARY / (kind if path.suffix == ".js" else "types") / path.name] = path.read_text()
+    return made
 
 
-def stale(root: Path) -> list[Path]:
-    """Files that are not as they should be."""
-    return [path for path, text in files(root).items() if not path.exists() or path.read_text() != text]
+def stale(root: Path) -> dict[Path, str]:
+    """Files that are not as they should be, and what they should hold."""
+    return {path: text for path, text in files(root).items() if not path.exists() or path.read_text() != text}
 
 
 def main(arguments: list[str]) -> None:
@@ -356,9 +361,9 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"stale: {names}: run `make gen` and commit what it writes" if changed else None)
     if arguments:
         sys.exit("usage: python -m headrace.gen [--check]")
-    for path in changed:
+    for path, text in changed.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files(ROOT)[path])
+        path.write_text(text)
     sys.stdout.write(f"written: {names}\n" if changed else "everything is current\n")
 
 

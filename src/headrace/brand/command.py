@@ -49,13 +49,10 @@ def brand(
     )
     checked(names, python.RESERVED)
     shown = _look(names.display, color, dark_color, logo)
-    library = npm.library()
-    packages = [python.own_wheel(), python.branded_wheel(names), npm.branded_tarball(names, library)]
+    packages = [python.own_wheel(), python.branded_wheel(names), npm.branded_tarball(names)]
     pages = _pages(shown, logo) if display_name or color or dark_color or logo else []
     _write(out, [*packages, *pages])
     _say(out, [file for file, _ in packages], [file for file, _ in pages])
-    if library is None:
-        click.echo(f"npm fetches {npm.SDK} from its registry, since this installation holds no copy of it.", err=True)
     if names.npm != names.npm.lower():
         click.echo(f"npm installs {names.npm!r} from its file, but publishes no new name with capitals.", err=True)
 

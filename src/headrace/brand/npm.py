@@ -1,64 +1,58 @@
-"""The npm package of a brand: thin names over `headrace-sdk`, which travels inside where this installation has it."""
+"""The npm package of a brand: thin names over `headrace-sdk`, which travels inside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Final
 
 from headrace.brand.archive import tarball
 from headrace.brand.names import Names
 
 SDK: Final = "headrace-sdk"
-_HERE: Final = Path(__file__)
-# A released wheel holds the built library; a checkout has it once it was built.
-_PLACES: Final = (_HERE.parent / "sdk", _HERE.parents[3] / "sdk" / "typescript")
 
 
-def library() -> Path | None:
-    """The folder of the built library, if this installation has one."""
-    return next((place for place in _PLACES if (place / "dist" / "esm" / "index.js").exists()), None)
-
-
-def branded_tarball(names: Names, library: Path | None) -> tuple[str, bytes]:
-    """File name and content. Without `library` npm fetches it when the package is installed."""
-    about: dict[str, Any] = {"version": version("headrace")}
-    if library:
-        about = json.loads((library / "package.json").read_text())
+def branded_tarball(names: Names) -> tuple[str, bytes]:
+    """File name and content."""
+    about = f"Client of {names.display}: asks flows and streams their answers."
+    brand = {"dependencies": {SDK: f"^{version('headrace')}"}, "bundleDependencies": [SDK]}
     texts = {
-        "package.json": json.dumps(_package(names, about["version"], bundled=library is not None), indent=2) + "\n",
+        **_package(names.npm, names.version, about, brand),
         "README.md": _readme(names),
         "dist/esm/index.js": _module(names),
         "dist/esm/index.d.ts": _types(names),
         "dist/cjs/index.js": _common(names),
         "dist/cjs/index.d.ts": _types(names),
-        "dist/cjs/package.json": '{"type": "commonjs"}\n',
+        **{f"node_modules/{SDK}/{path}": text for path, text in _library().items()},
     }
-    files = {path: text.encode() for path, text in texts.items()}
-    if library:
-        files |= {f"node_modules/{SDK}/{path}": content for path, content in _packed(library, about["files"])}
-    return f"{names.npm.lstrip('@').replace('/', '-')}-{names.version}.tgz", tarball(files)
+    content = tarball({path: text.encode() for path, text in texts.items()})
+    return f"{names.npm.lstrip('@').replace('/', '-')}-{names.version}.tgz", content
 
 
-def _packed(library: Path, listed: list[str]) -> Iterator[tuple[str, bytes]]:
-    """What `npm pack` takes of the library."""
-    for name in ("package.json", "README.md", "LICENSE", *listed):
-        place = library / name
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file():
-                yield path.relative_to(library).as_posix(), path.read_bytes()
+def _library() -> dict[str, str]:
+    """What `npm pack` makes of the TypeScript client, without its sources."""
+    made = files("headrace") / "sdk"
+    texts = {
+        f"dist/{kind}/{part.name}": part.read_text()
+        for kind in ("esm", "cjs")
+        for folder in (kind, "types")
+        for part in sorted((made / folder).iterdir(), key=lambda part: part.name)
+    }
+    about = "Client for Headrace and Flowise servers."
+    return {**_package(SDK, version("headrace"), about, {"license": "Apache-2.0"}), **texts}
 
 
-def _package(names: Names, library: str, *, bundled: bool) -> dict[str, Any]:
+def _package(name: str, its_version: str, about: str, more: dict[str, Any]) -> dict[str, str]:
+    """What says of a package that it serves both module systems, with types for each."""
+
     def entry(kind: str) -> dict[str, str]:
         return {"types": f"./dist/{kind}/index.d.ts", "default": f"./dist/{kind}/index.js"}
 
     package: dict[str, Any] = {
-        "name": names.npm,
-        "version": names.version,
-        "description": f"Client of {names.display}: asks flows and streams their answers.",
+        "name": name,
+        "version": its_version,
+        "description": about,
         "type": "module",
         "sideEffects": False,
         "engines": {"node": ">=18"},
@@ -67,9 +61,12 @@ def _package(names: Names, library: str, *, bundled: bool) -> dict[str, Any]:
         "module": "./dist/esm/index.js",
         "types": "./dist/cjs/index.d.ts",
         "exports": {".": {"import": entry("esm"), "require": entry("cjs")}, "./package.json": "./package.json"},
-        "dependencies": {SDK: f"^{library}"},
+        **more,
     }
-    return {**package, "bundleDependencies": [SDK]} if bundled else package
+    return {
+        "package.json": json.dumps(package, indent=2) + "\n",
+        "dist/cjs/package.json": '{"type": "commonjs"}\n',
+    }
 
 
 def _class(names: Names, parent: str) -> str:

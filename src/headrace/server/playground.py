@@ -47,8 +47,9 @@ class Playground:
 
     def __init__(self, look: Look) -> None:
         brand, logo = look
-        static = files("headrace.server") / "static"
-        parts = {**_read(static), "theme.css": theme(brand).encode()}
+        package = files("headrace")
+        library = _read(package / "sdk" / "esm", "sdk/")
+        parts = {**_read(package / "server" / "static"), **library, "theme.css": theme(brand).encode()}
         page = parts.pop("index.html").decode()
         self.digest = sha256(b"".join(name.encode() + parts[name] for name in sorted(parts))).hexdigest()[:16]
         self.files = {name: _file(_TYPES[name.rpartition(".")[2]], content) for name, content in parts.items()}
