@@ -4,6 +4,7 @@ import { announce, button, copy, count, el, seconds, shown } from "./dom.js";
 import { Markdown, markdown } from "./markdown.js";
 
 const REST = 4; // drawing may take a fifth of the time: longer texts are drawn less often, and nothing freezes
+const FIRST = 4; // sources that show at once
 const LONG = 20_000; // characters of one source or tool output
 
 export class Answer {
@@ -233,7 +234,14 @@ export class Answer {
             "section",
             { class: "sources", "aria-label": "Sources" },
             el("h3", {}, count(documents.length, "source")),
-            ...passages,
+            ...passages.slice(0, FIRST),
+            passages.length > FIRST &&
+              el(
+                "details",
+                { class: "more" },
+                el("summary", {}, `${passages.length - FIRST} more`),
+                ...passages.slice(FIRST),
+              ),
           )
         : "",
     );
