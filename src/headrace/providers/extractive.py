@@ -28,7 +28,8 @@ _TABLE_HEAD = re.compile(r"(?m)^\|.*\|[ \t]*\n\|[-: |]+\|[ \t]*$")
 _HEADING = re.compile(r"(#+) +(.+)")
 _MARK = re.compile(r"^(?:[-*+>]|\d+\.) +")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[^\sa-z])")
-_REPHRASED = re.compile(r"(?s).*\n[^\n:]{1,60}: *(\S.*?)\s*\n[^\n:]{1,60}:\s*$")
+_OPEN_LABEL = re.compile(r"[^:]{1,60}:")
+_LABELLED = re.compile(r"[^:]{1,60}: *(\S.*)")
 _CUES = (  # what a question of a kind is answered with
     (r"(?i)\bhow (?:many|much|long|large|big|often|fast|small|old|far|high)\b|\b(?:max|min)(?:imum)?\b", r"\d"),
     (r"(?i)^\W*what(?:'s| is| are) (?:an? |the )?[\w.-]+\W*$", r"^\W*(?:(?:An?|The) )?[\w.`-]+ (?:is|are) "),
@@ -102,8 +103,13 @@ def _rephrased(messages: Sequence[ModelMessage]) -> str:
 
     Chains ask so for a question in other words; one that only quotes leaves its words as they are.
     """
-    found = _REPHRASED.fullmatch(messages[-1].text) if [m.role for m in messages] == ["user"] else None
-    return found[1] if found else ""
+    *lines, last = messages[-1].text.rstrip().split("\n") if [m.role for m in messages] == ["user"] else [""]
+    if not _OPEN_LABEL.fullmatch(last):
+        return ""
+    for place in range(len(lines) - 1, -1, -1):
+        if said := _LABELLED.fullmatch(lines[place]):
+            return "\n".join([said[1], *lines[place + 1 :]]).strip()
+    return ""
 
 
 def quote(context: str, question: str, most: int) -> str:
