@@ -86,7 +86,10 @@ def test_an_answer_grows_and_shows_its_sources_and_tools(stage: Stage, page: Pag
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     stage.page.open(page, stage.birds)
-    page.get_by_role("button", name="Which bird sleeps in the air?").click()
+    starter = page.get_by_test_id("stMainBlockContainer").get_by_role("button", name="Which bird sleeps in the air?")
+    starter.click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(starter).to_have_count(0)
     texts = growing(page)
     assert sum(len(one) < len(two) for one, two in pairwise(texts)) >= 5
     answer = page.get_by_test_id("stChatMessage").last

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from headrace.apps.chat.board import Board
 from headrace.apps.chat.chats import Chat, Chats, Turn
@@ -139,13 +140,15 @@ class Visit:
         if self._unknown:
             st.info("This chat is not one of yours, or it has been deleted.")
         turns = self._chats.turns(self._user, self._chat.id) if self._chat else []
+        welcome = st.empty()
         if not turns:
-            self._welcome()
-        waiting: list[tuple[Turn, Board]] = []
+            with welcome.container():
+                self._welcome()
+        waiting: list[tuple[Turn, Board, DeltaGenerator]] = []
         for turn in turns:
             _question(turn)
             if turn.shown is None:
-                waiting.append((turn, self._coming(turn)))
+                waiting.append((turn, *self._coming(turn)))
             else:
                 self._answer(turn, turn.shown, last=turn is turns[-1])
         self._input(disabled=bool(waiting))
@@ -185,15 +188,19 @@ class Visit:
         self._suggest(starters(_config(self._client, self._flow)), "start")
 
     def _suggest(self, questions: Sequence[str], key: str) -> None:
-        for number, question in enumerate(questions):
-            st.button(literal(question), key=f"{key} {number}", on_click=self._ask, args=(question,))
+        with st.container():  # one place, which the next turn takes
+            for number, question in enumerate(questions):
+                st.button(literal(question), key=f"{key} {number}", on_click=self._ask, args=(question,))
 
-    def _coming(self, turn: Turn) -> Board:
-        """The place of an answer that is on its way."""
-        with st.chat_message("assistant"):
+    def _coming(self, turn: Turn) -> tuple[Board, DeltaGenerator]:
+        """The place of an answer that is on its way, and one below it.
+
+        What was shown here before is emptied first: Streamlit keeps it until the script ends, which may take long.
+        """
+        with st.empty().container(), st.chat_message("assistant"):
             board = Board()
             st.button("Stop", key=f"stop {turn.id}", icon=":material/stop_circle:", on_click=self._stop, args=(turn,))
-        return board
+            return board, st.empty()
 
     def _answer(self, turn: Turn, shown: Shown, *, last: bool) -> None:
         with st.chat_message("assistant"):
@@ -223,7 +230,7 @@ class Visit:
             on_submit=self._submit,
         )
 
-    def _follow(self, turn: Turn, board: Board) -> None:
+    def _follow(self, turn: Turn, board: Board, below: DeltaGenerator) -> None:
         """Shows the answer as it comes. An interrupted script leaves it; the next one goes on from there.
 
         Streamlit starts the next one before this one has noticed, so what they share, an answer so far, never changes.
@@ -231,15 +238,15 @@ class Visit:
         readers: dict[str, Following] = st.session_state.setdefault("readers", {})
         before = readers.get(turn.id)
         following = readers[turn.id] = Following(self._chats, turn, self._flow, before.shown if before else Shown())
-        awake = st.empty()
         with following.reading():
             while not following.over(_TICK + len(following.shown.text) / _SLOWER):
                 board.draw(following.shown)
-                awake.empty()  # only a script that shows something is interrupted by a click
+                below.empty()  # only a script that shows something is interrupted by a click
         board.draw(following.shown)
         if following.lost:
-            st.error(_LOST)
-            st.button("Try again", icon=":material/refresh:")
+            with below.container():
+                st.error(_LOST)
+                st.button("Try again", icon=":material/refresh:")
             return
         self._chats.ended(turn, following.shown)
         readers.pop(turn.id, None)
