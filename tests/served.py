@@ -93,7 +93,7 @@ class Pinecone:
         if len(body["vector"]) != self.dimensions:
             return self.misfit(len(body["vector"]))
         points = self.points.get(body["namespace"], {}).values()
-        wanted = {key: one["$eq"] for key, one in body.get("filter", {}).items()}
+        wanted = {key: one["$eq"] if isinstance(one, dict) else one for key, one in body.get("filter", {}).items()}
         kept = [one for one in points if all(one["metadata"].get(key) == v for key, v in wanted.items())]
         scored = sorted(((cosine(body["vector"], one["values"]), one) for one in kept), key=lambda pair: -pair[0])
         fields = ("id", "metadata", *(["values"] if body["includeValues"] else []))

@@ -1,13 +1,14 @@
 """The builder's own templates: which of them this server can run, and that it does. They lie beside the project."""
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from model_nodes import account_file, environ_to, protocol_of
 from provider import Answer, Provider, Seen, as_json, providing
+from served import SECRET, Pinecone
 from servers import Reply, Server, serving
 from test_sql import filled
 
@@ -42,12 +43,28 @@ def vectors(seen: Seen) -> Answer:
     return as_json({"data": data})
 
 
+def calling(tool: str, query: str) -> Answer:
+    """A model's wish to use a tool."""
+    function = {"name": tool, "arguments": json.dumps({"input": query})}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    return Answer([f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()])
+
+
+def nothing_there(seen: Seen) -> Answer:
+    return as_json({"error": f"nothing is at {seen.path}"}, 404)
+
+
 class World:
-    """Every provider at one address: a chat model says `words`, in turn, and the last of them again and again."""
+    """Every provider at one address: a chat model says `words`, in turn, and the last of them again and again.
+
+    `elsewhere` answers what no model is asked.
+    """
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
-        self.words: list[str] = []
+        self.words: Sequence[str | Answer] = []
+        self.elsewhere = nothing_there
         provider.answer = self.answer
 
     def answer(self, seen: Seen) -> Answer:
@@ -55,13 +72,15 @@ class World:
             return vectors(seen)
         match protocol_of(seen.path):
             case "openai":
-                return said(self.words.pop(0) if len(self.words) > 1 else self.words[0])
+                word, *rest = self.words
+                self.words = rest or [word]
+                return said(word) if isinstance(word, str) else word
             case "ollama":
                 return Answer([(json.dumps({"message": {"content": self.words[0]}, "done": True}) + "\n").encode()])
             case "replicate":
                 return as_json({"status": "succeeded", "output": ["https://pictures.example/1.png"]}, 201)
             case _:
-                return as_json({"error": f"nothing is at {seen.path}"}, 404)
+                return self.elsewhere(seen)
 
     @property
     def asked(self) -> list[str]:
@@ -74,6 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[World, Se
     with providing() as provider:
         account = account_file(tmp_path_factory.mktemp("account"), f"{provider.url}/token")
         named = {"AZURE_OPENAI_API_DEPLOYMENT_NAME": "deployed", "SERPAPI_API_KEY": "x", "GOOGLE_CSE_ID": "x"}
+        named |= {"HEADRACE_ALLOWED_HOSTS": "127.0.0.1", "PINECONE_BASE_URL": provider.url, "PINECONE_API_KEY": SECRET}
         data = tmp_path_factory.mktemp("templates") / "data"
         filled(data / FOLDER / "shop.db")
         with serving(data, **environ_to(provider.url, account), **named) as server:
@@ -90,7 +110,7 @@ def imported(server: Server, name: str, change: Callable[[Any], None] | None = N
 class Case(NamedTuple):
     """What a template is asked, what its models say in turn, and what its answer has."""
 
-    words: list[str]
+    words: Sequence[str | Answer]
     answer: Mapping[str, Any]
     streams: bool = True
 
@@ -123,11 +143,11 @@ def test_a_template_runs_unchanged(world: tuple[World, Server], name: str, case:
     models, server = world
     flow_id = imported(server, name)
     assert server.send("GET", f"/api/v1/chatflows-streaming/{flow_id}").json == {"isStreaming": case.streams}
-    models.words = list(case.words)
+    models.words = [*case.words]
     answer = server.ask(flow_id, "a question").json
     assert {key: answer.get(key) for key in case.answer} == case.answer
     if case.streams:
-        models.words = list(case.words)
+        models.words = [*case.words]
         stream = server.ask(flow_id, "a question", streaming=True)
         assert "".join(event["data"] for event in stream.events if event["event"] == "token") == case.answer["text"]
 
@@ -183,3 +203,65 @@ def test_the_sql_chain_answers_from_a_file_in_the_data_folder(world: tuple[World
     assert "What it gave:\nn\n1\n" in models.asked[1]
     models.words = ["SELECT 1", "One."]
     assert server.ask(flow_id, "Again?", streaming=True).kinds == ["start", "token", "metadata", "end"]
+
+
+def test_conversational_retrieval_qa_answers_from_a_document_store(world: tuple[World, Server]) -> None:
+    models, server = world
+    store = server.send("POST", "/api/v1/document-store/store", {"name": "sky"}, admin=True).json["id"]
+    loader = {"loader": {"name": "plainText", "config": {"text": "The sky is green."}}}
+    assert server.send("POST", f"/api/v1/document-store/upsert/{store}", loader, admin=True).status == 200
+
+    def chosen(inputs: Any) -> None:
+        inputs["documentStore_0"]["selectedStore"] = store
+
+    models.words, models.provider.seen = ["Green."], []
+    flow_id = imported(server, "Conversational Retrieval QA Chain", chosen)
+    assert server.ask(flow_id, "Which colour has the sky?").json["text"] == "Green."
+    chats = [json.dumps(seen.body) for seen in models.provider.seen if "chat" in seen.path]
+    assert len(chats) == 1
+    assert "The sky is green." in chats[0]
+    models.words = ["And the sea?", "Blue."]
+    stream = server.ask(flow_id, "And the sea?", streaming=True)
+    assert stream.kinds == ["start", "token", "metadata", "end"]
+    (use,) = server.send("GET", f"/api/v1/document-store/store/{store}", admin=True).json["whereUsed"]
+    assert use["id"] == flow_id
+
+
+def test_github_docs_qna_answers_from_a_repository(world: tuple[World, Server]) -> None:
+    models, server = world
+    pages = {"README.md": "# Flows\n\nA flow is drawn.", "docs/sky.md": "# Sky\n\nThe sky is green."}
+
+    def github(seen: Seen) -> Answer:
+        if "/git/trees/main" in seen.path:
+            return as_json({"tree": [{"path": path, "type": "blob", "size": 9} for path in pages]})
+        name = seen.path.partition("/contents/")[2].partition("?")[0]
+        return Answer([pages[name].encode()]) if name in pages else nothing_there(seen)
+
+    def placed(inputs: Any) -> None:
+        inputs["github_0"]["githubInstanceApi"] = models.provider.url
+
+    models.words, models.provider.seen, models.elsewhere = ["Green."], [], github
+    answer = server.ask(imported(server, "Github Docs QnA", placed), "Which colour has the sky?").json
+    assert answer["text"] == "Green."
+    found = {document["metadata"]["source"]: document["pageContent"] for document in answer["sourceDocuments"]}
+    assert found == {"README.md": "# Flows\n\nA flow is drawn.", "docs/sky.md": "# Sky\n\nThe sky is green."}
+
+
+def test_multiple_documents_qna_asks_the_store_that_its_agent_chooses(world: tuple[World, Server]) -> None:
+    models, server = world
+
+    def row(number: int, source: str) -> dict[str, Any]:
+        return {"id": str(number), "values": [1.0, 1.0], "metadata": {"text": f"About {source}.", "source": source}}
+
+    fake = Pinecone(models.provider, dimensions=2)
+    fake.points = {
+        "pinecone-form10k": {"1": row(1, "apple"), "2": row(2, "pear")},
+        "pinecone-form10k-2": {"3": row(3, "tesla")},
+    }
+    models.provider.answer, models.elsewhere = models.answer, fake.answer
+    models.words = [calling("search_apple", "sales"), "Apple sells apples."]
+    answer = server.ask(imported(server, "Multiple Documents QnA"), "What does Apple sell?").json
+    assert answer["text"] == "Apple sells apples."
+    (found,) = answer["sourceDocuments"]
+    assert (found["pageContent"], found["metadata"]) == ("About apple.", {"source": "apple"})
+    assert [(tool["tool"], tool["toolOutput"]) for tool in answer["usedTools"]] == [("search_apple", "About apple.")]
