@@ -279,3 +279,15 @@ async def nothing() -> AsyncGenerator[Document]:
 
 def test_an_upsert_of_nothing_does_nothing(library: Library):
     assert within(Upsert(library.collection("x", Bags())).run(nothing())) == Upserted()
+
+
+def test_kept_vectors_of_a_model_that_has_changed_are_made_anew(library: Library):
+    before, after = Bags(8), Bags(16)
+    within(library.cached(before).embed(["a", "b"]))
+    found = within(library.cached(after).embed(["a", "new"]))
+    assert [len(vector) for vector in found] == [16, 16]
+    collection = library.collection("x", library.cached(after))
+    upserted(collection, [document("a")])
+    assert upserted(collection, [document("b")]) == (1, 0, 0, 0)
+    within(library.cached(before).embed(["what?"]))
+    assert within(collection.search(Search(text="what?", k=2)))

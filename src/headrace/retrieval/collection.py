@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.engine.ports import Embeddings, Scored, Search
 from headrace.events import Document
+from headrace.retrieval.cached import fitting
 from headrace.retrieval.shelf import CollectionInfo, Shelf, info
 from headrace.retrieval.upsert import Upsert
 from headrace.store import passages
@@ -46,7 +47,7 @@ class Collection:
     async def search(self, search: Search) -> list[Scored]:
         """The best hits, best first. Raises FlowError, ProviderError and StorageError."""
         if self.embeddings and search.vector is None and search.mode != "lexical":
-            (vector,) = await self.embeddings.embed([search.text])
+            (vector,) = await fitting(self.embeddings, [search.text], await self.dimensions())
             search = msgspec.structs.replace(search, vector=vector)
         made_by = self.embeddings.name if self.embeddings else None
         return await self.database.scan(lambda c: self._shelf.search(c, self.name, search, made_by))
@@ -79,6 +80,15 @@ class Collection:
     async def info(self) -> CollectionInfo:
         """What the collection holds."""
         return await self.database.scan(partial(info, name=self.name))
+
+    async def dimensions(self) -> int | None:
+        """How long its vectors are; None as long as it has none."""
+
+        def work(c: passages.Connection) -> int | None:
+            row = passages.find_collection(c, self.name)
+            return row.dimensions if row and passages.any_chunk(c, row) else None
+
+        return await self.database.read(work)
 
     async def fingerprint(self) -> str | None:
         """What was completely upserted last; None while an upsert is at work, and after one that failed."""

@@ -6,8 +6,6 @@ Whatever ends an upsert early, what was stored stays, and the same upsert again 
 from __future__ import annotations
 
 import hashlib
-import sys
-from array import array
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -17,6 +15,8 @@ import msgspec
 from headrace.engine.ports import LoadFailure, Upserted
 from headrace.errors import FlowError
 from headrace.events import Document
+from headrace.retrieval.cached import fitting
+from headrace.retrieval.floats import packed
 from headrace.store import passages
 from headrace.store.passages import Chunk, CollectionRow
 from headrace.store.store import timestamp
@@ -151,13 +151,15 @@ class Upsert:
         embeddings = self._collection.embeddings
         if embeddings is None or not chunks:
             return list(chunks)
-        found = await embeddings.embed([chunk.document.pageContent for chunk in chunks])
+        known = await self._collection.dimensions()
+        found = await fitting(embeddings, [chunk.document.pageContent for chunk in chunks], known)
         given = len(found[0])
         dimensions = await self._collection.database.write(lambda c: passages.fix_dimensions(c, row.name, given))
         for chunk, vector in zip(chunks, found, strict=True):
             if len(vector) != dimensions:
                 raise FlowError(
-                    f"{chunk.source or 'a document'!r} could not be embedded: {embeddings.name!r} gave "
+                    f"{chunk.document.metadata.get('source') or 'a document'!r} could not be embedded: "
+                    f"{embeddings.name!r} gave "
                     f"{len(vector)} dimensions, and the collection {row.name!r} has {dimensions}; the model has "
                     "changed, so delete the collection and upsert its documents again"
                 )
@@ -185,12 +187,3 @@ class Upsert:
 def is_of(source: str, failed: str) -> bool:
     """Whether a passage's source is the document that failed, or inside the folder that did."""
     return source == failed or source.startswith(failed.rstrip("/") + "/")
-
-
-def packed(vector: Sequence[float]) -> bytes:
-    """A vector as the database holds it: float32, little-endian."""
-    floats = vector if isinstance(vector, array) and vector.typecode == "f" else array("f", vector)
-    if sys.byteorder == "big":
-        floats = array("f", floats)
-        floats.byteswap()
-    return floats.tobytes()

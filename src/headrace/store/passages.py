@@ -220,6 +220,11 @@ def delete_collection(c: Connection, row: CollectionRow) -> None:
     c.exec_driver_sql("DELETE FROM collection WHERE id = ?", (row.id,))
 
 
+def any_chunk(c: Connection, row: CollectionRow) -> bool:
+    """Whether there is a chunk."""
+    return c.exec_driver_sql("SELECT 1 FROM chunk WHERE collection = ? LIMIT 1", (row.id,)).first() is not None
+
+
 def count(c: Connection, row: CollectionRow) -> int:
     """How many chunks there are."""
     return c.exec_driver_sql("SELECT count(*) FROM chunk WHERE collection = ?", (row.id,)).scalar_one()
@@ -309,7 +314,5 @@ def cache_vectors(c: Connection, found: Sequence[tuple[bytes, bytes]], most: int
         total += len(vector)
         rows.append((total, key, vector))
     if rows:
-        c.exec_driver_sql(
-            'INSERT INTO embedding_cache (id, "key", vector) VALUES (?, ?, ?) ON CONFLICT DO NOTHING', rows
-        )
+        c.exec_driver_sql('INSERT OR REPLACE INTO embedding_cache (id, "key", vector) VALUES (?, ?, ?)', rows)
         c.exec_driver_sql("DELETE FROM embedding_cache WHERE id <= ?", (total - most,))
