@@ -29,6 +29,7 @@ from headrace.events import Abort, Error, Token
 from headrace.nodes import built_in
 from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
 from headrace.settings import Settings, load
+from headrace.store.document_chunks import DocumentChunks
 from headrace.store.exports import Export, flow_files, read_export
 from headrace.store.store import ADMIN, Store
 
@@ -159,13 +160,15 @@ def _examples() -> list[Path]:
 async def _import(store: Store, paths: list[Path]) -> tuple[list[FlowRow], list[Export]]:
     """Stores what the files hold and returns the flows. All files are read before anything is written.
 
-    Flows get new ids where theirs are taken; variables and tools that are there already stay as they are.
+    Flows get new ids where theirs are taken; variables, tools and document stores that are there already stay as they
+    are.
     """
     watched = track(flow_files(paths), "reading", console=_err, transient=True, disable=not _err.is_terminal)
     exports = [read_export(path) for path in watched]
     taken = {row.id for row in await store.flows()}
     names = {variable.name for variable in await store.variables()}
     tools = {tool.id for tool in await store.tools()}
+    chunks = DocumentChunks(store.database)
     stored: list[FlowRow] = []
     for export in exports:
         for row in export.flows:
@@ -179,6 +182,8 @@ async def _import(store: Store, paths: list[Path]) -> tuple[list[FlowRow], list[
         for tool in export.tools:
             if tool.id not in tools:
                 tools.add((await store.add_tool(tool)).id)
+        for documents in export.stores:
+            await chunks.restore(documents, export.chunks)
     return stored, exports
 
 
@@ -187,7 +192,7 @@ async def _import(store: Store, paths: list[Path]) -> tuple[list[FlowRow], list[
 @click.pass_obj
 @_command
 async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
-    """Store flows and tools: exported files, folders of them, or a builder's ExportData.json."""
+    """Store flows, tools and document stores: exported files, folders of them, or a builder's ExportData.json."""
     store = Store(settings.folder)
     try:
         stored, exports = await _import(store, list(paths))
@@ -203,6 +208,8 @@ async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
     for export in exports:
         for tool in export.tools:
             _out.print(f"tool: {tool.name}")
+        for documents in export.stores:
+            _out.print(f"document store: {documents.name}")
         for section, count in export.skipped.items():
             _err.print(f"not imported: {count} x {section}")
 

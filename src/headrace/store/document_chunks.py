@@ -17,8 +17,9 @@ from headrace.engine.ports import LoadFailure
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.store.database import Database
-from headrace.store.document_stores import StoreRow, touch
-from headrace.store.tables import document_chunk, document_loader
+from headrace.store.document_stores import StoreRow, columns, touch
+from headrace.store.store import timestamp
+from headrace.store.tables import document_chunk, document_loader, document_store
 
 PAGE = 50
 _SOME = 1000
@@ -134,21 +135,44 @@ class DocumentChunks:
         told = msgspec.json.encode(failures).decode()
         statement = update(document_loader).where(*here).values(status="STALE", failures=told, owner=None)
         await self._database.write(lambda c: c.execute(statement))
-        await self._sweep(attempt.loader, but_newest=False)
+        await self._sweep(attempt.loader, attempt.number)
 
-    async def _sweep(self, loader_id: str, *, but_newest: bool = True) -> None:
-        """Deletes chunks that no longer count, some at a time: other writes wait only for those."""
-        newest = document_chunk.c.generation != document_loader.c.attempt
+    async def _sweep(self, loader_id: str, failed: int = 0) -> None:
+        """Deletes chunks that no longer count, some at a time: other writes wait only for those.
+
+        Those of the newest attempt may count soon, unless it is the one that failed.
+        """
+        number = document_chunk.c.generation
         stale = (
             select(document_chunk.c.position)
             .join(document_loader, document_chunk.c.docId == document_loader.c.id)
-            .where(document_chunk.c.docId == loader_id, document_chunk.c.generation != document_loader.c.generation)
-            .where(*((newest,) if but_newest else ()))
+            .where(document_chunk.c.docId == loader_id, number != document_loader.c.generation)
+            .where(or_(number != document_loader.c.attempt, number == failed))
             .limit(_SOME)
         )
         statement = delete(document_chunk).where(document_chunk.c.position.in_(stale))
         while await self._database.write(lambda c: c.execute(statement).rowcount):
             pass
+
+    async def restore(self, store: StoreRow, chunks: Sequence[StoredChunk]) -> bool:
+        """Stores a whole store with its loaders and chunks, unless there is one of its id; says whether it did."""
+        here = [row for loader in store.loaders for row in _restored(loader.id, chunks)]
+        now = timestamp()
+        new = msgspec.structs.replace(store, createdDate=store.createdDate or now, updatedDate=now)
+
+        def work(c: Connection) -> bool:
+            if c.execute(select(document_store.c.id).where(document_store.c.id == store.id)).first():
+                return False
+            c.execute(insert(document_store), columns(new, "loaders"))
+            for loader in store.loaders:
+                c.execute(insert(document_loader), columns(loader))
+            for first in range(0, len(here), _SOME):
+                c.execute(insert(document_chunk), here[first : first + _SOME])
+            for loader in store.loaders:
+                count_chunks(c, loader.id)
+            return True
+
+        return await self._database.write(work)
 
     # Reading
 
@@ -248,6 +272,22 @@ class StoredDocuments:
         statement = select(document_loader.c.generation).where(document_loader.c.id == loader)
         if await self._database.scan(lambda c: c.execute(statement).scalar_one_or_none()) != generation:
             raise Conflict("the chunks were replaced while they were read: do it again")
+
+
+def _restored(loader: str, chunks: Sequence[StoredChunk]) -> list[dict[str, Any]]:
+    """The chunks of a loader as rows of its first generation, numbered anew: other servers may number twice."""
+    own = sorted((chunk for chunk in chunks if chunk.docId == loader), key=lambda chunk: chunk.chunkNo)
+    return [
+        {
+            "id": str(uuid4()),
+            "docId": loader,
+            "generation": 1,
+            "chunkNo": number,
+            "pageContent": chunk.pageContent.replace("\0", ""),
+            "metadata": chunk.metadata,
+        }
+        for number, chunk in enumerate(own, 1)
+    ]
 
 
 def _chunks(store_id: str) -> Select[str, str, str, int, str, str]:

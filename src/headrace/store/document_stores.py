@@ -143,7 +143,7 @@ class DocumentStores:
         now = timestamp()
         new = msgspec.structs.replace(row, id=row.id or str(uuid4()), createdDate=now, updatedDate=now)
         try:
-            await self.database.write(lambda c: c.execute(insert(document_store), _columns(new, "loaders")))
+            await self.database.write(lambda c: c.execute(insert(document_store), columns(new, "loaders")))
         except IntegrityError:
             raise InvalidRequest(f"there is a document store with the id {new.id!r} already") from None
         return new
@@ -184,7 +184,7 @@ class DocumentStores:
     async def put_loader(self, loader: Loader) -> Loader:
         """Stores what defines a loader, in place of the one with its id. Raises NotFound when its store is gone."""
         new = msgspec.structs.replace(loader, id=loader.id or str(uuid4()))
-        values = _columns(new)
+        values = columns(new)
         defined = {name: values[name] for name in _DEFINED}
 
         def work(c: Connection) -> None:
@@ -226,7 +226,8 @@ def touch(c: Connection, store_id: str) -> None:
     _touch(c, store_id, version=document_store.c.version + 1, status="SYNC" if left else "EMPTY")
 
 
-def _columns(row: StoreRow | Loader, *without: str) -> dict[str, Any]:
+def columns(row: StoreRow | Loader, *without: str) -> dict[str, Any]:
+    """The row as the database holds it."""
     return _texts({key: value for key, value in msgspec.structs.asdict(row).items() if key not in without})
 
 

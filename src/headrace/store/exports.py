@@ -11,6 +11,9 @@ import msgspec
 from headrace.engine.graph import read_flow
 from headrace.errors import InvalidRequest
 from headrace.schema import CustomTool, FlowFile, FlowRow, Variable
+from headrace.store.document_chunks import StoredChunk
+from headrace.store.document_stores import StoreRow
+from headrace.store.store_exports import document_chunk, document_store
 
 _SECTIONS = {
     "ChatFlow": "CHATFLOW",
@@ -27,6 +30,8 @@ class Export(msgspec.Struct):
     flows: list[FlowRow] = []
     variables: list[Variable] = []
     tools: list[CustomTool] = []
+    stores: list[StoreRow] = []
+    chunks: list[StoredChunk] = []
     skipped: dict[str, int] = {}
 
 
@@ -58,7 +63,7 @@ def _read(content: Any, name: str) -> Export:
         return Export(flows=[_row({"name": name, **content})])
     if "func" in content:
         return Export(tools=[_tool({"name": name, **content})])
-    if not any(section in content for section in (*_SECTIONS, "Variable", "Tool")):
+    if not any(section in content for section in (*_SECTIONS, "Variable", "Tool", "DocumentStore")):
         raise InvalidRequest("neither a flow (`nodes`), nor a tool (`func`), nor an export (`ChatFlow`, `Tool`, …)")
     export = Export()
     for section, items in content.items():
@@ -68,6 +73,10 @@ def _read(content: Any, name: str) -> Export:
             export.variables += [_variable(item) for item in _objects(section, items)]
         elif section == "Tool":
             export.tools += [_tool(item) for item in _objects(section, items)]
+        elif section == "DocumentStore":
+            export.stores += [document_store(item) for item in _objects(section, items)]
+        elif section == "DocumentStoreFileChunk":
+            export.chunks += [document_chunk(item) for item in _objects(section, items)]
         elif isinstance(items, list) and items:
             export.skipped[section] = len(items)
     return export
