@@ -33,7 +33,8 @@ html_theme = "furo"
 html_title = f"Headrace {version}"
 html_show_sphinx = False
 html_copy_source = False
-html_extra_path = ["../build/typedoc"]  # the TypeScript library's reference, where it was made
+TYPEDOC = ROOT / "build" / "typedoc"
+html_extra_path = [str(TYPEDOC)] if TYPEDOC.exists() else []  # the TypeScript library's reference, where it was made
 html_theme_options = {"navigation_with_keys": True}
 
 LINK = re.compile(r"\]\(((?!\w+://)[^)#\s]+)\.md[^)]*\)")

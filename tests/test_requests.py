@@ -158,7 +158,7 @@ def test_public_endpoints_refuse_unknown_flows_too(server: Server, resource: str
 
 
 def test_an_unknown_path_is_not_found_as_json(server: Server) -> None:
-    for path in ("/", "/nope", "/api/v1/nope", "/api/v1/prediction/", "/API/v1/ping"):
+    for path in ("/static/nope", "/nope", "/api/v1/nope", "/api/v1/prediction/", "/API/v1/ping"):
         assert "/docs" in refused(server.send("GET", path), 404, "not_found")
 
 

@@ -60,6 +60,16 @@ class StoreUpsertOperation(Operation):
 
 
 @dataclass
+class RefreshOperation(Operation):
+    """The endpoint that refreshes a document store, whose body may be left out."""
+
+    def __post_init__(self) -> None:
+        items = {"type": "array", "items": _schema(StoreUpsert)}
+        json: Any = {"type": "object", "properties": {"items": items}}
+        self.request_body = RequestBody({"application/json": OpenAPIMediaType(json)}, required=False)
+
+
+@dataclass
 class AttachmentOperation(Operation):
     """The endpoint of attachments, which takes forms."""
 

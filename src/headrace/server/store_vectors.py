@@ -16,7 +16,7 @@ from headrace.runtime.local import Local
 from headrace.runtime.store_upserts import Change, StoreUpsert, StoreUpserted, changed
 from headrace.server.auth import local, needs
 from headrace.server.bodies import decoded
-from headrace.server.docs import StoreUpsertOperation
+from headrace.server.docs import RefreshOperation, StoreUpsertOperation
 from headrace.server.document_stores import StoreId, written
 from headrace.server.forms import Form, is_form, read_form
 from headrace.server.leaving import while_there
@@ -172,6 +172,7 @@ async def upsert(request: Request[Any, Any, Any], store_id: str = "") -> StoreUp
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
     summary="Process and upsert loaders again",
+    operation_class=RefreshOperation,
     tags=["document stores"],
 )
 async def refresh(request: Request[Any, Any, Any], store_id: StoreId) -> list[StoreUpserted]:
