@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 FLAGS = ("--no-sandbox", "--disable-background-networking")  # tests run as root; nothing but the page speaks to anyone
 PATIENCE = 20_000  # ms that a page may take for anything
+expect.set_options(timeout=PATIENCE)
 PICTURES = os.environ.get("HEADRACE_PICTURES")
 DESK: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -53,6 +54,24 @@ def new_page(browser: Browser, size: ViewportSize = DESK, **options: Any) -> Gen
         assert not failures, failures
     finally:
         context.close()
+
+
+def grown(inside: Locator, selector: str, whole: str) -> list[str]:
+    """The different texts that the last element of this kind shows, frame by frame, until it is whole."""
+    texts: list[str] = inside.evaluate(
+        """(host, [selector, whole]) => new Promise((done) => {
+            const seen = [], over = performance.now() + 20000
+            const look = () => {
+                const text = [...(host.shadowRoot ?? host).querySelectorAll(selector)].at(-1)?.innerText?.trim()
+                if (text && text !== seen.at(-1)) seen.push(text)
+                if (text === whole || performance.now() > over) done(seen)
+                else requestAnimationFrame(look)
+            }
+            look()
+        })""",
+        [selector, whole],
+    )
+    return texts
 
 
 def picture(page: Page, name: str) -> None:

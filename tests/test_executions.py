@@ -11,6 +11,7 @@ from agentflows import flow, llm, node, reply, start
 from servers import Server, serving
 from test_resume import frames, open_stream, read_frames
 from upstream import Upstream
+from waiting import eventually
 
 AGENT = {"type": "AGENTFLOW"}
 
@@ -34,11 +35,12 @@ def two_models(upstream: Upstream) -> dict[str, Any]:
 
 def until_written(server: Server, key: str, nodes: int) -> dict[str, Any]:
     """The flow's execution in progress, once it has so many nodes."""
-    for _ in range(400):
+
+    def written() -> dict[str, Any] | None:
         found = executions(server, f"agentflowId={key}")
-        if found and len(json.loads(found[0]["executionData"])) >= nodes:
-            return found[0]
-    raise AssertionError("the execution was not written")
+        return found[0] if found and len(json.loads(found[0]["executionData"])) >= nodes else None
+
+    return eventually(written)
 
 
 def test_an_execution_is_written_while_it_goes_on_and_when_it_has_ended(server: Server, upstream: Upstream) -> None:

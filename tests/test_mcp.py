@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from servers import Server, free_port, node, serving, until_connected
 from sites import GARBAGE, HUGE, Answer, Script, Site, Visit
 from test_tools import agent
 from upstream import Upstream
-from waiting import within
+from waiting import eventually, within
 
 from headrace.errors import FetchRefused
 from headrace.nodes.mcp_connection import Pinned
@@ -106,18 +105,9 @@ def test_a_cancelled_run_cancels_the_call(connecting: Server, upstream: Upstream
     flow = connecting.create_flow(mcp_flow(upstream, {"url": address}))
     left = tmp_path / "left"
     run = connecting.ask(flow, f"/tool wait {json.dumps({'path': str(left)})}", background=True).json["id"]
-    _until(lambda: left.exists() and left.read_text() == "begun")
+    eventually(lambda: left.exists() and left.read_text() == "begun")
     assert connecting.send("POST", f"/api/v1/runs/{run}/cancel", {}, admin=True).status == 200
-    _until(lambda: left.read_text() == "cancelled")
-
-
-def _until(condition: Any) -> None:
-    waiting = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        waiting.wait(0.02)
-    raise TimeoutError("it did not happen")
+    eventually(lambda: left.read_text() == "cancelled")
 
 
 def test_an_allowed_program_is_started_without_the_servers_secrets(connecting: Server, upstream: Upstream) -> None:

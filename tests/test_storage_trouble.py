@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from logs import Process, collected, numbered, running
 from servers import Server, conversation, serving
 from test_resume import events, frames, open_stream, read_frames
 from upstream import Upstream
-from waiting import within
+from waiting import eventually, within
 
 from headrace.events import End, Event, Token
 from headrace.runtime import log as log_module
@@ -42,15 +41,6 @@ def locked(server: Server) -> Generator[sqlite3.Connection]:
             connection.execute("ROLLBACK")
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    """What the condition gives once it gives something."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-    raise TimeoutError("did not come true within 20 s")
-
-
 def test_a_locked_database_does_not_touch_a_running_stream(tmp_path: Path, upstream: Upstream) -> None:
     with serving(tmp_path / "data") as server:
         flow = server.create_flow(conversation(upstream.url))
@@ -65,12 +55,9 @@ def test_a_locked_database_does_not_touch_a_running_stream(tmp_path: Path, upstr
         got = frames(body)
         assert len(got) == 153
         assert frames(events(server, run, 0).body) == got
-        stored = eventually(
-            lambda: (
-                len(m := server.send("GET", f"/api/v1/chatmessage/{flow}?chatId=locked", admin=True).json) == 2 and m
-            )
-        )
-        assert stored[1]["content"].endswith("w150")
+        messages = f"/api/v1/chatmessage/{flow}?chatId=locked"
+        eventually(lambda: len(server.send("GET", messages, admin=True).json) == 2)
+        assert server.send("GET", messages, admin=True).json[1]["content"].endswith("w150")
         assert server.stop() == 0
         assert sound(server.folder)
     with serving(tmp_path / "data") as server:  # and all of it is on the disk

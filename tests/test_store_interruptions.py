@@ -3,30 +3,21 @@
 import json
 import signal
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from documents import SMALL, add_loader, done, insert, new_store, numbered, process, send, store_of, texts
 from passages import opened
 from servers import KEY, Server, serving
 from uploads import counts, form
-from waiting import within
+from waiting import eventually, within
 
 from headrace.engine.ports import LoadFailure
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.retrieval.library import Library
 from headrace.store.document_stores import Loader, StoreRow
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        pass
 
 
 @pytest.mark.parametrize(("step", "lines"), [("SYNCING", 8_000), ("UPSERTING", 20_000)])
@@ -42,7 +33,7 @@ def test_a_killed_upsert_goes_on_without_doubles_and_without_gaps(tmp_path: Path
             begun = any(loader["processed"] for loader in now["loaders"])
             return now["status"] == step and (begun if step == "SYNCING" else bool(now["progress"]["numAdded"]))
 
-        until(at_work)
+        eventually(at_work)
         assert at_work(), store_of(first, store)
         first.stop(signal.SIGKILL)
         with pytest.raises(OSError, match=r"Remote|reset|closed"):
@@ -71,8 +62,8 @@ def test_a_caller_who_leaves_stops_the_processing_and_the_chunks_stay(server: Se
         written = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         path = f"/api/v1/document-store/loader/process/{loader}"
         caller.sendall(f"POST {path} HTTP/1.1\r\nContent-Type: application/json\r\n{written}\r\n".encode() + body)
-        until(lambda: store_of(server, store)["loaders"][0]["processed"] > 1)
-    until(lambda: store_of(server, store)["status"] == "STALE")
+        eventually(lambda: store_of(server, store)["loaders"][0]["processed"] > 1)
+    eventually(lambda: store_of(server, store)["status"] == "STALE")
     (told,) = store_of(server, store)["loaders"]
     assert (told["status"], told["totalChunks"], told["failures"][0]["reason"]) == ("STALE", 1, "it was interrupted")
     assert texts(server, store) == ["The Wren is small."]

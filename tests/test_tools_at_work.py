@@ -25,6 +25,7 @@ from test_greedy_models import turn
 from test_mcp import mcp_server
 from test_tools import agent, asking
 from upstream import Upstream, serve_in_thread
+from waiting import eventually
 
 BOUND = 10.0  # seconds, since other programs may keep the machine busy; docs/performance.md says what is usual
 ALLOWED = {"HEADRACE_ALLOWED_HOSTS": "127.0.0.1"}
@@ -46,25 +47,18 @@ class Work(NamedTuple):
     ended: Callable[[], Any]
 
 
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        select.select([], [], [], 0.001)
-
-
 def request(world: World) -> Work:
     tool = node("requestsGet", "Tools", requestsGetUrl=f"{world.web.url}/silent")
     return Work(
         world.server.create_flow(agent(world.upstream.url, tool)), "/tool requests_get {}",
-        lambda: until(lambda: world.web.visits), lambda: until(world.web.left.is_set),
+        lambda: eventually(lambda: world.web.visits), lambda: eventually(world.web.left.is_set),
     )  # fmt: skip
 
 
 def waiting_script(world: World) -> Work:
     flow = scripted(world, f"return await (await fetch('{world.web.url}/silent')).text()")
-    ended = [lambda: until(world.web.left.is_set)]
-    return Work(flow, "/tool work {}", lambda: until(lambda: world.web.visits), ended[0])
+    ended = [lambda: eventually(world.web.left.is_set)]
+    return Work(flow, "/tool work {}", lambda: eventually(lambda: world.web.visits), ended[0])
 
 
 def computing_script(world: World) -> Work:
@@ -72,7 +66,7 @@ def computing_script(world: World) -> Work:
     handles: list[int] = []
 
     def begun() -> None:
-        until(lambda: world.web.visits)
+        eventually(lambda: world.web.visits)
         handles.extend(os.pidfd_open(pid) for pid in sandboxes(world.server))
 
     def ended() -> None:
@@ -100,8 +94,8 @@ def mcp_call(world: World) -> Work:
     tool = node("customMCP", "Tools (MCP)", mcpServerConfig=json.dumps({"url": world.mcp}))
     return Work(
         world.server.create_flow(agent(world.upstream.url, tool)), f"/tool wait {json.dumps({'path': str(left)})}",
-        lambda: until(lambda: left.exists() and left.read_text() == "begun"),
-        lambda: until(lambda: left.read_text() == "cancelled"),
+        lambda: eventually(lambda: left.exists() and left.read_text() == "begun"),
+        lambda: eventually(lambda: left.read_text() == "cancelled"),
     )  # fmt: skip
 
 
@@ -143,7 +137,7 @@ def stopped(world: World, kind: Callable[[World], Work]) -> float:
     assert world.server.send("POST", f"/api/v1/runs/{run}/cancel").status == 200
     work.ended()
     seconds = time.perf_counter() - began
-    until(lambda: world.server.send("GET", f"/api/v1/runs/{run}").json["state"] == "cancelled")
+    eventually(lambda: world.server.send("GET", f"/api/v1/runs/{run}").json["state"] == "cancelled")
     return seconds
 
 
@@ -174,7 +168,7 @@ def test_what_is_said_around_tools_is_told_while_they_work(world: World, provide
         for words, visits in (("Let me see. ", 1), ("Once more. ", 2)):
             while words.encode() not in response.readline():
                 pass  # the tool does not go on before this has come
-            until(lambda visits=visits: len(world.web.visits) == visits)
+            eventually(lambda visits=visits: len(world.web.visits) == visits)
             released.release()
         rest = response.read().decode()
     assert "Done." in rest

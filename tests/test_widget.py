@@ -9,7 +9,7 @@ from typing import Any
 
 import agentflows
 import pytest
-from browser import new_page, picture
+from browser import grown, new_page, picture
 from playwright.sync_api import Browser, Locator, Page, expect
 from provider import Answer, Provider
 from servers import Server, conversation, node
@@ -19,6 +19,7 @@ from test_retrieval_chains import qa
 from test_uploads import PIXEL, searching
 from uploads import reading
 from upstream import Upstream
+from waiting import eventually
 
 KINDS: tuple[Kind, ...] = ("bubble", "full", "react bubble", "react full")
 LONG = "/count 40 | /pace 40"
@@ -87,11 +88,8 @@ def test_an_answer_grows_in_each_of_the_widgets(
     shop.embed(chat.page, server, flow, kind)
     chat.open()
     chat.ask(LONG)
-    seen: list[str] = []
-    while WHOLE not in seen:
-        seen.append(chat.answers.last.inner_text())
-        assert len(seen) < 5000
-    assert len({text for text in seen if text and WHOLE.startswith(text)}) >= 5
+    shown = grown(chat.widget, ".bot-markdown-content", WHOLE)
+    assert len([text for text in shown if WHOLE.startswith(text)]) >= 5
     assert messages(server, flow)[-1]["content"] == WHOLE
     assert shop.foreign == []
 
@@ -147,7 +145,7 @@ def test_a_stopped_answer_closes_the_way_to_the_model(
     (request,) = upstream.wait_until(lambda requests: requests[0].closed_by_peer_at_token is not None)
     assert (request.closed_by_peer_at_token or 0) < 500
     expect(chat.box).to_be_enabled()
-    assert messages(server, flow)[-1]["aborted"] is True
+    assert eventually(lambda: messages(server, flow))[-1]["aborted"] is True
     chat.ask("/say Again.")
     chat.says("Again.")
 
@@ -160,7 +158,7 @@ def test_clearing_the_chat_of_a_chatflow_stops_it(server: Server, upstream: Upst
     expect(chat.answers.last).to_contain_text("w5")
     chat.page.evaluate("Chatbot.clearChat()")  # the published widget has a stop button for agent flows alone
     upstream.wait_until(lambda requests: requests[0].closed_by_peer_at_token is not None)
-    assert messages(server, flow)[-1]["aborted"] is True
+    assert eventually(lambda: messages(server, flow))[-1]["aborted"] is True
 
 
 @pytest.mark.parametrize(

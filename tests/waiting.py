@@ -1,6 +1,8 @@
-"""Running coroutines in tests, every wait bounded."""
+"""Waiting in tests, every wait bounded."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -28,3 +30,13 @@ async def until(condition: Callable[[], bool]) -> None:
     """Goes on once the condition holds; `within` bounds it."""
     while not condition():
         await asyncio.sleep(0.001)
+
+
+def eventually(condition: Callable[[], T | None], seconds: float = 20) -> T:
+    """What the condition gives once it gives something; looked at a thousand times a second at most."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not come true within {seconds:g} s")
+        pause.wait(0.001)
+    return found
