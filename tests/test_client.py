@@ -50,7 +50,7 @@ def client(request: pytest.FixtureRequest, server: ScriptedServer) -> SyncDriver
     return request.param(server.url)
 
 
-FAILED = '{"event":"error","data":"too many","code":"provider_rate_limited","retryable":true}'
+FAILED = '{"event":"error","data":"too many","code":"provider_rate_limited","retryable":true,"retryAfter":7}'
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -264,11 +264,11 @@ def test_after_the_end_a_broken_connection_does_not_matter(client: SyncDriver, s
 
 def test_an_error_event_is_read_like_others_and_raised_with_the_answer(client: SyncDriver, server: ScriptedServer):
     flow = server.answers(frames('{"event":"start","data":""}', TOKEN, FAILED, END))
-    assert client.events(flow) == [Start(""), Token("Hi"), Error("too many", "provider_rate_limited", True), End()]
+    assert client.events(flow) == [Start(""), Token("Hi"), Error("too many", "provider_rate_limited", True, 7), End()]
     for use in (client.text, client.final):
         with pytest.raises(errors.ProviderRateLimited, match=r"^too many$") as caught:
             use(flow)
-        assert caught.value.retryable
+        assert (caught.value.retryable, caught.value.retry_after) == (True, 7)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from headrace.gen import EXAMPLE, ROOT, commands, page, stale
 from headrace.nodes import built_in
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FLOW = json.loads((ROOT / EXAMPLE).read_text())
 LINK = re.compile(r"\[[^]]+\]\(([^)#\s]+)[^)]*\)")
 
 
@@ -50,13 +51,13 @@ def snippets_of(path: Path, language: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def ask_the_docs(server: Server) -> str:
     """The id of the example flow on the server."""
-    return server.create_flow(json.loads((ROOT / EXAMPLE).read_text())["flowData"])
+    return server.create_flow(FLOW["flowData"])
 
 
 @pytest.fixture
 def filled(server: Server, ask_the_docs: str) -> Any:
     """Puts the server's own values in place of a snippet's placeholders."""
-    values = {"<flow-id>": ask_the_docs, "<key>": KEY, "http://localhost:3000": server.url}
+    values = {"<flow-id>": ask_the_docs, FLOW["id"]: ask_the_docs, "<key>": KEY, "http://localhost:3000": server.url}
     pattern = re.compile("|".join(map(re.escape, values)))
     return lambda code: pattern.sub(lambda found: values[found[0]], code)
 

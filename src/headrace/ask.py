@@ -67,11 +67,10 @@ class _Refusal(msgspec.Struct):
 
 def _refusal(response: httpx2.Response) -> _Refusal:
     try:
-        refusal = msgspec.json.decode(response.content, type=_Refusal)
+        return msgspec.json.decode(response.content, type=_Refusal)
     except msgspec.DecodeError:
         html = "html" in response.headers.get("content-type", "")  # a proxy's page says nothing worth quoting
-        refusal = _Refusal(None if html else response.text.strip()[:500])
-    return refusal
+        return _Refusal(None if html else response.text.strip()[:500])
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -227,6 +226,7 @@ class Server:
         """The error that an `error` event stands for."""
         error = self._error(by_code(event.code), event.data, event.code)
         error.retryable = error.retryable if event.retryable is None else event.retryable
+        error.retry_after = event.retryAfter
         return error
 
     def lost(self, reason: str, *, retryable: bool = True) -> ConnectionFailed:

@@ -245,8 +245,8 @@ def chat(settings: Settings, url: str | None, flows: tuple[str, ...], host: str,
     """Serve a page to chat with flows. Without --flow: those that HEADRACE_API_KEY may list, else this machine's."""
     try:
         from headrace.apps.chat.serve import serve as serve_chat
-    except ModuleNotFoundError as error:
-        raise InvalidRequest(f"the chat needs {error.name!r}: pip install 'headrace[streamlit]'") from None
+    except ModuleNotFoundError:
+        raise InvalidRequest("the chat needs Streamlit: pip install 'headrace[streamlit]'") from None
 
     given = list(flows)
     if not given and not url and "HEADRACE_URL" not in os.environ and "HEADRACE_API_KEY" not in os.environ:

@@ -216,7 +216,7 @@ class Headrace(Home):
         return self._call(self._server.run(run_id)).decoded(RunInfo)
 
     def runs(self, flow: str, chat_id: str) -> list[RunInfo]:
-        """What is known of a chat's runs."""
+        """What is known of a chat's runs, newest first."""
         return self._call(self._server.runs(flow, chat_id)).decoded(list[RunInfo])
 
     def cancel(self, run_id: str) -> RunInfo:
@@ -321,7 +321,7 @@ class AsyncHeadrace(Home):
         return await self._call(self._server.run(run_id)).decoded(RunInfo)
 
     async def runs(self, flow: str, chat_id: str) -> list[RunInfo]:
-        """What is known of a chat's runs."""
+        """What is known of a chat's runs, newest first."""
         return await self._call(self._server.runs(flow, chat_id)).decoded(list[RunInfo])
 
     async def cancel(self, run_id: str) -> RunInfo:

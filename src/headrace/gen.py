@@ -176,7 +176,7 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command
 
 def _command(path: str, command: click.Command) -> str:
     usage = " ".join([path, *command.collect_usage_pieces(click.Context(command))])
-    options = [option for option in command.params if isinstance(option, click.Option)]
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
     rows = [(_code(_flag(option)), option.help or "") for option in options]
     table = f"\n{_table(('option', 'meaning'), rows)}" if rows else ""
     return f"### {path}\n\n`{usage}`\n\n{_about(command.callback)}\n{table}"
@@ -206,7 +206,7 @@ def page(text: str) -> str:
     return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", text)
 
 
-def ask_the_docs(_: Path) -> str:
+def ask_the_docs() -> str:
     """The flow "Ask the docs"."""
     splitter = _node("markdownTextSplitter", "Markdown Text Splitter", "Text Splitters", "TextSplitter", (-800, 0),
         chunkSize=3000, chunkOverlap=0)  # fmt: skip
@@ -231,7 +231,7 @@ def ask_the_docs(_: Path) -> str:
     return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", *nodes, prompts=prompts)
 
 
-def calculator_agent(_: Path) -> str:
+def calculator_agent() -> str:
     """The flow "Calculator agent"."""
     model = _node("chatArithmetic", "Arithmetic", "Chat Models", "ChatModel", (0, 0))
     memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
@@ -243,7 +243,7 @@ def calculator_agent(_: Path) -> str:
     return _flow("Calculator agent", "b1c6f0de-2a47-4f83-8d15-6e90a7c3d524", *parts, prompts=prompts)
 
 
-EXAMPLES: Final[dict[str, Callable[[Path], str]]] = {
+EXAMPLES: Final[dict[str, Callable[[], str]]] = {
     EXAMPLE: ask_the_docs,
     "src/headrace/examples/calculator-agent.json": calculator_agent,
 }
@@ -320,7 +320,7 @@ def _edge(source: dict[str, Any], target: dict[str, Any], name: str) -> dict[str
 def files(root: Path) -> dict[Path, str]:
     """Every file with made parts, and what it should hold."""
     pages = {path: page(path.read_text()) for path in sorted((root / "docs").glob("*.md"))}
-    examples = {root / name: made(root) for name, made in EXAMPLES.items()}
+    examples = {root / name: made() for name, made in EXAMPLES.items()}
     return {**pages, **examples, root / typescript.FILE: typescript.contract(), **library(root)}
 
 

@@ -12,11 +12,11 @@ from typing import Final
 COMMON: Final = frozenset(
     "a about actually all always am an and any are as at be been being between but by can could currently did "
     "difference different do does during ever explain for from gave get gets give gives go goes got had happen "
-    "happens has have how i if in into is it its just keep know let make makes many me mean means much my need "
-    "needs no not of on one only or our out please possible really say says should so some still such support "
-    "supported supports take takes tell than that the their them then there these they this through to under up "
-    "upon us use used using want was we what when where whether which while who why will with within without work "
-    "works would you your".split()
+    "happens has have hello hey hi how i if in into is it its just keep know let make makes many me mean means "
+    "much my need needs no not of on one only or our out please possible really say says should so some still "
+    "such support supported supports take takes tell than thank thanks that the their them then there these they "
+    "this through to under up upon us use used using want was we what when where whether which while who why will "
+    "with within without work works would you your".split()
 )
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "ly", "s", "e", "y")
 _WORD: Final = re.compile(r"[^\W_]+")
