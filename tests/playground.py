@@ -4,11 +4,8 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from browser import PATIENCE
 from playwright.sync_api import Page, expect
 from servers import KEY, Server
-
-expect.set_options(timeout=PATIENCE)
 
 
 def ask(page: Page, question: str) -> None:

@@ -203,11 +203,11 @@ def _check_after_crash(server: Server, run: str, had: list[bytes]) -> int:
     return max(0, len(had) - len(kept))
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.soak)])
 def test_a_killed_server_loses_at_most_the_last_group_commit(
     tmp_path: Path, upstream: Upstream, rounds: int, request: pytest.FixtureRequest
 ) -> None:
-    if rounds > 6 and not request.config.getoption("markexpr"):
+    if rounds > 3 and not request.config.getoption("markexpr"):
         pytest.skip("the whole of it runs with -m soak")
     chance = random.Random(3)
     for _ in range(rounds):
@@ -224,7 +224,7 @@ def test_a_killed_server_loses_at_most_the_last_group_commit(
 
 
 def test_workers_go_when_their_parent_is_killed(tmp_path: Path, upstream: Upstream) -> None:
-    with serving(tmp_path / "data", "--workers", "2") as server:
+    with serving(tmp_path / "data", "--workers", "2", HEADRACE_SHUTDOWN_GRACE="0.2") as server:
         with open_stream(server, server.create_flow(conversation(upstream.url)), "/count 999 | /pace 20") as response:
             read_frames(response, 3)
             server.stop(signal.SIGKILL)
