@@ -31,7 +31,7 @@ def interpreter(folder: Path, wheels: list[Path]) -> str:
     )  # its headrace is not seen: .pth files end here
     names = [str(wheel) for wheel in wheels]
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--quiet"]
-    shell(*pip, "install", "--no-index", *names, cwd=folder.parent)
+    shell(*pip, "install", "--no-index", "--no-compile", *names, cwd=folder.parent)
     return str(python)
 
 

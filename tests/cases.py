@@ -19,6 +19,20 @@ from servers import Server, conversation, serving
 from upstream import Upstream
 
 
+class Mortal:
+    """A server that scenes end, and another one on the same data, which the next scene ends in turn."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self._server: Server | None = None
+
+    @property
+    def server(self) -> Server:
+        if self._server is None or self._server.process.poll() is not None:
+            self._server = self._stack.enter_context(serving(self._folder, HEADRACE_SHUTDOWN_GRACE="0.1"))
+        return self._server
+
+
 @dataclass
 class Stage:
     """A client and what it may meet; `stack` closes what a scene opened."""
@@ -27,7 +41,7 @@ class Stage:
     scripted: ScriptedServer
     server: Server
     upstream: Upstream
-    folder: Path
+    mortal: Mortal
     stack: ExitStack
     proxy: Proxy | None = None
 
@@ -72,17 +86,15 @@ def restarted(stage: Stage, number: int) -> str:
     """The server is ended in mid-stream, and another one on the same data takes its place."""
     stage.client.question = "/count 2000 | /pace 5"
     stage.client.limits |= {"attempts": 2, "read_timeout": STARTING}
-    first = stage.stack.enter_context(serving(stage.folder / "data", HEADRACE_SHUTDOWN_GRACE="0.1"))
+    first = stage.mortal.server
     proxy = stage.behind_a_proxy(first.port)
 
     def restart() -> None:
         assert proxy.spoken.wait(BOUND)
         proxy.up.clear()
         first.stop(number)
-        with serving(first.folder) as second:
-            proxy.port = second.port
-            proxy.up.set()
-            assert proxy.ended.wait(STARTING)
+        proxy.port = stage.mortal.server.port
+        proxy.up.set()
 
     pool = stage.stack.enter_context(ThreadPoolExecutor(1))
     stage.stack.callback(pool.submit(restart).result, STARTING)
@@ -93,15 +105,14 @@ def restarted_after_the_run(stage: Stage) -> str:
     """The stream is cut, the run ends without a reader, and another server has its log."""
     stage.client.question = "/count 40 | /pace 2"
     stage.client.limits["read_timeout"] = STARTING
-    first = stage.stack.enter_context(serving(stage.folder / "data"))
+    first = stage.mortal.server
     proxy = stage.behind_a_proxy(first.port, events=3)
     proxy.holds = True
 
     def restart() -> None:
         assert stage.upstream.wait_until(lambda seen: bool(seen and seen[-1].finished))
         first.stop(signal.SIGTERM)
-        second = stage.stack.enter_context(serving(first.folder))
-        proxy.port, proxy.events = second.port, None
+        proxy.port, proxy.events = stage.mortal.server.port, None
         proxy.up.set()
 
     pool = stage.stack.enter_context(ThreadPoolExecutor(1))

@@ -1,5 +1,6 @@
 """What the tests share: one server, one scripted model endpoint, one scripted provider of any protocol, one browser."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from headrace.vectors.postgres_server import Place
 
 __all__ = ["browser", "page"]  # fixtures that stand in a file of their own
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers that find their bytecode start a good deal sooner
 
 FLOWISE_SDK = "flowise-sdk@1.0.9"
 

@@ -8,13 +8,14 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
 from email.message import Message
 from pathlib import Path
 from typing import Any
+
+from waiting import eventually
 
 KEY = "the-admin-key-of-the-tests"
 
@@ -27,11 +28,13 @@ def free_port() -> int:
 
 def until_connected(port: int, seconds: float = 20) -> None:
     """Waits until something listens on the port."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def connected() -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-    raise TimeoutError(f"nothing listens on port {port}")
+            return True
+        return False
+
+    eventually(connected, seconds)
 
 
 class Reply:
@@ -76,7 +79,6 @@ class Server:
             str(self.port),
             "--data-dir",
             str(folder),
-            *flags,
         ]
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "OPENAI_"))}
         self.output = folder.with_name(f"{folder.name}.log")
@@ -88,19 +90,17 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
         try:
-            self._wait()
-        except BaseException:
+            eventually(self._answers, 60)
+        except BaseException as error:
+            error.add_note(self.output.read_text())
             self.stop(signal.SIGKILL)
             raise
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the server ended:\n{self.output.read_text()}"
-            with contextlib.suppress(OSError):
-                if self.send("GET", "/api/v1/ping").text == "pong":
-                    return
-        raise TimeoutError(f"no answer:\n{self.output.read_text()}")
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, "the server ended"
+        with contextlib.suppress(OSError):
+            return self.send("GET", "/api/v1/ping").text == "pong"
+        return False
 
     def send(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, *, admin: bool = False

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -44,11 +45,13 @@ def test_a_server_without_a_brand_file_says_our_own_name(server: Server) -> None
     assert "<title>Headrace API</title>" in server.send("GET", "/docs").text
 
 
-def test_pages_show_the_brand_in_the_data_folder(tmp_path: Path) -> None:
+def test_pages_of_every_worker_show_the_brand_in_the_data_folder(tmp_path: Path) -> None:
     branded(tmp_path / "data")
-    with serving(tmp_path / "data") as server:
-        look = server.send("GET", "/api/v1/brand").json
-        assert look == {"name": BRAND["name"], "color": "#0A7", "darkColor": "#00ffaa", "logo": "/api/v1/brand/logo"}
+    shown = {"name": BRAND["name"], "color": "#0A7", "darkColor": "#00ffaa", "logo": "/api/v1/brand/logo"}
+    with serving(tmp_path / "data", "--workers", "2") as server:
+        looks = [server.send("GET", "/api/v1/brand").json for _ in range(4)]  # each is a connection of its own
+        assert looks == [shown] * 4
+        look = looks[0]
         logo = server.send("GET", look["logo"])
         assert (logo.text, logo.headers["Content-Type"]) == (LOGO, "image/svg+xml")
         assert "default-src 'none'" in logo.headers["Content-Security-Policy"]
@@ -59,12 +62,9 @@ def test_pages_show_the_brand_in_the_data_folder(tmp_path: Path) -> None:
         assert server.send("GET", "/docs/openapi.json").json["info"]["title"] == BRAND["name"]
 
 
-def test_every_worker_shows_the_brand_file_that_the_setting_names(tmp_path: Path) -> None:
-    brand = branded(tmp_path / "elsewhere", darkColor="", logo="")
-    with serving(tmp_path / "data", "--workers", "2", HEADRACE_BRAND=str(brand)) as server:
-        for _ in range(4):  # each is a connection of its own
-            look = server.send("GET", "/api/v1/brand").json
-            assert look == {"name": BRAND["name"], "color": "#0A7", "darkColor": "#0A7", "logo": None}
+def test_a_brand_without_a_dark_colour_has_one_on_both_grounds(tmp_path: Path) -> None:
+    shown, logo = read_brand(str(branded(tmp_path, darkColor="", logo="")), tmp_path / "data")
+    assert (shown.color, shown.on_dark, logo) == ("#0A7", "#0A7", None)
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,23 @@ def test_every_worker_shows_the_brand_file_that_the_setting_names(tmp_path: Path
         ({"colour": "#fff"}, "unknown field `colour`"),
     ],
 )
-def test_a_server_does_not_start_with_a_wrong_brand_and_says_what_is_wrong(
-    tmp_path: Path, changed: dict[str, Any], said: str
-) -> None:
+def test_a_wrong_brand_is_refused_with_what_is_wrong(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     brand = branded(tmp_path, **changed)
+    with pytest.raises(InvalidRequest, match=re.escape(said)) as caught:
+        read_brand("", tmp_path)
+    assert str(brand.parent) in str(caught.value)
+
+
+def test_a_server_does_not_start_with_a_wrong_brand_in_the_file_that_the_setting_names(tmp_path: Path) -> None:
+    brand = branded(tmp_path / "elsewhere", name=" ")
     command = [sys.executable, "-m", "headrace", "serve", "--data-dir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("Error: ")
-    assert said in done.stderr
-    assert str(brand.parent) in done.stderr
+    environ = {**os.environ, "HEADRACE_BRAND": str(brand)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == f"Error: the brand file {str(brand)!r} is wrong: the brand's name ' ' must be 1 to 80 printable characters\n"
+    )
 
 
 # Packages

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import groupby
-from pathlib import Path
 from time import monotonic
 
 import pytest
-from cases import CASES, DEPARTURES, Case, Departure, Stage
+from cases import CASES, DEPARTURES, Case, Departure, Mortal, Stage
 from clients import SyncDriver, said
 from proxy import proxied
 from scripted import BOUND, scripted_server
@@ -23,11 +22,17 @@ def client(request: pytest.FixtureRequest) -> SyncDriver:
     return request.param("")
 
 
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
+    with ExitStack() as stack:
+        yield Mortal(tmp_path_factory.mktemp("mortal") / "data", stack)
+
+
 @pytest.fixture
-def stage(client: SyncDriver, server: Server, upstream: Upstream, tmp_path: Path) -> Iterator[Stage]:
+def stage(client: SyncDriver, server: Server, upstream: Upstream, mortal: Mortal) -> Iterator[Stage]:
     with scripted_server() as scripted, ExitStack() as stack:
         client.url = scripted.url
-        yield Stage(client, scripted, server, upstream, tmp_path, stack)
+        yield Stage(client, scripted, server, upstream, mortal, stack)
 
 
 def kinds(events: list[Event]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from branding import Installed, installed, interpreter, shell
+from branding import Installed, installed, shell
 from click.testing import CliRunner
 from pages import BESIDE, Page, pages, parameters
 from servers import Server, conversation, free_port, serving
@@ -319,8 +319,18 @@ console.log(answer.text);
 
 
 def test_the_command_works_where_headrace_was_installed_from_its_wheel(brands: Installed, tmp_path: Path) -> None:
-    python = interpreter(tmp_path / "venv", [next(brands.packages.glob("headrace-*.whl"))])
-    command = [python, "-m", "headrace", "brand", "--name", "acme-flows", "--class", "AcmeFlows", "--out", "dist"]
+    command = [
+        brands.python,
+        "-m",
+        "headrace",
+        "brand",
+        "--name",
+        "acme-flows",
+        "--class",
+        "AcmeFlows",
+        "--out",
+        "dist",
+    ]
     printed = shell(*command, "--npm-name", "@acme/flows", cwd=tmp_path)
     assert f"pip install dist/headrace-{__version__}-py3-none-any.whl dist/acme_flows-{__version__}-" in printed
     assert f"npm install ./dist/acme-flows-{__version__}.tgz\n" in printed
