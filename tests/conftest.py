@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import browser, page
+from milvus_engine import Milvus, milvus_server
 from provider import Provider, providing
 from served import postgres_server
 from servers import Server, conversation, serving
@@ -72,6 +73,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
     """A PostgreSQL with pgvector."""
     with postgres_server(tmp_path_factory.mktemp("database")) as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Generator[Milvus]:
+    with milvus_server(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

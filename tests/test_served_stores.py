@@ -45,13 +45,14 @@ NEEDED: dict[str, dict[str, Any]] = {
     "elasticsearch": {"indexName": "birds"},
     "weaviate": {"weaviateIndex": "birds"},
     "redis": {"indexName": "birds"},
+    "milvus": {"milvusCollection": "birds"},
 }
 SECRETS = {
     "pineconeApiKey": SECRET, "user": "guarded", "password": SECRET, "qdrantApiKey": SECRET, "chromaApiKey": SECRET,
     "weaviateApiKey": SECRET,
     "apiKey": SECRET,
 }  # fmt: skip
-ADDRESS = {"qdrant": "qdrantServerUrl", "chroma": "chromaURL", "weaviate": "weaviateHost"}
+ADDRESS = {"qdrant": "qdrantServerUrl", "chroma": "chromaURL", "weaviate": "weaviateHost", "milvus": "milvusServerUrl"}
 
 
 def used(
@@ -98,7 +99,7 @@ async def add(store: Any) -> Any:
 @pytest.mark.parametrize("kind", NEEDED)
 @pytest.mark.parametrize("work", [search, add])
 def test_a_store_that_cannot_be_reached_is_named_with_the_step(kind: str, work: Any):
-    stores = "Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch|Weaviate|Redis"
+    stores = "Pinecone|PostgreSQL|Qdrant|Chroma|Elasticsearch|Weaviate|Redis|Milvus"
     with pytest.raises(ProviderUnavailable, match=rf"the ({stores}) \w+ '\w+' could not be"):
         used(kind, work, **at(kind, f"http://127.0.0.1:{closed_port()}"))
 
@@ -185,7 +186,9 @@ def test_elasticsearch_is_found_by_its_cloud_id_and_told_the_password(provider: 
             used("elasticsearch", search, secrets={"cloudId": odd})
 
 
-@pytest.mark.parametrize(("kind", "package"), [("postgres", "asyncpg"), ("qdrant", "qdrant_client")])
+@pytest.mark.parametrize(
+    ("kind", "package"), [("postgres", "asyncpg"), ("qdrant", "qdrant_client"), ("milvus", "pymilvus")]
+)
 @pytest.mark.parametrize("work", [search, add])
 def test_a_package_that_is_missing_is_named(kind: str, package: str, work: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, package, None)
@@ -193,7 +196,7 @@ def test_a_package_that_is_missing_is_named(kind: str, package: str, work: Any, 
         used(kind, work, **at(kind, "http://127.0.0.1:1"))
 
 
-@pytest.mark.parametrize("kind", ["qdrant", "chroma"])
+@pytest.mark.parametrize("kind", ["qdrant", "chroma", "milvus"])
 @pytest.mark.parametrize("url", ["/etc", ":memory:", "file:///etc", "birds"])
 def test_an_address_is_no_folder(kind: str, url: str):
     with pytest.raises(FlowError, match="needs an address that begins with http"):

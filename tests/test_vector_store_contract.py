@@ -39,6 +39,7 @@ STORES = (
     "elasticsearch",
     "weaviate",
     "redis",
+    "milvus",
 )
 Work: TypeAlias = Callable[[VectorStore], Coroutine[Any, Any, Any]]
 _numbers = count(1)
@@ -73,6 +74,8 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 yield Ground(served.open, lambda place: {"term": {"metadata.place": place}})
             case "redis":
                 yield redis_ground(stack.enter_context(redis_server(folder)))
+            case "milvus":
+                yield request.getfixturevalue("milvus").ground
             case "weaviate":
                 made = Weaviate(request.getfixturevalue("provider"))
                 yield Ground(made.open, lambda n: {"path": ["place"], "operator": "Equal", "valueInt": n})

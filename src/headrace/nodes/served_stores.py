@@ -5,6 +5,8 @@ A credential goes where the flow says; what the server's environment holds goes 
 
 from __future__ import annotations
 
+import asyncio
+import re
 from abc import abstractmethod
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -20,12 +22,16 @@ from headrace.nodes.postgres_accounts import Wanted, own, postgres_place
 from headrace.nodes.providers import Provider
 from headrace.nodes.record_managers import RecordManager
 from headrace.nodes.redis_memory import redis_account, redis_address
+from headrace.nodes.retrievers import Query
+from headrace.retrieval.files import within
+from headrace.retrieval.library import library
 from headrace.retrieval.retriever import StoreRetriever, all_documents
-from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, redis, weaviate
+from headrace.vectors import chroma, elasticsearch, milvus, milvus_server, pinecone, postgres, qdrant, redis, weaviate
 from headrace.vectors.served import ServedStore, Site
 from headrace.vectors.upsert import ServedUpsert
 
 _AT_ONCE: Final = 256
+_HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+")
 _POSTGRES: Final = "POSTGRES_VECTORSTORE"
 _PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApiKey", "PINECONE_API_KEY")
 
@@ -298,6 +304,60 @@ class Redis(ServedNode, frozen=True, kw_only=True, tag="redis"):
         return await ServedNode.upsert(self, ctx, progress)
 
 
+class Milvus(ServedNode, frozen=True, kw_only=True, tag="milvus"):
+    """A collection of Milvus or Zilliz Cloud. Certificates are files in the folder `files` of the data folder."""
+
+    label = "Milvus"
+    way = "pymilvus, extra `milvus`"
+    filters = '`source == "a.txt"`'
+
+    milvusServerUrl: str
+    milvusCollection: str
+    milvusPartition: str = "_default"
+    """Another one is made by an upsert, and searched alone; `_default` searches the whole collection."""
+    milvusTextField: str = "langchain_text"
+    milvusFilter: Query = ""
+    secure: bool = False
+    serverName: str = ""
+    caPemPath: str = ""
+    clientPemPath: str = ""
+    clientKeyPath: str = ""
+
+    async def _store(self, ctx: Context) -> ServedStore:
+        given = {name: value.strip() for name, value in (await secrets(ctx, self.credential)).items()}
+        url = self.milvusServerUrl.strip()
+        if _HOST_AND_PORT.fullmatch(url):
+            url = f"http://{url}"
+        place = milvus_server.Place(
+            url=_address(url, "Milvus"),
+            user=given.get("milvusUser", ""),
+            password=given.get("milvusPassword", ""),
+            secure=self.secure or url.startswith("https://"),
+            server_name=self.serverName,
+            authority=await _file(ctx, self.caPemPath),
+            certificate=await _file(ctx, self.clientPemPath),
+            key=await _file(ctx, self.clientKeyPath),
+        )
+        return milvus.MilvusStore(
+            place,
+            self.milvusCollection,
+            self.milvusPartition,
+            self.milvusTextField,
+            self.milvusFilter,
+            **self._how({}),
+        )
+
+
+async def _file(ctx: Context, name: str) -> str:
+    """The path of a file of this server that flows may read; "" for no name. Raises FlowError when there is none."""
+    if not name:
+        return ""
+    path = within(library(ctx).files, name)
+    if not await asyncio.to_thread(path.is_file):
+        raise FlowError(f"there is no file {name!r} among the files of this server: put it into its folder 'files'")
+    return str(path)
+
+
 def _address(url: str, label: str) -> str:
     """A server's address. Raises FlowError: some clients take a path for a folder to keep data in."""
     if not url.startswith(("http://", "https://")):
@@ -305,4 +365,4 @@ def _address(url: str, label: str) -> str:
     return url.rstrip("/")
 
 
-NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch, Weaviate, Redis)
+NODES = (Pinecone, Postgres, Qdrant, Chroma, Elasticsearch, Weaviate, Redis, Milvus)
