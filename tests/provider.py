@@ -1,6 +1,7 @@
 """A scripted provider over real sockets, for any protocol: it answers as it is told to, whole, paced or not at all."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,13 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     held: bool = False
     cut: bool = False
+
+
+def chunks(text: str) -> list[bytes]:
+    """A text as a model streams it in OpenAI's protocol, word by word, without its end."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    parts = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in re.findall(r"\S+\s*", text)]
+    return [b"data: %b\n\n" % msgspec.json.encode({**head, **part}) for part in parts]
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Answer:

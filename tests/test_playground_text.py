@@ -45,6 +45,13 @@ Snake_case_name stays, 2 * 3 * 4 too, ~~gone~~ goes. \\*escaped\\* ***both***
 """
 
 
+GROWING = (
+    "- a\n" * 130,
+    "```\nopen",
+    "> - a\n>   1. b\n> - c\n>\n> | a | b |\n> |---|--:|\n> | 1 | *2* |\n> | 3 | 4",
+    "- a\n1\n- b\n-\n--\n-c\n2. d\n\n\n   e\n3. f\n| g\n| h |\n|-|\n| i |\n\\\n-|\n    -**\n\n|1. j",
+    " ".join(f"**w{n}** `{n}`" for n in range(300)) + " **never closed",
+)
 SNAKES = "Snake_case_name stays, 2 * 3 * 4 too, <del>gone</del> goes."
 DANGEROUS = """(root) => {
     const tags = /^(script|style|link|meta|base|iframe|object|embed|form|input|img|svg|math|animate)$/i;
@@ -61,7 +68,7 @@ DANGEROUS = """(root) => {
 def test_markdown_is_the_same_however_it_comes_in(alone: Page, server: Server, whole: bool) -> None:
     page = alone
     page.goto(server.url)
-    lines = [item["text"] for item in INJECTIONS] + [WRITTEN, WRITTEN.replace("\n", "\r\n"), "- a\n" * 130, "```\nopen"]
+    lines = [*(item["text"] for item in INJECTIONS), WRITTEN, WRITTEN.replace("\n", "\r\n"), *GROWING]
     for text_ in lines:
         expected, got = page.evaluate(
             """async ([text, size]) => {

@@ -1,9 +1,10 @@
 /** One question and its answer on the page, growing with the events of its run. */
 
-import { announce, button, copy, count, el, seconds, shown } from "./dom.js";
+import { announce, button, copy, count, el, fill, pieces, seconds, shown } from "./dom.js";
 import { Markdown, markdown } from "./markdown.js";
 
 const REST = 4; // drawing may take a fifth of the time: longer texts are drawn less often, and nothing freezes
+const STEP = 4000; // characters that are drawn at once: more of them come when an answer is there already
 const FIRST = 4; // sources that show at once
 const LONG = 20_000; // characters of one source or tool output
 
@@ -15,8 +16,8 @@ export class Answer {
   #parts = {};
   #tools = new Map();
   #foot = el("footer", { class: "foot" });
+  #shown = 0; // characters of the text that are on the page
   #thought = "";
-  #tokens = 0;
   #began = performance.now();
   #first;
   #drawn = () => {};
@@ -64,7 +65,6 @@ export class Answer {
     switch (event.event) {
       case "token":
         this.#first ??= performance.now() - this.#began;
-        this.#tokens += 1;
         this.text += data;
         this.#later();
         break;
@@ -161,10 +161,14 @@ export class Answer {
   draw() {
     this.#waiting = false;
     const began = performance.now();
-    this.#markdown.show(this.text);
+    this.#shown = Math.min(this.text.length, this.#shown + STEP);
+    this.#markdown.show(this.text.slice(0, this.#shown));
+    const [, thought] = this.#parts.thinking.firstChild?.children ?? [];
+    if (thought) fill(thought, pieces(this.#thought));
     this.#drawn();
     const now = performance.now();
     this.#notBefore = now + REST * (now - began);
+    if (this.#shown < this.text.length) this.#later();
   }
 
   #think(text, duration) {
@@ -173,10 +177,9 @@ export class Answer {
       this.#parts.thinking.append(
         el("details", { class: "fold" }, el("summary", {}, "Thinking…"), el("div", { class: "thought" })),
       );
-    const [summary, thought] = this.#parts.thinking.firstChild.children;
-    if (text) thought.append(text);
+    const [summary] = this.#parts.thinking.firstChild.children;
     if (duration !== undefined) summary.textContent = `Thought for ${count(duration, "second")}`;
-    this.#drawn();
+    this.#later();
   }
 
   #trace({ step, name, tool = name, input, output, error, runId }) {
@@ -212,7 +215,6 @@ export class Answer {
 
   #cite(documents) {
     const passages = documents.map(({ pageContent, metadata }, at) => {
-      const name = metadata?.source ?? metadata?.title ?? metadata?.fileName ?? `passage ${at + 1}`;
       const more = Object.keys(metadata ?? {}).length ? field("Metadata", metadata) : "";
       return el(
         "details",
@@ -221,7 +223,7 @@ export class Answer {
           "summary",
           {},
           el("span", { class: "number" }, String(at + 1)),
-          el("span", { class: "source" }, shown(name).split("/").at(-1) || shown(name)),
+          el("span", { class: "source" }, titleOf(metadata ?? {}) || `passage ${at + 1}`),
           el("span", { class: "faint glance" }, pageContent.slice(0, 120)),
         ),
         el("p", {}, pageContent.slice(0, LONG)),
@@ -252,13 +254,19 @@ export class Answer {
     this.usage = data.usage;
     if (data.text !== undefined && data.text !== null && data.text !== this.text) {
       this.text = data.text; // words before a tool call are no part of the answer
-      this.#body.replaceChildren();
-      this.#markdown = new Markdown(this.#body);
+      this.#shown = 0;
     }
     if (data.json !== undefined && data.json !== null) this.text = `\`\`\`json\n${shown(data.json)}\n\`\`\``;
     if (data.followUpPrompts) this.followUps = data.followUpPrompts;
     this.draw();
   }
+}
+
+/** Where a passage is from: its file or page, and the heading or the number of the page there. */
+function titleOf({ source, title, fileName, heading, loc }) {
+  const name = shown(source ?? title ?? fileName ?? "");
+  const page = loc?.pageNumber && `page ${loc.pageNumber}`;
+  return [name.split("/").at(-1) || name, heading ?? page].filter(Boolean).map(shown).join(" · ");
 }
 
 function told(made, output, error) {

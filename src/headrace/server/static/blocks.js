@@ -5,18 +5,18 @@ const HEADING = /^ {0,3}(#{1,6})\s+(.*)$/;
 const RULE = /^ {0,3}(?:(?:\*\s*){3,}|(?:-\s*){3,}|(?:_\s*){3,})$/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])(?:\s+(.*)|)$/;
 const DIVIDER = /^ {0,3}\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$/;
-const ITEMS = 40; // of one block: a longer list goes on in another one, so that a growing one need not be made anew
 
-/** The blocks of a text, in order. `before` is the block that it follows. */
-export function blocksOf(text, before) {
+/** The blocks of a text, in order. Each begins at `at`; what is there is certain once the line at `sure` is whole. */
+export function blocksOf(text) {
   const lines = text.split("\n");
   const blocks = [];
   let offset = 0;
   let row = 0;
   while (row < lines.length) {
     if (lines[row].trim()) {
-      const [block, next] = blockAt(lines, row, blocks.at(-1) ?? before);
-      block.at = offset;
+      const [block, next] = blockAt(lines, row);
+      block.at = block.sure = offset;
+      if (block.kind === "table") block.sure += lines[row].length + 1; // only its second line makes it one
       blocks.push(block);
       while (row < next) offset += lines[row++].length + 1;
     } else offset += lines[row++].length + 1;
@@ -24,7 +24,7 @@ export function blocksOf(text, before) {
   return blocks;
 }
 
-function blockAt(lines, row, before) {
+function blockAt(lines, row) {
   const line = lines[row];
   if (FENCE.test(line)) return fence(lines, row);
   const heading = HEADING.exec(line);
@@ -32,7 +32,7 @@ function blockAt(lines, row, before) {
     return [{ kind: "heading", level: heading[1].length, text: heading[2].trimEnd().replace(/ #+$/, "") }, row + 1];
   if (RULE.test(line)) return [{ kind: "rule" }, row + 1];
   if (/^ {0,3}>/.test(line)) return quote(lines, row);
-  if (ITEM.test(line)) return list(lines, row, before);
+  if (ITEM.test(line)) return list(lines, row);
   if (isTable(lines, row)) return table(lines, row);
   return paragraph(lines, row);
 }
@@ -115,7 +115,7 @@ function paragraph(lines, row) {
   ];
 }
 
-function list(lines, row, before) {
+function list(lines, row) {
   const [, , marker] = ITEM.exec(lines[row]);
   const ordered = /\d/.test(marker);
   const items = [];
@@ -124,25 +124,24 @@ function list(lines, row, before) {
   while (end < lines.length) {
     const item = ITEM.exec(lines[end]);
     if (item && /\d/.test(item[2]) === ordered && !RULE.test(lines[end]) && (!items.length || item[1].length < width)) {
-      if (items.length === ITEMS) break;
       width = item[1].length + item[2].length + 1;
       items.push([item[3] ?? ""]);
     } else if (!lines[end].trim()) {
-      const after = lines.findIndex((line, at) => at > end && line.trim());
-      if (after < 0 || !(indented(lines[after], width) || sameKind(lines[after], ordered))) break;
-      items.at(-1).push("");
+      let after = end + 1;
+      while (after < lines.length && !lines[after].trim()) after++;
+      if (after === lines.length || !(indented(lines[after], width) || sameKind(lines[after], ordered))) break;
+      items.at(-1).push(...lines.slice(end, after).fill(""));
+      end = after - 1;
     } else if (indented(lines[end], width))
       items.at(-1).push(lines[end].slice(Math.min(width, lines[end].search(/\S/))));
     else if (item || begins(lines, end) || items.at(-1).at(-1) === "") break;
     else items.at(-1).push(lines[end].trimStart());
     end++;
   }
-  const more = before?.kind === "list" && before.ordered === ordered && before.items.length === ITEMS;
   return [
     {
       kind: "list",
       ordered,
-      more,
       start: Number.parseInt(marker, 10) || 1,
       items: items.map((item) => item.join("\n").trimEnd()),
     },

@@ -1,6 +1,7 @@
 /** Makes elements. Texts become text nodes, so nothing that comes from outside is ever read as markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
+const PIECES = /.{1,2000}(?:\s|$)|.{1,2000}/gsu; // of text in one node: a longer one is laid out anew as a whole
 
 function made(element, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
@@ -23,6 +24,25 @@ export function el(tag, properties = {}, ...children) {
 export function svg(tag, properties = {}, ...children) {
   return made(document.createElementNS(SVG, tag), properties, children);
 }
+
+/** A text in pieces for a text node each. */
+export const pieces = (text) => text.match(PIECES) ?? [];
+
+/** Makes these the children of an element after the `kept` first ones; those that are there already stay as they are. */
+export function fill(element, nodes, kept = 0) {
+  let child = element.childNodes[kept];
+  let at = 0;
+  for (; child && at < nodes.length && same(child, nodes[at]); at++) child = child.nextSibling;
+  while (child) {
+    const next = child.nextSibling;
+    child.remove();
+    child = next;
+  }
+  element.append(...nodes.slice(at));
+}
+
+const same = (child, node) =>
+  typeof node === "string" ? child.nodeType === Node.TEXT_NODE && child.data === node : child.isEqualNode(node);
 
 /** The element of the page with this id. */
 export const at = (id) => document.getElementById(id);

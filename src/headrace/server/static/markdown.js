@@ -2,67 +2,64 @@
  * Markdown to elements, while it is still coming in. It only makes elements and text nodes: markup in the text is shown
  * as the text that it is, and a link leads to http, https or mail or is none.
  *
- * Blocks that another one follows are done and never touched again; only the last one is made anew.
+ * What is done is never touched again: blocks, items and rows that another one follows, and the beginning of a long
+ * text. Only the end is made anew, so that an answer costs the same per token however long it gets, whatever it is.
  */
 
 import { blocksOf } from "./blocks.js";
-import { button, copy, el } from "./dom.js";
+import { button, copy, el, fill, pieces } from "./dom.js";
+import { inline, partsOf, REACH } from "./inline.js";
 
-const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//g;
 const DEEPEST = 8;
-const ADDRESS = /^(?:https?:\/\/|mailto:)[^\s\p{C}"<>\\^`{|}]+$/iu;
-const SPAN = 2000; // characters that emphasis may go over: looking further would take time for nothing
-const PIECE = 2000; // characters of code in one text node: a longer one would be laid out anew as a whole
 
-/** A growing text and the elements that show it. */
+/** The blocks of a growing text, in an element. */
 export class Markdown {
   #root;
+  #depth;
   #text = "";
   #done = 0; // where the first block begins that is not done
-  #before; // the block before that one
-  #last = []; // elements of blocks that are not done
-  #code; // the open block of code, which only grows
+  #open = []; // views of the blocks that are not done
 
-  constructor(root) {
+  constructor(root, depth = 0) {
     this.#root = root;
+    this.#depth = depth;
   }
 
-  get text() {
-    return this.#text;
-  }
-
-  /** Shows the whole text, of which what was shown before is the beginning. */
+  /** Shows the whole text. Quickest when what was shown before is its beginning. */
   show(text) {
     if (text === this.#text) return;
-    const added = text.slice(this.#text.length);
+    if (!text.startsWith(this.#text.slice(0, this.#done))) this.#clear();
     this.#text = text;
-    if (this.#code && this.#grown(added)) return;
-    const blocks = blocksOf(text.slice(this.#done), this.#before);
-    const whole = text.lastIndexOf("\n") + 1 - this.#done; // what begins after it may still become something else
-    let first = 0;
-    while (first + 1 < blocks.length && blocks[first + 1].at < whole) first++;
-    for (const element of this.#last) element.remove();
-    const elements = blocks.map((block) => elementOf(block, 0));
-    this.#root.append(...elements);
-    this.#last = elements.slice(first);
-    if (first) {
-      this.#done += blocks[first].at;
-      this.#before = blocks[first - 1];
-    }
-    const last = blocks.at(-1);
-    this.#code =
-      last?.kind === "code" && last.open && text.indexOf("\n", this.#done) >= 0
-        ? elements.at(-1).querySelector("code")
-        : undefined;
+    const blocks = blocksOf(text.slice(this.#done));
+    for (const view of this.#open.splice(blocks.length)) view.element.remove();
+    for (const [at, block] of blocks.entries()) this.#put(block, at);
+    this.#settle(blocks);
   }
 
-  /** Adds to the open block of code. False when it may have ended. */
-  #grown(added) {
-    if (/[`~]/.test(added)) return false;
-    const node = this.#code.lastChild;
-    if (node && node.length < PIECE) node.appendData(added);
-    else this.#code.append(document.createTextNode(added));
-    return true;
+  #clear() {
+    this.#root.replaceChildren();
+    this.#open = [];
+    this.#done = 0;
+  }
+
+  #put(block, at) {
+    const key = keyOf(block);
+    const old = this.#open[at];
+    if (old?.key !== key) {
+      const view = { key, ...viewOf(block, this.#depth) };
+      this.#open[at] = view;
+      if (old) old.element.replaceWith(view.element);
+      else this.#root.append(view.element);
+    }
+    this.#open[at].show(block);
+  }
+
+  #settle(blocks) {
+    const whole = this.#text.lastIndexOf("\n") + 1 - this.#done; // what begins after it may still become something else
+    let first = 0;
+    while (first + 1 < blocks.length && blocks[first + 1].sure < whole) first++;
+    this.#open.splice(0, first);
+    this.#done += blocks[first]?.at ?? 0;
   }
 }
 
@@ -73,195 +70,126 @@ export function markdown(text) {
   return root;
 }
 
-function elementOf(block, depth) {
+/** What a block's element depends on; when it changes the element is made anew. */
+function keyOf({ kind, level, language, ordered, start, head, sides }) {
+  return JSON.stringify([kind, level, language, ordered, start, head, sides]);
+}
+
+/** A block's element, and what brings it up to date. */
+function viewOf(block, depth) {
   switch (block.kind) {
     case "heading":
-      return el(`h${Math.min(block.level + 2, 6)}`, {}, inline(block.text));
+      return words(`h${Math.min(block.level + 2, 6)}`);
     case "rule":
-      return el("hr");
+      return { element: el("hr"), show: () => {} };
     case "code":
       return code(block);
     case "quote":
-      return el("blockquote", {}, inside(block.text, depth));
+      return quote(depth);
     case "list":
       return list(block, depth);
     case "table":
       return table(block);
     default:
-      return el("p", {}, inline(block.text));
+      return words("p");
   }
 }
 
-function inside(text, depth) {
-  return depth < DEEPEST ? blocksOf(text).map((block) => elementOf(block, depth + 1)) : [text];
+function words(tag) {
+  const element = el(tag);
+  let done = "";
+  let kept = 0; // nodes of what is done
+  const show = ({ text }) => {
+    if (!text.startsWith(done)) [done, kept] = ["", 0];
+    const parts = partsOf(text, done.length);
+    fill(
+      element,
+      parts.map(([node]) => node),
+      kept,
+    );
+    const more = parts.findLastIndex(([, end]) => end <= text.length - REACH) + 1;
+    if (more) [done, kept] = [text.slice(0, parts[more - 1][1]), kept + more];
+  };
+  return { element, show };
 }
 
-function code({ language, text }) {
+function quote(depth) {
+  const element = el("blockquote");
+  const show = inside(element, depth);
+  return { element, show: ({ text }) => show(text) };
+}
+
+/** Shows a text in a block as Markdown, and what is nested too deep as it is. */
+function inside(element, depth) {
+  if (depth >= DEEPEST) return (text) => fill(element, pieces(text));
+  const markdown = new Markdown(element, depth + 1);
+  return (text) => markdown.show(text);
+}
+
+function code({ language }) {
   const content = el("code");
-  for (let from = 0; from < text.length; from += PIECE)
-    content.append(document.createTextNode(text.slice(from, from + PIECE)));
   const bar = el(
     "div",
     { class: "bar" },
     el("span", {}, language || "code"),
     button("Copy", (event) => copy(content.textContent, event.target), { class: "link" }),
   );
-  return el(
+  const label = language ? `Code: ${language}` : "Code";
+  const element = el(
     "div",
     { class: "code" },
     bar,
-    el("pre", { tabindex: "0", role: "region", "aria-label": language ? `Code: ${language}` : "Code" }, content),
+    el("pre", { tabindex: "0", role: "region", "aria-label": label }, content),
   );
+  return { element, show: ({ text }) => fill(content, pieces(text)) };
 }
 
-function list(block, depth) {
-  const items = block.items.map((text) => {
-    const blocks = inside(text, depth);
-    const plain = blocks.length && blocks[0].tagName === "P" && !text.includes("\n\n");
-    return el("li", {}, plain ? [...blocks[0].childNodes, ...blocks.slice(1)] : blocks);
+function list({ ordered, start }, depth) {
+  const element = el(ordered ? "ol" : "ul", { start: ordered && start !== 1 ? start : undefined });
+  const show = rows(element, () => {
+    const item = el("li");
+    return { element: item, show: inside(item, depth) };
   });
-  return el(
-    block.ordered ? "ol" : "ul",
-    { start: block.ordered && block.start !== 1 ? block.start : undefined, class: block.more ? "more" : undefined },
-    items,
-  );
+  return { element, show: ({ items }) => show(items) };
 }
 
-function table({ head, rows, sides }) {
-  const cell = (tag) => (text, at) =>
-    el(tag, { class: sides[at], scope: tag === "th" ? "col" : undefined }, inline(text));
-  const body = rows.map((row) =>
+function table({ head, sides }) {
+  const cell = (tag, text, at) =>
+    el(tag, { class: sides[at], scope: tag === "th" ? "col" : undefined }, inline(text ?? ""));
+  const body = el("tbody");
+  const top = el(
+    "thead",
+    {},
     el(
       "tr",
       {},
-      head.map((_, at) => cell("td")(row[at] ?? "", at)),
+      head.map((text, at) => cell("th", text, at)),
     ),
   );
-  const made = el("table", {}, el("thead", {}, el("tr", {}, head.map(cell("th")))), el("tbody", {}, body));
-  return el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Table" }, made);
+  const show = rows(body, () => {
+    const row = el("tr");
+    return { element: row, show: (texts) => row.replaceChildren(...head.map((_, at) => cell("td", texts[at], at))) };
+  });
+  const element = el(
+    "div",
+    { class: "wide", tabindex: "0", role: "region", "aria-label": "Table" },
+    el("table", {}, top, body),
+  );
+  return { element, show: ({ rows }) => show(rows) };
 }
 
-/** The nodes of a text with emphasis, code and links. */
-export function inline(text, depth = 0) {
-  const nodes = [];
-  const missing = new Set(); // delimiters that do not come again: looked for once, not at every opening one
-  let from = 0;
-  let plain = 0;
-  const take = (node, end) => {
-    if (plain < from) nodes.push(text.slice(plain, from));
-    if (node) nodes.push(node);
-    plain = end;
+/** Shows a growing list. All but the last two are done: a line that begins like an item may yet turn out to be none. */
+function rows(root, make) {
+  const views = [];
+  return (items) => {
+    const first = Math.max(0, Math.min(views.length, items.length) - 2);
+    for (const view of views.splice(items.length)) view.element.remove();
+    for (let at = first; at < items.length; at++) {
+      if (at === views.length) {
+        views.push(make());
+        root.append(views[at].element);
+      }
+      views[at].show(items[at]);
+    }
   };
-  while (from < text.length) {
-    SPECIAL.lastIndex = from;
-    const found = SPECIAL.exec(text);
-    if (!found) break;
-    from = found.index;
-    const [node, end] = span(text, from, depth, missing) ?? [undefined, 0];
-    if (end) {
-      take(node, end);
-      from = end;
-    } else from += 1;
-  }
-  if (plain < text.length) nodes.push(text.slice(plain));
-  return nodes;
-}
-
-/** What begins at a special character: its node and where it ends; nothing when the character stands for itself. */
-function span(text, from, depth, missing) {
-  switch (text[from]) {
-    case "\\":
-      return escaped(text, from);
-    case "\n":
-      return /(?: {2}|\\)$/.test(text.slice(Math.max(0, from - 2), from)) ? [el("br"), from + 1] : undefined;
-    case "`":
-      return codeSpan(text, from, missing);
-    case "[":
-      return link(text, from, depth);
-    case "!":
-      return text[from + 1] === "[" ? link(text, from + 1, depth) : undefined; // a picture is never loaded: it is a link
-    case "<":
-      return bracketed(text, from);
-    case "h":
-      return bare(text, from);
-    default:
-      return depth < DEEPEST ? emphasis(text, from, depth, missing) : undefined;
-  }
-}
-
-function escaped(text, from) {
-  return /[!-/:-@[-`{-~]/.test(text[from + 1] ?? "") ? [text[from + 1], from + 2] : undefined;
-}
-
-function closing(text, delimiter, from, missing) {
-  if (missing.has(delimiter)) return -1;
-  const end = text.indexOf(delimiter, from);
-  if (end < 0) missing.add(delimiter);
-  return end;
-}
-
-function codeSpan(text, from, missing) {
-  const ticks = /^`+/.exec(text.slice(from, from + 20))[0];
-  const end = closing(text, ticks, from + ticks.length, missing);
-  if (end < 0) return undefined;
-  return [
-    el(
-      "code",
-      {},
-      text
-        .slice(from + ticks.length, end)
-        .replace(/\n/g, " ")
-        .replace(/^ (.+) $/, "$1"),
-    ),
-    end + ticks.length,
-  ];
-}
-
-function emphasis(text, from, depth, missing) {
-  const mark = text[from];
-  const [tag, delimiter] = text[from + 1] === mark ? [mark === "~" ? "del" : "strong", mark + mark] : ["em", mark];
-  const start = from + delimiter.length;
-  if (delimiter === "~" || !/\S/.test(text[start] ?? "")) return undefined;
-  if (mark === "_" && /[\p{L}\p{N}]/u.test(text[from - 1] ?? "")) return undefined;
-  let end = closing(text, delimiter, start + 1, missing);
-  while (
-    end > 0 &&
-    end - start <= SPAN &&
-    (/\s/.test(text[end - 1]) || (delimiter.length === 1 && text[end + 1] === mark))
-  ) {
-    end = closing(text, delimiter, end + (delimiter.length === 1 && text[end + 1] === mark ? 2 : 1), missing);
-  }
-  if (end < 0 || end - start > SPAN) return undefined;
-  while (delimiter.length === 2 && text[end + 2] === mark) end += 1; // ***both***
-  return [el(tag, {}, inline(text.slice(start, end), depth + 1)), end + delimiter.length];
-}
-
-const LINK =
-  /\[((?:[^[\]\\\n]|\\.|\[[^[\]\n]*\])*)\]\(\s*(<[^<>\n]*>|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
-
-function link(text, from, depth) {
-  LINK.lastIndex = from;
-  const found = LINK.exec(text.slice(0, from + 3000));
-  if (!found || depth >= DEEPEST) return undefined;
-  const address = found[2].replace(/^<|>$/g, "");
-  const label = inline(found[1], DEEPEST - 1); // no link inside a link
-  return [
-    ADDRESS.test(address) ? anchor(address, label.length ? label : [address]) : el("span", {}, label),
-    LINK.lastIndex,
-  ];
-}
-
-function bracketed(text, from) {
-  const found = /^<((?:https?:\/\/|mailto:)[^\s<>]+)>/i.exec(text.slice(from, from + 2000));
-  return found && ADDRESS.test(found[1]) ? [anchor(found[1], [found[1]]), from + found[0].length] : undefined;
-}
-
-function bare(text, from) {
-  if (/[\p{L}\p{N}]/u.test(text[from - 1] ?? "")) return undefined;
-  const address = /^[^\s<>"'`*\]]+/.exec(text.slice(from, from + 2000))[0].replace(/[.,:;!?)]+$/, "");
-  return ADDRESS.test(address) && address.length > 10 ? [anchor(address, [address]), from + address.length] : undefined;
-}
-
-function anchor(address, label) {
-  return el("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow" }, label);
 }
