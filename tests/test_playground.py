@@ -306,6 +306,7 @@ def test_without_a_key_a_flow_opens_by_its_id_and_no_other_shows(alone: Page, se
     page = alone
     page.goto(server.url)
     expect(page.locator(".flow-list li")).to_have_count(0)
+    expect(page.locator("#new-chat")).to_be_disabled()
     page.locator("#flow-id").fill("00000000-0000-4000-8000-000000000000")
     page.locator("#flow-id").press("Enter")
     expect(page.locator(".hello .error")).to_contain_text("00000000-0000")
@@ -342,6 +343,12 @@ def test_everything_can_be_done_with_the_keyboard(alone: Page, server: Server, c
         page.keyboard.press("ArrowRight" if name != "code" or page.locator("#view-runs").is_visible() else "End")
         expect(page.locator(f"#view-{name}")).to_be_visible()
         expect(page.locator(f"#tab-{name}")).to_be_focused()
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Enlarge").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#graph").bounding_box() == {"x": 0, "y": 52.5, "width": 1280, "height": 747.5}
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Enlarge")).to_be_focused()
     page.locator("#open-key").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#key")).to_be_focused()

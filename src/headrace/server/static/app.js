@@ -40,10 +40,15 @@ async function openFlow(id) {
     flows.choose(id);
     history.replaceState(null, "", `?flow=${encodeURIComponent(id)}`);
     showCode(at("view-code"), { flow: chat.flow, bound });
-    at("question").disabled = at("send").disabled = false;
+    ready(true);
   } catch (error) {
     welcome(error.message);
   }
+}
+
+/** Whether there is a flow to ask. */
+function ready(yes) {
+  for (const name of ["question", "send", "new-chat"]) at(name).disabled = !yes;
 }
 
 function named(name) {
@@ -51,7 +56,7 @@ function named(name) {
 }
 
 function welcome(wrong) {
-  at("question").disabled = at("send").disabled = true;
+  ready(false);
   const first = flows.rows.length
     ? "Choose a flow on the left, or drop a flow file anywhere."
     : "Open a flow by its id, or enter the server's key to see all of them. The server prints both when it starts.";
@@ -167,7 +172,8 @@ function colours(theme) {
   if (value) document.documentElement.dataset.theme = value;
   else delete document.documentElement.dataset.theme;
   at("theme").textContent = sign;
-  at("theme").setAttribute("aria-label", `Colours: ${label}`);
+  at("theme").title = `Colours: ${label}`;
+  at("theme").setAttribute("aria-label", at("theme").title);
 }
 
 at("theme").addEventListener("click", () => {

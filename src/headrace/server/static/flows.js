@@ -113,7 +113,7 @@ export class FlowList {
           { class: "faint" },
           wrong,
           " ",
-          this.#rows.length ? "" : button("Enter a key", this.#needKey, { class: "link" }),
+          this.#rows.length ? "" : button("Enter a key", this.#needKey, { class: "link strong" }),
         ),
       el(
         "ul",

@@ -13,16 +13,18 @@ export class Graph {
   #line = el("p", { class: "legend", "aria-live": "off" });
   #labels = new Map();
   #canvas = el("div", { class: "canvas", tabindex: "0", role: "region", "aria-label": "Drawing of the flow" });
-  #larger = button("Enlarge", () => this.#enlarge(), { class: "link", "aria-pressed": "false" });
+  #larger = button("Enlarge", () => this.#enlarge(), { class: "link" });
 
   constructor(root) {
     this.#root = root;
+    root.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && root.hasAttribute("data-large")) this.#enlarge();
+    });
     this.nothing("Choose a flow to see its graph.");
   }
 
   #enlarge() {
-    const large = this.#root.toggleAttribute("data-large");
-    this.#larger.setAttribute("aria-pressed", String(large));
+    this.#larger.textContent = this.#root.toggleAttribute("data-large") ? "Make smaller" : "Enlarge";
   }
 
   nothing(text) {
@@ -81,13 +83,8 @@ export class Graph {
   #edge({ source, target }, places) {
     const from = places.get(source);
     const to = places.get(target);
-    const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
-    const bend = Math.max(30, Math.abs(x2 - x1) / 2);
-    return svg("path", {
-      class: "edge",
-      d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
-      data: { source, target },
-    });
+    const d = to.x >= from.x + WIDTH ? onwards(from, to) : around(from, to);
+    return svg("path", { class: "edge", d, data: { source, target } });
   }
 
   /** Shows which nodes run, and which have. */
@@ -109,7 +106,7 @@ export class Graph {
     this.#line.textContent = running.length
       ? `Running: ${running.join(", ")}`
       : states.size
-        ? "Nothing runs."
+        ? "Nothing is running."
         : "Nodes light up while they run.";
   }
 
@@ -124,6 +121,22 @@ export class Graph {
     const top = (node.top + node.bottom - frame.top - frame.bottom) / 2;
     this.#canvas.scrollBy({ left, top });
   }
+}
+
+/** From the right side of a node to the left side of one further on. */
+function onwards({ x, y }, to) {
+  const [x1, y1, x2, y2] = [x + WIDTH, y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
+  const bend = Math.max(30, (x2 - x1) / 2);
+  return `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+}
+
+/** To a node above, below or further back: by their upper or lower sides. */
+function around({ x, y }, to) {
+  const [x1, x2] = [x + WIDTH / 2, to.x + WIDTH / 2];
+  const [y1, y2] = to.y > y + HEIGHT ? [y + HEIGHT, to.y] : to.y + HEIGHT < y ? [y, to.y + HEIGHT] : [y, to.y];
+  const bend = y1 === y || y1 > y2 ? -30 : 30;
+  const end = y2 === to.y ? -30 : 30;
+  return `M${x1} ${y1} C${x1} ${y1 + bend} ${x2} ${y2 + end} ${x2} ${y2}`;
 }
 
 const labelOf = (node) => node.data.label || node.data.name || node.id;

@@ -73,7 +73,9 @@ export class RunList {
       new Date(run.createdDate).toLocaleTimeString(),
       took,
       count(run.lastSeq, "event"),
-      run.usage ? count(run.usage.total_tokens, "token") : "",
+      run.usage
+        ? `${count(run.usage.input_tokens, "token")} in, ${run.usage.output_tokens.toLocaleString("en")} out`
+        : "",
     ].filter(Boolean);
     const reading = this.#chat.running?.turn.run === run.id;
     return el(
