@@ -27,7 +27,7 @@ sys.addaudithook(note)
 class ChatPage:
     """The page at `url`; `file` holds its chats."""
 
-    def __init__(self, folder: Path, server: str, flows: Sequence[str]) -> None:
+    def __init__(self, folder: Path, server: str, flows: Sequence[str], **environ: str) -> None:
         self.port, self.file, self._addresses = free_port(), folder / "chat.sqlite", folder / "addresses"
         self.url = f"http://127.0.0.1:{self.port}"
         (folder / "sitecustomize.py").write_text(_NOTES)
@@ -38,7 +38,7 @@ class ChatPage:
         with (folder / "chat.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--url", server, "--port", str(self.port), *offered],
-                env={**clean, **notes},
+                env={**clean, **notes, **environ},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -61,9 +61,9 @@ class ChatPage:
 
 
 @contextlib.contextmanager
-def chatting(folder: Path, server: str, flows: Sequence[str]) -> Generator[ChatPage]:
+def chatting(folder: Path, server: str, flows: Sequence[str], **environ: str) -> Generator[ChatPage]:
     """A chat page for the time of the block."""
-    app = ChatPage(folder, server, flows)
+    app = ChatPage(folder, server, flows, **environ)
     try:
         yield app
     finally:

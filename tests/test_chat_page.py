@@ -10,6 +10,7 @@ import pytest
 from browser import new_page, picture
 from chat_page import ChatPage, answered, ask, chat_of, chatting, growing, words
 from playwright.sync_api import Browser, Page, Request, expect
+from provider import Answer, Provider, chunks
 from servers import Server, chat_model, conversation, flow, node
 from upstream import Received, Upstream
 
@@ -53,6 +54,23 @@ def bird_guide(base: str) -> dict[str, Any]:
     )
 
 
+def field_notes(base: str) -> dict[str, Any]:
+    """Answers from two texts."""
+    texts = (SWIFT, "A young swift that leaves the nest stays in the air for two years or longer before it breeds.")
+    files = [
+        node("plainText", "Document Loaders", n, text=text, metadata=json.dumps({"source": f"{name}.md"}))
+        for n, (name, text) in enumerate(zip(("swift", "fledging"), texts, strict=True))
+    ]
+    documents = [f"{{{{plainText_{n}.data.instance}}}}" for n in range(2)]
+    wires = {"model": "{{chatOpenAI_0.data.instance}}", "vectorStoreRetriever": "{{memoryVectorStore_0.data.instance}}"}
+    return flow(
+        chat_model(base),
+        *files,
+        node("memoryVectorStore", "Vector Stores", output="retriever", document=documents),
+        node("conversationalRetrievalQAChain", "Chains", returnSourceDocuments=True, **wires),
+    )
+
+
 class Stage(NamedTuple):
     """The page, its server, and the ids of the flows."""
 
@@ -60,18 +78,20 @@ class Stage(NamedTuple):
     server: Server
     plain: str
     birds: str
+    notes: str
 
 
 @pytest.fixture(scope="module")
 def stage(
-    browser: Browser, server: Server, endpoint: Upstream, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, server: Server, endpoint: Upstream, provider: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Stage]:
     config = {"starterPrompts": {"0": {"prompt": "Which bird sleeps in the air?"}}}
     plain = server.create_flow(conversation(endpoint.url, model={"allowImageUploads": True}))
     birds = server.create_flow(bird_guide(endpoint.url), chatbotConfig=json.dumps(config))
-    offered = [f"Plain chat={plain}", f"Bird guide={birds}"]
+    notes = server.create_flow(field_notes(provider.url))
+    offered = [f"Plain chat={plain}", f"Bird guide={birds}", f"Field notes={notes}"]
     with chatting(tmp_path_factory.mktemp("chat"), server.url, offered) as chat_page:
-        yield Stage(chat_page, server, plain, birds)
+        yield Stage(chat_page, server, plain, birds, notes)
 
 
 def running(requests: list[Received]) -> bool:
@@ -101,9 +121,31 @@ def test_an_answer_grows_and_shows_its_sources_and_tools(stage: Stage, page: Pag
     expect(marks).to_have_text(["The swift sleeps on the wing.", "It can stay in the air for ten months."])
     answer.get_by_text("calculator").click()
     expect(answer.get_by_text("7300", exact=True)).to_be_hidden()
-    picture(page, "streamlit")
     assert [url for url in asked if not stage.page.serves(url)] == []
     assert stage.page.addresses <= {"127.0.0.1", "localhost", "::1", "/dev/log"}
+
+
+def test_the_chat_has_its_picture_taken_while_an_answer_comes(stage: Stage, page: Page, provider: Provider) -> None:
+    stream = {"Content-Type": "text/event-stream"}
+    provider.always(
+        Answer(
+            [*chunks("The **swift** sleeps on the wing: it can stay in the air for ten months."), b"data: [DONE]\n\n"],
+            headers=stream,
+        )
+    )
+    stage.page.open(page, stage.notes)
+    ask(page, "Which bird sleeps in the air?")
+    answered(page, "ten months.")
+    page.get_by_text("1. swift.md").click()
+    expect(page.locator("mark")).to_have_count(2)
+    said = chunks("A young swift does not land **for two years or longer**: it leaves the nest and")
+    provider.always(Answer([b"".join(said), b""], headers=stream, held=True))
+    ask(page, "And a young one?")
+    expect(page.get_by_test_id("stChatMessage").last).to_contain_text("leaves the nest and")
+    expect(page.get_by_test_id("stExpander")).to_have_count(2)
+    picture(page, "streamlit")
+    page.get_by_role("button", name="Stop").click()
+    provider.until(lambda seen: seen[-1].left)
 
 
 def test_a_reload_in_mid_answer_shows_the_whole_answer(stage: Stage, page: Page, upstream: Upstream) -> None:

@@ -18,6 +18,7 @@ from headrace.apps.chat.shown import Shown
 from headrace.events import Document, UsedTool
 
 _Part = Callable[[Shown], Any]
+_FIRST = 4  # sources that show at once
 
 
 class Board:
@@ -85,9 +86,15 @@ def _text(text: str) -> None:
 def _sources(found: tuple[Sequence[Document], str]) -> None:
     sources, answer = found
     st.caption("Sources")
-    for number, source in enumerate(sources, 1):
-        with st.expander(f"{number}\\. {literal(_title(source))}", icon=":material/description:"):
+    shown = [(f"{number}\\. {literal(_title(source))}", source) for number, source in enumerate(sources, 1)]
+    for title, source in shown[:_FIRST]:
+        with st.expander(title, icon=":material/description:"):
             st.html(marked(source.pageContent, answer))
+    if more := shown[_FIRST:]:
+        with st.expander(f"{len(more)} more"):
+            for title, source in more:
+                st.caption(title)
+                st.html(marked(source.pageContent, answer))
 
 
 def _title(source: Document) -> str:
@@ -96,7 +103,8 @@ def _title(source: Document) -> str:
     place = about.get("loc")
     page = place.get("pageNumber") if isinstance(place, dict) else None
     title = str(named) if named else source.pageContent[:60]
-    return f"{title}, page {page}" if page else title
+    where = about.get("heading") or (page and f"page {page}")
+    return f"{title}, {where}" if where else title
 
 
 def _artifacts(artifacts: Sequence[dict[str, Any]]) -> None:

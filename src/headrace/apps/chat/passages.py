@@ -11,6 +11,7 @@ _SIGNS = re.compile(r"(?s)\S.*\S")
 _WORD = re.compile(r"\w+")
 _CODE = re.compile(r"(?s)(```.*?(?:```|$)|~~~.*?(?:~~~|$)|`[^`\n]*`)")
 _PRICE = re.compile(r"(?<![\\$])\$(?=\d)")
+_MARK = r'<mark style="background: #f5b50055; color: inherit; border-radius: 3px">\g<0></mark>'
 _LEAST = 4  # letters of a word that says something about its sentence
 _SHARE = 0.6  # of a sentence's words that an answer that rests on it has too
 
@@ -29,10 +30,7 @@ def readable(text: str) -> str:
 def marked(passage: str, answer: str) -> str:
     """HTML of the passage, in which the sentences that the answer rests on are marked. Nothing in it is a tag."""
     said = {word.lower() for word in _WORD.findall(answer)}
-    pieces = [
-        _SIGNS.sub(r"<mark>\g<0></mark>", escape(text)) if rests else escape(text)
-        for text, rests in _sentences(passage, said)
-    ]
+    pieces = [_SIGNS.sub(_MARK, escape(text)) if rests else escape(text) for text, rests in _sentences(passage, said)]
     return f'<div style="white-space: pre-wrap">{"".join(pieces)}</div>'
 
 

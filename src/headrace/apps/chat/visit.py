@@ -32,14 +32,18 @@ _RATINGS: tuple[Rating, Rating] = ("THUMBS_DOWN", "THUMBS_UP")  # as `st.feedbac
 _UNREACHABLE = "The server does not answer."
 _LOST = f"{_UNREACHABLE} What was asked is not lost: try again in a moment."
 _LISTED = 50  # chats
-_DROP = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4.5" cy="4.5" r="4" fill="{}"/></svg>'
+_MARK = (  # of a brand without a logo: waves in its colour
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="32" height="32">'
+    '<rect width="32" height="32" rx="8" fill="{}"/><path d="M6 13q4-4 8 0t8 0 4 0M6 20q4-4 8 0t8 0 4 0" fill="none"'
+    ' stroke="#fff" stroke-width="2.6" stroke-linecap="round"/></svg>'
+)
 
 
 def show() -> None:
     """Draws the page."""
     given, key = os.environ.get(FLOWS, ""), os.environ.get("HEADRACE_API_KEY", "")
     client = _client(os.environ.get("HEADRACE_URL", ""), key)
-    _dress(client)
+    logo = _dress(client)
     try:
         flows = _flows(client, given) if given or key else {}
     except ConnectionFailed:
@@ -56,7 +60,7 @@ def show() -> None:
         )
         return
     chats = _chats(os.environ.get(FILE, "~/.headrace/chat.sqlite"))
-    Visit(client, chats, _user(), flows).show()
+    Visit(client, chats, _user(), flows, logo).show()
 
 
 def _user() -> str:
@@ -97,17 +101,17 @@ def _stored_config(_client: Headrace, flow: str) -> Mapping[str, Any]:
     return _client.chat_config(flow)
 
 
-def _dress(client: Headrace) -> None:
-    """Puts the brand's name and logo on the page."""
+def _dress(client: Headrace) -> str | bytes:
+    """Puts the brand's name and logo on the page. Returns the logo, or what stands for it."""
     try:
         look, logo = _look(client)
     except HeadraceError:
         look, logo = LOOK, None
-    st.set_page_config(page_title=look.name, page_icon=logo or _DROP.format(look.color))
-    if logo:
-        st.logo(logo)
-    else:
-        st.sidebar.subheader(literal(look.name), anchor=False)
+    logo = logo or _MARK.format(look.color)
+    st.set_page_config(page_title=look.name, page_icon=logo)
+    st.logo(logo, size="large")
+    st.sidebar.subheader(literal(look.name), anchor=False)
+    return logo
 
 
 @st.cache_data(ttl=300, show_spinner=False)
@@ -122,8 +126,8 @@ def _look(_client: Headrace) -> tuple[Look, str | bytes | None]:
 class Visit:
     """The page as its visitor sees it now. Which chat is open says the address, so a reload opens it again."""
 
-    def __init__(self, client: Headrace, chats: Chats, user: str, flows: Mapping[str, str]) -> None:
-        self._client, self._chats, self._user, self._flows = client, chats, user, flows
+    def __init__(self, client: Headrace, chats: Chats, user: str, flows: Mapping[str, str], logo: str | bytes) -> None:
+        self._client, self._chats, self._user, self._flows, self._logo = client, chats, user, flows, logo
         self._mine = [chat for chat in chats.of(user) if chat.flow in flows]
         wanted = st.query_params.get("chat")
         self._chat = next((chat for chat in self._mine if chat.id == wanted), None)
@@ -197,13 +201,13 @@ class Visit:
 
         What was shown here before is emptied first: Streamlit keeps it until the script ends, which may take long.
         """
-        with st.empty().container(), st.chat_message("assistant"):
+        with st.empty().container(), st.chat_message("assistant", avatar=self._logo):
             board = Board()
             st.button("Stop", key=f"stop {turn.id}", icon=":material/stop_circle:", on_click=self._stop, args=(turn,))
             return board, st.empty()
 
     def _answer(self, turn: Turn, shown: Shown, *, last: bool) -> None:
-        with st.chat_message("assistant"):
+        with st.chat_message("assistant", avatar=self._logo):
             Board().draw(shown)
             if shown.aborted:
                 st.caption("Stopped")
@@ -298,7 +302,7 @@ class Visit:
 
 
 def _question(turn: Turn) -> None:
-    with st.chat_message("user"):
+    with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.question)
         for file in turn.uploads:
             if file.mime.startswith("image/") and file.data:
