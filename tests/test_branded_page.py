@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Generator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from browser import new_page
@@ -27,6 +28,7 @@ ASKING = """async (flow) => {
   const protocols = performance.getEntriesByType("resource").map((entry) => entry.nextHopProtocol);
   return { whole: whole.every(Boolean), most, protocol: protocols.at(-1) };
 }"""
+ACCENTS: dict[Literal["light", "dark"], str] = {"light": "rgb(0, 170, 119)", "dark": "rgb(0, 255, 170)"}
 LOOKS = """() => ({
   color: getComputedStyle(document.querySelector("h1")).color,
   logo: document.querySelector("h1 img").naturalWidth > 0,
@@ -72,7 +74,7 @@ def test_the_chat_has_the_brand(
         logo = f"data:image/svg+xml;base64,{base64.b64encode(LOGO.encode()).decode()}"
         for place in ("stSidebarLogo", "stChatMessageAvatarImage"):
             expect(page.get_by_test_id(place)).to_have_attribute("src", logo)
-        for colours, accent in (("light", "rgb(0, 170, 119)"), ("dark", "rgb(0, 255, 170)")):
+        for colours, accent in ACCENTS.items():
             page.emulate_media(color_scheme=colours)
             page.reload()
             page.get_by_placeholder("Ask something").fill("Something")

@@ -155,7 +155,7 @@ def test_the_app_in_the_docs_answers(server: Server, chat: str) -> None:
 
 def test_only_sentences_that_the_answer_rests_on_are_marked() -> None:
     passage = "The wren weighs nine grams.\nThe <b>heron</b> spears fish & frogs. Both sing."
-    assert marked(passage, "A heron spears frogs and fish.") == (
+    assert re.sub("<mark style=.*?>", "<mark>", marked(passage, "A heron spears frogs and fish.")) == (
         '<div style="white-space: pre-wrap">The wren weighs nine grams.\n'
         "<mark>The &lt;b&gt;heron&lt;/b&gt; spears fish &amp; frogs.</mark> Both sing.</div>"
     )
