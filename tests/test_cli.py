@@ -138,6 +138,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "an export whose section is no list": ({"ChatFlow": {"a": 1}}, "section 'ChatFlow' must be a list of objects"),
     "an export whose flow data is broken": ({"ChatFlow": [row("x", flowData="{")]}, "the flow is not valid JSON"),
     "an export with a flow without a name": ({"ChatFlow": [{"flowData": json.dumps(FLOW)}]}, "`name`"),
+    "an export with a store whose id is a path": ({"DocumentStore": [{"id": "../..", "name": "x"}]}, "has no id"),
     "an export with a broken variable": ({"Variable": [{"id": "v", "name": 5}]}, "$.name"),
 }
 

@@ -55,6 +55,8 @@ def test_a_store_is_made_read_changed_and_deleted(server: Server):
         ("POST", "store", {"name": "x", "vectorStoreConfig": "[1]"}),
         ("POST", "loader/save", {"storeId": "", "loaderConfig": {}}),
         ("POST", "loader/save", {"loaderId": "unheardOf"}),
+        ("POST", "loader/save", {"loaderId": "plainText", "storeId": ""}),
+        ("POST", "upsert", {"createNewDocStore": True, "docStore": {"id": "../.."}}),
         ("POST", "loader/preview", {"loaderId": "plainText", "splitterId": "unheardOf"}),
         ("POST", "upsert/x", []),
         ("POST", "upsert/x", {"loader": "{"}),
@@ -68,6 +70,15 @@ def test_a_store_is_made_read_changed_and_deleted(server: Server):
 def test_a_request_that_cannot_be_read_is_refused(server: Server, method: str, path: str, body: Any):
     reply = send(server, method, path, body)
     assert (reply.status, reply.json["code"]) == (400, "invalid_request")
+
+
+def test_no_id_leads_out_of_the_folder_of_files(server: Server):
+    store = new_store(server)
+    body = {"id": "../../outside", "loaderId": "textFile", "loaderConfig": {"txtFile": file("The Wren.")}}
+    for target in (store, ""):
+        reply = send(server, "POST", "loader/save", {**body, "storeId": target})
+        assert (reply.status, reply.json["code"]) == (400, "invalid_request")
+    assert not list(server.folder.rglob("outside"))
 
 
 def test_a_chosen_id_is_taken_once(server: Server):

@@ -8,12 +8,22 @@ from mimetypes import guess_type
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
+from uuid import UUID
 
 import msgspec
 
 from headrace.events import Usage
 
 Role = Literal["userMessage", "apiMessage"]
+
+
+def is_id(value: object) -> bool:
+    """Whether it is a UUID, as flows, chats, document stores and loaders have; ids become names of folders."""
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 class FileUpload(msgspec.Struct, omit_defaults=True):

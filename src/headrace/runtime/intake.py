@@ -21,8 +21,9 @@ from headrace.events import Document
 from headrace.retrieval.library import Library, parts_of
 from headrace.runtime.store_files import StoreFiles
 from headrace.runtime.upserts import upsert_context
+from headrace.schema import is_id
 from headrace.store.document_chunks import Attempt, DocumentChunks
-from headrace.store.document_stores import Loader
+from headrace.store.document_stores import Loader, StoreRow
 from headrace.store.store import Store
 
 _BATCH: Final = 512
@@ -50,6 +51,12 @@ class Intake:
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)
 
+    async def new_store(self, store: StoreRow) -> StoreRow:
+        """Stores an empty document store; without an id it gets one. Raises InvalidRequest."""
+        if store.id and not is_id(store.id):
+            raise InvalidRequest(f"{store.id[:80]!r} is not a UUID: leave the id out to get one")
+        return await self.stores.add(store)
+
     # Loaders
 
     async def save_loader(self, loader: Loader) -> Loader:
@@ -60,6 +67,9 @@ class Intake:
         """The loader as it can be stored; its files are. Raises InvalidRequest and StorageError."""
         self.check(loader.loaderId, loader.splitterId)
         loader = msgspec.structs.replace(loader, id=loader.id or str(uuid4()))
+        for one in (loader.storeId, loader.id):
+            if not is_id(one):
+                raise InvalidRequest(f"{one[:80]!r} is not the id of a document store or a loader: use a UUID")
         kept = await asyncio.to_thread(self.files.keep, loader.storeId, loader.id, loader.loaderConfig, loader.folder)
         files = kept.files if kept.folder != loader.folder else loader.files
         new = msgspec.structs.replace(loader, loaderConfig=kept.inputs, files=files, folder=kept.folder)

@@ -103,7 +103,7 @@ class StoreUpserts:
             return await self._intake.stores.get(store_id)
         given = asked.docStore or StoreInput()
         name = given.name or f"Document Store {timestamp()}"
-        return await self._intake.stores.add(StoreRow(id=given.id, name=name, description=given.description))
+        return await self._intake.new_store(StoreRow(id=given.id, name=name, description=given.description))
 
     async def _processed(
         self, store: StoreRow, template_store: str, asked: StoreUpsert, files: Mapping[str, str], names: Sequence[str]

@@ -16,7 +16,6 @@ from headrace.runtime.local import Local
 from headrace.runtime.store_upserts import defined
 from headrace.server.auth import local, needs
 from headrace.server.leaving import while_there
-from headrace.server.predictions import is_flow_id
 from headrace.store.document_stores import Component, Loader, Status, StoreRow, Use
 
 StoreId = Annotated[str, Parameter(description="The document store's id.")]
@@ -158,12 +157,9 @@ class NewStore(StoreChange, kw_only=True):
 )
 async def create_store(request: Request[Any, Any, Any], data: NewStore) -> dict[str, Any]:
     """Makes an empty store."""
-    if data.id and not is_flow_id(data.id):
-        raise InvalidRequest(f"{data.id!r} is not a UUID at $.id: leave it out to get one")
-    intake = local(request).intake
     if data.name is UNSET:
         raise InvalidRequest("a document store needs a name at $.name")
-    return written(await intake.stores.add(StoreRow(**columns(data))))
+    return written(await local(request).intake.new_store(StoreRow(**columns(data))))
 
 
 @get(

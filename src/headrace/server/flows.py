@@ -12,9 +12,9 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.graph import coverage, read_flow
 from headrace.errors import FlowError, InvalidRequest
 from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
-from headrace.schema import FlowRow
+from headrace.schema import FlowRow, is_id
 from headrace.server.auth import local, needs
-from headrace.server.predictions import FlowId, is_flow_id
+from headrace.server.predictions import FlowId
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
 _CONFIGS = ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech", "followUpPrompts")
@@ -99,7 +99,7 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
     if not data.name or not data.flowData:
         missing = "name" if not data.name else "flowData"
         raise InvalidRequest(f"a flow needs `{missing}` at $.{missing}")
-    if data.id and not is_flow_id(data.id):
+    if data.id and not is_id(data.id):
         raise InvalidRequest(f"{data.id!r} is not a UUID at $.id: leave it out to get one")
     here = local(request)
     row = await here.store.add_flow(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
@@ -13,7 +12,7 @@ from headrace.errors import Interrupted, InvalidRequest, OriginRefused, RateLimi
 from headrace.events import Prediction
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
-from headrace.schema import PredictionRequest
+from headrace.schema import PredictionRequest, is_id
 from headrace.server.auth import check_flow_key, check_origin, local
 from headrace.server.bodies import asked
 from headrace.server.docs import PredictionOperation
@@ -25,18 +24,9 @@ from headrace.server.replies import accepted, error_reply
 FlowId = Annotated[str, Parameter(description="The flow's id.")]
 
 
-def is_flow_id(text: str) -> bool:
-    """Whether the text is a UUID; every flow has one."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
 async def flow_at(flow_id: str, here: Local) -> Flow:
     """The flow. Raises InvalidRequest for what is not an id, FlowNotFound."""
-    if not is_flow_id(flow_id):
+    if not is_id(flow_id):
         raise InvalidRequest(f"{flow_id!r} is not a flow id: `headrace flows` lists them")
     here.store.refresh()
     return await here.flows.get(flow_id)

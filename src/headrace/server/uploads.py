@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -16,7 +15,7 @@ from headrace.retrieval.folder import parse_for
 from headrace.retrieval.loading import FileDocuments, Finish, texts_of
 from headrace.retrieval.texts import text_documents
 from headrace.runtime.flows import Flow
-from headrace.schema import Attachment
+from headrace.schema import Attachment, is_id
 from headrace.server.auth import check_caller, local
 from headrace.server.docs import AttachmentOperation
 from headrace.server.files import check_size
@@ -80,10 +79,8 @@ async def attach(
     request.app.state.limiter.check(flow_id, caller_of(request, request.app.state.trusted), flow.api.rateLimit)
     if not flow.chatbot.fullFileUpload.status:
         raise InvalidRequest("file upload is not enabled for this flow: turn it on in its configuration")
-    try:
-        UUID(chat_id)
-    except ValueError:
-        raise InvalidRequest(f"{chat_id[:80]!r} is not the id of a chat: use a UUID") from None
+    if not is_id(chat_id):
+        raise InvalidRequest(f"{chat_id[:80]!r} is not the id of a chat: use a UUID")
     if not is_form(request):
         raise InvalidRequest("send the files as a multipart form, each in a part named 'files'")
     form = await read_form(request)

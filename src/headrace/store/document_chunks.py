@@ -6,7 +6,8 @@ process that is killed leaves the chunks as they were, and what it left behind i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence, Set
+from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -156,7 +157,7 @@ class DocumentChunks:
 
     async def restore(self, store: StoreRow, chunks: Sequence[StoredChunk]) -> bool:
         """Stores a whole store with its loaders and chunks, unless there is one of its id; says whether it did."""
-        here = [row for loader in store.loaders for row in _restored(loader.id, chunks)]
+        here = _restored({loader.id for loader in store.loaders}, chunks)
         now = timestamp()
         new = msgspec.structs.replace(store, createdDate=store.createdDate or now, updatedDate=now)
 
@@ -274,9 +275,9 @@ class StoredDocuments:
             raise Conflict("the chunks were replaced while they were read: do it again")
 
 
-def _restored(loader: str, chunks: Sequence[StoredChunk]) -> list[dict[str, Any]]:
-    """The chunks of a loader as rows of its first generation, numbered anew: other servers may number twice."""
-    own = sorted((chunk for chunk in chunks if chunk.docId == loader), key=lambda chunk: chunk.chunkNo)
+def _restored(loaders: Set[str], chunks: Sequence[StoredChunk]) -> list[dict[str, Any]]:
+    """The chunks of these loaders as rows of the first generation, numbered anew: other servers may number twice."""
+    own = sorted((chunk for chunk in chunks if chunk.docId in loaders), key=lambda chunk: (chunk.docId, chunk.chunkNo))
     return [
         {
             "id": str(uuid4()),
@@ -286,7 +287,8 @@ def _restored(loader: str, chunks: Sequence[StoredChunk]) -> list[dict[str, Any]
             "pageContent": chunk.pageContent.replace("\0", ""),
             "metadata": chunk.metadata,
         }
-        for number, chunk in enumerate(own, 1)
+        for loader, group in groupby(own, key=lambda chunk: chunk.docId)
+        for number, chunk in enumerate(group, 1)
     ]
 
 

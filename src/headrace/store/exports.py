@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from headrace.engine.graph import read_flow
 from headrace.errors import InvalidRequest
-from headrace.schema import CustomTool, FlowFile, FlowRow, Variable
+from headrace.schema import CustomTool, FlowFile, FlowRow, Variable, is_id
 from headrace.store.document_chunks import StoredChunk
 from headrace.store.document_stores import StoreRow
 from headrace.store.store_exports import document_chunk, document_store
@@ -100,7 +99,7 @@ def _tool(values: dict[str, Any]) -> CustomTool:
         tool = msgspec.convert({key: value for key, value in values.items() if value is not None}, CustomTool)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"a tool of the export cannot be read: {error}") from None
-    tool.id = tool.id if _is_id(tool.id) else ""
+    tool.id = tool.id if is_id(tool.id) else ""
     return tool
 
 
@@ -112,20 +111,12 @@ def _row(values: dict[str, Any]) -> FlowRow:
     kept = {
         name: value for name, value in values.items() if name not in ("apikeyid", "workspaceId") and value is not None
     }
-    if not _is_id(kept.get("id")):
+    if not is_id(kept.get("id")):
         kept.pop("id", None)
     try:
         return msgspec.convert({"id": "", "type": _type(flow), **kept, "flowData": text}, FlowRow)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"a flow of the export cannot be read: {error}") from None
-
-
-def _is_id(value: Any) -> bool:
-    try:
-        UUID(value)
-    except (ValueError, TypeError, AttributeError):
-        return False
-    return True
 
 
 def _type(flow: FlowFile) -> str:

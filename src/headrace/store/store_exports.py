@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.engine.document_store import EMBEDDED
 from headrace.errors import InvalidRequest
+from headrace.schema import is_id
 from headrace.store.document_chunks import StoredChunk
 from headrace.store.document_stores import StoreRow
 
@@ -26,8 +27,8 @@ def document_store(values: Mapping[str, Any]) -> StoreRow:
         store = msgspec.convert(row, StoreRow)
     except msgspec.MsgspecError as error:
         raise InvalidRequest(f"a document store of the export cannot be read: {error}") from None
-    if not store.id:
-        raise InvalidRequest(f"the document store {store.name!r} of the export has no id")
+    if not all(is_id(one.id) for one in (store, *store.loaders)):
+        raise InvalidRequest(f"the document store {store.name!r} of the export, or a loader of it, has no id")
     local = store.vectorStoreConfig is None or store.vectorStoreConfig.name in _LOCAL
     if store.loaders and (local or store.status != "UPSERTED"):  # the passages did not come along
         store.status = "SYNC"
