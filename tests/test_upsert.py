@@ -12,7 +12,7 @@ import pytest
 from passages import BIRDS, Bags, document, given, opened
 from waiting import within
 
-from headrace.engine.ports import LoadFailure, Search
+from headrace.engine.ports import LoadFailure, Search, unread
 from headrace.errors import FlowError, ProviderUnavailable, StorageError
 from headrace.events import Document
 from headrace.retrieval.collection import Collection
@@ -102,6 +102,31 @@ def test_what_could_not_be_read_is_told_and_its_passages_stay(library: Library):
     assert (done.numAdded, done.numDeleted, done.failures) == (1, 1, failures)
     assert texts(collection) == ["a", "b", "d"]
     assert str(failures[1]) == "'b' could not be parsed: it is damaged"
+
+
+def test_a_failure_that_hides_documents_costs_none_of_them(library: Library):
+    collection = library.collection("x")
+    upserted(collection, [document("old", "a"), document("b", "b")])
+    failure = LoadFailure("https://example.org", "listed", "no answer", hides=True)
+    assert upserted(collection, [document("new", "a"), failure], cleanup="full") == (1, 0, 0, 1)
+    assert texts(collection) == ["b", "new"]
+
+
+def test_sources_and_failures_by_the_thousand_are_compared_at_once():
+    known = [f"folder {n}/file" for n in range(10_000)]
+    failures = [LoadFailure(f"folder {n}/", "read", "it is gone") for n in range(5_000, 15_000)]
+    assert unread(known, set(), failures) == set(known[5_000:])
+
+
+def test_a_new_model_that_cannot_be_asked_costs_no_passages(library: Library):
+    class Gone(Bags):
+        async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+            raise ProviderUnavailable("the model is down")
+
+    upserted(library.collection("x", Bags()), [document("a")])
+    with pytest.raises(ProviderUnavailable):
+        upserted(library.collection("x", Gone(name="gone")), [document("a")], cleanup="full")
+    assert upserted(library.collection("x", Bags()), [document("a")]) == (0, 0, 1, 0)
 
 
 def test_a_model_that_fails_leaves_the_batches_before_it(library: Library):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -307,15 +307,34 @@ class Retriever(Protocol):
         ...
 
 
-class LoadFailure(msgspec.Struct, frozen=True):
+class LoadFailure(msgspec.Struct, frozen=True, omit_defaults=True):
     """A document that could not be read: which, in which step, and why."""
 
     source: str
     step: str
     reason: str
+    hides: bool = False
+    """It would have led to other documents, which may be there as before."""
 
     def __str__(self) -> str:
         return f"{self.source!r} could not be {self.step}: {self.reason}"
+
+
+def unread(known: Iterable[str], brought: Set[str], failures: Sequence[LoadFailure]) -> set[str]:
+    """Those known sources that may be as they were: documents that failed, what is inside of folders that failed, and,
+    if a failure hides documents, all that were not brought."""
+    if any(failure.hides for failure in failures):
+        return set(known) - brought
+    failed = {failure.source.rstrip("/") for failure in failures}
+    return {source for source in known if failed and not failed.isdisjoint(_within(source))}
+
+
+def _within(source: str) -> Iterator[str]:
+    """The source and the folders that it is in."""
+    yield source
+    for place, sign in enumerate(source):
+        if sign == "/":
+            yield source[:place]
 
 
 class Upserted(msgspec.Struct):

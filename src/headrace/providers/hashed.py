@@ -6,6 +6,7 @@ Beside a search by words that finds what is said in related ones (https://alex.s
 
 from __future__ import annotations
 
+import asyncio
 import math
 from array import array
 from collections import Counter
@@ -29,7 +30,7 @@ class HashedEmbeddings:
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """One vector a text, of length 1; zeros for a text without a word that says anything."""
-        return [self._vector(text) for text in texts]
+        return await asyncio.to_thread(lambda: [self._vector(text) for text in texts])  # 0.3 ms a passage
 
     def _vector(self, text: str) -> Sequence[float]:
         weights: dict[str, float] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from headrace.engine.ports import Embeddings, Scored, Search
 from headrace.events import Document
 from headrace.retrieval.cached import fitting
 from headrace.retrieval.shelf import CollectionInfo, Shelf, info
-from headrace.retrieval.upsert import Upsert
+from headrace.retrieval.upsert import Upsert, given
 from headrace.store import passages
 from headrace.store.database import Database
 from headrace.store.filters import condition
@@ -37,12 +37,7 @@ class Collection:
 
     async def add(self, documents: Sequence[Document]) -> int:
         """Stores passages and says how many are new."""
-
-        async def given() -> AsyncGenerator[Document]:
-            for document in documents:
-                yield document
-
-        return (await Upsert(self).run(given())).numAdded
+        return (await Upsert(self).run(given(documents))).numAdded
 
     async def search(self, search: Search) -> list[Scored]:
         """The best hits, best first. Raises FlowError, ProviderError and StorageError."""

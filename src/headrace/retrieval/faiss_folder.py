@@ -6,20 +6,21 @@ LangChain for Python keeps its passages in a pickle, which may run code when it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from headrace.engine.ports import Embeddings, LoadFailure
+from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.collection import Collection
+from headrace.retrieval.files import within
 from headrace.retrieval.library import Library
 from headrace.retrieval.loading import fingerprint
-from headrace.retrieval.upsert import Upsert
+from headrace.retrieval.upsert import Upsert, given
 
 INDEX: Final = "faiss.index"
 PASSAGES: Final = "docstore.json"
@@ -46,8 +47,9 @@ class Kept:
 
 def folder_of(root: Path, name: str) -> Path | None:
     """The folder of that name inside `root`, if it holds an index. Raises FlowError for one with a pickle."""
-    folder = (root / name).resolve()
-    if not name or not folder.is_relative_to(root.resolve()):
+    try:
+        folder = within(root, name)
+    except FlowError:  # a name that was never a folder here
         return None
     if (folder / INDEX).is_file() and (folder / PASSAGES).is_file():
         return folder
@@ -94,10 +96,5 @@ async def folder_collection(library: Library, folder: Path, embeddings: Embeddin
     kept = Kept(embeddings.name, {document.pageContent: vector for document, vector in found})
     await library.forget_oldest(prefix, 1)
     into = library.collection(collection.name, kept)
-    await Upsert(into, cleanup="full", fingerprint=mark).run(_given([document for document, _ in found]))
+    await Upsert(into, cleanup="full", fingerprint=mark).run(given([document for document, _ in found]))
     return collection
-
-
-async def _given(documents: Sequence[Document]) -> AsyncGenerator[Document | LoadFailure]:
-    for document in documents:
-        yield document

@@ -71,7 +71,7 @@ class RepositoryDocuments:
         try:
             paths = await self._paths()
         except HeadraceError as error:
-            yield LoadFailure(self._repository.link, "listed", str(error))
+            yield LoadFailure(self._repository.link, "listed", str(error), hides=True)
             return
         for path in paths:
             async for document in self._file(path):

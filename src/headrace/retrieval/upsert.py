@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from headrace.engine.ports import LoadFailure, Upserted
+from headrace.engine.ports import Embeddings, LoadFailure, Upserted, unread
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.cached import fitting
@@ -32,6 +32,12 @@ _BATCH_TEXT = 2_000_000  # characters
 _DELETED = 1000
 _TOLD = 1000
 _encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+async def given(documents: Sequence[Document | LoadFailure]) -> AsyncGenerator[Document | LoadFailure]:
+    """Documents that are here already, as an upsert takes them."""
+    for document in documents:
+        yield document
 
 
 def content_hash(document: Document) -> str:
@@ -55,7 +61,6 @@ class Upsert:
         self._fingerprint, self._progress = fingerprint, progress
         self._done = Upserted()
         self._sources: set[str] = set()
-        self._failed: set[str] = set()
 
     async def run(self, documents: AsyncGenerator[Document | LoadFailure]) -> Upserted:
         """Does it. Raises FlowError, ProviderError and StorageError; the batches before stay stored."""
@@ -84,7 +89,8 @@ class Upsert:
     async def _take_back(self, row: CollectionRow, first: int, failure: LoadFailure) -> None:
         """Keeps of a document that failed what was there before, and nothing of its readable half."""
         self._done.failures.append(failure)
-        self._failed.add(failure.source)
+        if failure.source not in self._sources:
+            return
         self._done.numAdded -= await self._collection.database.write(
             lambda c: passages.delete_since(c, row, failure.source, first)
         )
@@ -103,19 +109,23 @@ class Upsert:
         collection, embeddings = self._collection, self._collection.embeddings
         made_by = embeddings.name if embeddings else None
         row = await collection.database.write(lambda c: passages.open_collection(c, collection.name, timestamp()))
-        if row.embedding != made_by and self._cleanup != "full":
-            await self._must_be_empty(row, made_by)
+        if row.embedding != made_by and await collection.database.scan(lambda c: passages.any_chunk(c, row)):
+            await self._change_model(row, embeddings)
         while not await collection.database.write(lambda c: passages.claim(c, row.name, made_by, _DELETED)):
             pass
         number, first = await collection.database.write(lambda c: passages.begin_upsert(c, row.id))
         return row, number, first
 
-    async def _must_be_empty(self, row: CollectionRow, made_by: str | None) -> None:
-        if await self._collection.database.scan(lambda c: passages.count(c, row)):
+    async def _change_model(self, row: CollectionRow, embeddings: Embeddings | None) -> None:
+        """Raises FlowError and ProviderError, while the vectors of the model before are still there."""
+        if self._cleanup != "full":
             raise FlowError(
                 f"the collection {row.name!r} was embedded with {row.embedding or 'no model'!r}, not with "
-                f"{made_by or 'no model'!r}: upsert all of its documents with the cleanup 'full', or delete it first"
+                f"{embeddings.name if embeddings else 'no model'!r}: upsert all of its documents with the cleanup "
+                "'full', or delete it first"
             )
+        if embeddings:
+            await embeddings.embed(["Does this model answer?"])
 
     async def _store(self, row: CollectionRow, number: int, chunks: Sequence[Chunk]) -> None:
         if not chunks:
@@ -170,7 +180,7 @@ class Upsert:
         if self._cleanup != "none":
             known = await self._collection.database.scan(lambda c: passages.sources(c, row))
             reached = set(known) if self._cleanup == "full" else self._sources
-            kept = {source for source in reached if any(is_of(source, failed) for failed in self._failed)}
+            kept = unread(reached, self._sources, self._done.failures)
             self._done.numDeleted += await self._delete(row, number, sorted(reached - kept))
         whole = None if self._done.failures else self._fingerprint
         await self._collection.database.write(lambda c: passages.finish_upsert(c, row.id, number, whole))
@@ -182,8 +192,3 @@ class Upsert:
         ):
             total += count
         return total
-
-
-def is_of(source: str, failed: str) -> bool:
-    """Whether a passage's source is the document that failed, or inside the folder that did."""
-    return source == failed or source.startswith(failed.rstrip("/") + "/")

@@ -86,7 +86,7 @@ class PageDocuments:
         try:
             data = await fetched(self._fetch, url)
         except HeadraceError as error:
-            yield LoadFailure(url, "fetched", str(error))
+            yield LoadFailure(url, "fetched", str(error), hides=self._crawl is not None and url == self._url)
             return
         async with aclosing(in_thread(self._parsed(url, data, links))) as found:
             async for document in found:
@@ -115,7 +115,7 @@ class PageDocuments:
             try:
                 places, maps = _mapped(await fetched(self._fetch, url))
             except HeadraceError as error:
-                yield LoadFailure(url, "fetched", str(error))
+                yield LoadFailure(url, "fetched", str(error), hides=True)
                 continue
             waiting += maps
             for place in places:

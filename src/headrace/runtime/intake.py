@@ -215,7 +215,8 @@ class _Filling:
         self._batch: list[Document] = []
         self._size, self._next = 0, 1
         self._failures: list[LoadFailure] = []
-        self._any = False
+        self._any, self._last = False, None
+        """Whether anything is stored, and the source of the last chunk that is."""
 
     async def fill(self, documents: Documents) -> None:
         """Keeps what can be read. Raises FlowError when nothing can."""
@@ -224,7 +225,6 @@ class _Filling:
                 if isinstance(one, LoadFailure):
                     await self._take_back(one)
                     continue
-                self._any = True
                 self._batch.append(one)
                 self._size += len(one.pageContent)
                 if len(self._batch) >= _BATCH or self._size >= _BATCH_TEXT:
@@ -235,14 +235,19 @@ class _Filling:
         await self._chunks.finish(self._attempt, self._failures)
 
     async def _store(self) -> None:
+        if not self._batch:
+            return
         await self._chunks.add(self._attempt, self._next, self._batch)
+        self._any, self._last = True, self._batch[-1].metadata.get("source")
         self._next += len(self._batch)
         self._batch, self._size = [], 0
 
     async def _take_back(self, failure: LoadFailure) -> None:
+        """Forgets the readable half of a document; it is the last one, since loaders read one after the other."""
         self._failures.append(failure)
         self._batch = [one for one in self._batch if one.metadata.get("source") != failure.source]
-        self._any = bool(self._batch) or await self._chunks.take_back(self._attempt, failure.source)
+        if self._last == failure.source:
+            self._any = await self._chunks.take_back(self._attempt, failure.source)
 
 
 def source_of(loader: Loader) -> str:

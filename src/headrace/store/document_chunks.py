@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
 
-from headrace.engine.ports import LoadFailure
+from headrace.engine.ports import LoadFailure, unread
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.store.database import Database
 from headrace.store.document_stores import StoreRow, columns, touch
+from headrace.store.records import among
 from headrace.store.store import timestamp
 from headrace.store.tables import document_chunk, document_loader, document_store
 
@@ -28,6 +29,7 @@ _READ = 512
 _current = and_(
     document_chunk.c.docId == document_loader.c.id, document_chunk.c.generation == document_loader.c.generation
 )
+_source = func.json_extract(document_chunk.c.metadata, "$.source")
 
 
 class StoredChunk(msgspec.Struct):
@@ -100,7 +102,7 @@ class DocumentChunks:
         left = select(document_chunk.c.position).where(_of(attempt.loader, attempt.number)).limit(1)
 
         def work(c: Connection) -> bool:
-            c.execute(delete(document_chunk).where(_of(attempt.loader, attempt.number, [source])))
+            c.execute(delete(document_chunk).where(_of(attempt.loader, attempt.number), _source == source))
             return c.execute(left).first() is not None
 
         return await self._database.write(work)
@@ -115,12 +117,7 @@ class DocumentChunks:
             old = select(document_loader.c.generation).where(document_loader.c.id == attempt.loader)
             before = c.execute(old).scalar_one_or_none() or 0
             if failures:
-                top = select(func.coalesce(func.max(document_chunk.c.chunkNo), 0)).where(
-                    _of(attempt.loader, attempt.number)
-                )
-                kept = _of(attempt.loader, before, [failure.source for failure in failures])
-                number = document_chunk.c.chunkNo + c.execute(top).scalar_one()
-                c.execute(update(document_chunk).where(kept).values(generation=attempt.number, chunkNo=number))
+                _take_over(c, attempt, before, failures)
             told = msgspec.json.encode(failures).decode()
             status = "STALE" if failures else "SYNC"
             _still(c, attempt, generation=attempt.number, status=status, failures=told, owner=None)
@@ -298,14 +295,24 @@ def _chunks(store_id: str) -> Select[str, str, str, int, str, str]:
     return select(*columns).join(document_loader, _current).where(document_loader.c.storeId == store_id)
 
 
-def _of(loader: str, generation: int, sources: Sequence[str] | None = None) -> Any:
-    """Chunks of one generation, or those of them that come from these documents or from inside these folders."""
-    here = and_(document_chunk.c.docId == loader, document_chunk.c.generation == generation)
-    if sources is None:
-        return here
-    source = func.json_extract(document_chunk.c.metadata, "$.source")
-    within = [func.substr(source, 1, len(name.rstrip("/")) + 1) == name.rstrip("/") + "/" for name in sources]
-    return and_(here, or_(source.in_(sources), *within))
+def _of(loader: str, generation: int) -> ColumnElement[bool]:
+    return and_(document_chunk.c.docId == loader, document_chunk.c.generation == generation)
+
+
+def _sources(c: Connection, loader: str, generation: int) -> set[str]:
+    """The documents that the chunks of one generation come from, as far as they say."""
+    found = c.execute(select(_source).where(_of(loader, generation)).distinct()).scalars()
+    return {source for source in found if isinstance(source, str)}
+
+
+def _take_over(c: Connection, attempt: Attempt, before: int, failures: Sequence[LoadFailure]) -> None:
+    """Puts the chunks of what could not be read this time behind those of the attempt."""
+    brought = _of(attempt.loader, attempt.number)
+    top = c.execute(select(func.coalesce(func.max(document_chunk.c.chunkNo), 0)).where(brought)).scalar_one()
+    names = unread(_sources(c, attempt.loader, before), _sources(c, attempt.loader, attempt.number), failures)
+    kept = and_(_of(attempt.loader, before), among(_source, sorted(names)))
+    values = {"generation": attempt.number, "chunkNo": document_chunk.c.chunkNo + top}
+    c.execute(update(document_chunk).where(kept).values(**values))
 
 
 def _still(c: Connection, attempt: Attempt, **values: Any) -> None:

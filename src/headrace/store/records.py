@@ -61,11 +61,11 @@ class SqliteRecords:
 
     async def unseen(self, moment: float, sources: Sequence[str], most: int) -> list[str]:
         """See Records."""
-        return await self._keys(most, _among(upsert_record.c.source, sources), upsert_record.c.seen < moment)
+        return await self._keys(most, among(upsert_record.c.source, sources), upsert_record.c.seen < moment)
 
     async def of_loaders(self, loaders: Sequence[str], most: int) -> list[str]:
         """See Records."""
-        return await self._keys(most, _among(upsert_record.c.docId, loaders))
+        return await self._keys(most, among(upsert_record.c.docId, loaders))
 
     async def _keys(self, most: int, *conditions: Any) -> list[str]:
         statement = select(upsert_record.c.key).where(*self._here, *conditions).limit(most)
@@ -73,11 +73,11 @@ class SqliteRecords:
 
     async def forget(self, keys: Sequence[str]) -> None:
         """See Records."""
-        statement = delete(upsert_record).where(*self._here, _among(upsert_record.c.key, keys))
+        statement = delete(upsert_record).where(*self._here, among(upsert_record.c.key, keys))
         await self._database.write(lambda c: c.execute(statement))
 
 
-def _among(column: Any, values: Sequence[str]) -> Any:
-    """Any number of values: SQLite takes only so many parameters."""
+def among(column: Any, values: Sequence[str]) -> Any:
+    """Whether a column has one of these values, any number of them: SQLite takes only so many parameters."""
     wanted = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
     return column.in_(select(wanted.c.value))

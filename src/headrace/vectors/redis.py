@@ -7,7 +7,6 @@ the form of Flowise, whose indexes are read as they are.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +23,7 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.events import Document
-from headrace.retrieval.upsert import packed
+from headrace.retrieval.floats import packed, unpacked
 from headrace.vectors.served import Hit, Near, Point, ServedStore
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class RedisStore(ServedStore):
         text = found.get(names.content, b"").decode()
         one = key.decode().removeprefix(self._key(""))
         document = Document(text, msgspec.json.decode(metadata, type=dict[str, Any]), one)
-        return Hit(document, 1 - float(found["distance"]), _floats(found.get(names.vector, b"")))
+        return Hit(document, 1 - float(found["distance"]), unpacked(found.get(names.vector, b"")))
 
     async def _remove(self, ids: Sequence[str]) -> None:
         async with self._connected() as redis:
@@ -183,7 +182,3 @@ def _dimensions(told: Any) -> int | None:
         if (found := _dimensions(item)) is not None:
             return found
     return None
-
-
-def _floats(data: bytes) -> Sequence[float]:
-    return struct.unpack(f"<{len(data) // 4}f", data)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from headrace.engine.ports import LoadFailure, Upserted, UpsertProgress
+from headrace.engine.ports import LoadFailure, Upserted, UpsertProgress, unread
 from headrace.events import Document
 from headrace.retrieval.records import Record, Records
-from headrace.retrieval.upsert import Cleanup, is_of
+from headrace.retrieval.upsert import Cleanup
 from headrace.vectors.served import ServedStore, point_id
 
 _BATCH = 256
@@ -37,7 +37,6 @@ class ServedUpsert:
         self._batch: list[Document] = []
         self._moment = 0.0
         self._sources: set[str] = set()
-        self._failed: set[str] = set()
         self._last: tuple[str, list[Document]] = ("", [])
         """Of the document that is being read: its source, and what of it is new."""
 
@@ -85,7 +84,6 @@ class ServedUpsert:
     async def _take_back(self, failure: LoadFailure) -> None:
         """Keeps of a document that failed what was there before, and nothing of its readable half."""
         self._done.failures.append(failure)
-        self._failed.add(failure.source)
         self._batch = [one for one in self._batch if self._source(one) != failure.source]
         source, added = self._last
         if source != failure.source or not added:
@@ -101,7 +99,7 @@ class ServedUpsert:
         if self._records is None or self._cleanup == "none":
             return
         reached = set(await self._records.sources()) if self._cleanup == "full" else self._sources
-        wanted = sorted(source for source in reached if not any(is_of(source, failed) for failed in self._failed))
+        wanted = sorted(reached - unread(reached, self._sources, self._done.failures))
         while keys := await self._records.unseen(self._moment, wanted, _BATCH):
             await self._store.delete(keys)
             await self._records.forget(keys)
