@@ -142,6 +142,8 @@ def test_a_loader_is_previewed_saved_and_processed(server: Server):
     assert (page["count"], page["characters"], page["file"]["status"]) == (3, len(BIRDS) - 4, "SYNC")
     now = store_of(server, store)
     assert (now["status"], now["totalChunks"], now["totalChars"]) == ("SYNC", 3, len(BIRDS) - 4)
+    whole = done(send(server, "POST", "loader/save", {"storeId": store, "id": saved["id"], "splitterId": ""}))
+    assert (whole["splitterId"], whole["loaderConfig"], whole["status"]) == ("", {"text": BIRDS}, "STALE")
 
 
 def test_processing_again_puts_the_new_chunks_in_the_place_of_the_old(server: Server):

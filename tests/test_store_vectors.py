@@ -1,6 +1,8 @@
 """Document stores and vectors over HTTP: what is upserted, searched and read again, and the flows that use it."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,46 @@ def test_one_loader_is_upserted_emptied_and_deleted_without_the_others(server: S
     done(send(server, "DELETE", f"loader/{store}/{second}"))
     assert found(server, store, "wren") == []
     assert done(send(server, "DELETE", f"vectorstore/{store}")) == {"deleted": 3}
+
+
+def test_a_store_counts_as_upserted_once_its_nodes_have_all_of_its_loaders(server: Server):
+    store, _ = filled_store(server)
+    second = add_loader(server, store, "The Wren is small.")
+    done(process(server, store, second))
+    third = add_loader(server, store, "The Owl sees.")
+    done(process(server, store, third))
+    steps = [
+        lambda: insert(server, store, docId=second),
+        lambda: insert(server, store, docId=third),
+        lambda: send(server, "DELETE", f"vectorstore/{store}?docId={third}"),
+        lambda: send(server, "DELETE", f"loader/{store}/{third}"),
+        lambda: send(server, "POST", "vectorstore/save", {"storeId": store}),
+        lambda: send(server, "POST", "vectorstore/save", {"storeId": store, "embeddingName": "hashedEmbeddings"}),
+        lambda: insert(server, store),
+        lambda: insert(
+            server, store, embeddingName="openAIEmbeddings", embeddingConfig={"basepath": "http://x.invalid"}
+        ),
+        lambda: insert(server, store, embeddingName="hashedEmbeddings"),
+    ]
+    statuses = [(step().status, store_of(server, store)["status"]) for step in steps]
+    assert [status for _, status in statuses] == [
+        "SYNC", "UPSERTED", "SYNC", "UPSERTED", "UPSERTED", "SYNC", "UPSERTED", "STALE", "UPSERTED",
+    ]  # fmt: skip
+    assert [code for code, _ in statuses] == [200] * 7 + [503, 200]
+    assert len(found(server, store, "wren")) == 4
+
+
+def test_a_deleted_store_leaves_no_passages_and_no_matrix(server: Server):
+    store, _ = filled_store(server)
+    assert counts(insert(server, store, embeddingName="hashedEmbeddings")) == (3, 0, 0, 0)
+    found(server, store, "wren")
+    with closing(sqlite3.connect(server.folder / "headrace.sqlite")) as database:
+        held = "SELECT id FROM collection WHERE name LIKE ? OR name LIKE 'deleted/%'"
+        ((collection,),) = database.execute(held, (f"upserted/{store}/%",)).fetchall()
+        assert send(server, "DELETE", f"store/{store}").status == 200
+        assert database.execute(held, (f"upserted/{store}/%",)).fetchall() == []
+        assert database.execute("SELECT 1 FROM chunk WHERE collection = ?", (collection,)).fetchall() == []
+    assert not (server.folder / "vectors" / f"{collection}.f32").exists()
 
 
 def test_a_loader_without_chunks_leaves_no_passages(server: Server):
@@ -183,6 +225,8 @@ def test_refreshing_reads_everything_again_and_goes_on_after_a_failure(server: S
     assert texts(server, store) == ["The gone bird.", "The kept bird has moved."]
     only = done(send(server, "POST", f"refresh/{store}", {"items": [{"docId": kept["docId"]}]}))
     assert [one["numSkipped"] for one in only] == [1]
+    broken = {"loader": {"name": "folderFiles", "config": {"folderPath": "refreshed"}}}
+    assert send(server, "POST", f"refresh/{store}", {"items": [{"docId": kept["docId"]}, broken]}).status == 404
 
 
 # In flows

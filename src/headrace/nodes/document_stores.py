@@ -8,9 +8,8 @@ from headrace.engine import chatflow
 from headrace.engine.document_store import store_graph
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError, NotFound
-from headrace.retrieval.library import Library, library, parts_of
+from headrace.retrieval.library import Library, StoreRow, library, parts_of
 from headrace.retrieval.loading import texts_of
-from headrace.store.document_stores import StoreRow
 
 
 class DocumentStore(Node, frozen=True, kw_only=True, tag="documentStore"):

@@ -46,8 +46,11 @@ class Library:
 
     def collection(self, name: str, embeddings: Embeddings | None = None) -> Collection:
         """The collection of this name; it begins to exist when something is stored."""
-        lock = self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
-        return Collection(self._database, self._shelf, lock, name, embeddings)
+        return Collection(self._database, self._shelf, self.turn(name), name, embeddings)
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """The one lock of this name: what changes the same thing here waits for each other."""
+        return self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
 
     def documents(
         self, store: StoreRow, loaders: Sequence[str] | None = None, *, named: bool = False
@@ -66,8 +69,12 @@ class Library:
     async def forget_oldest(self, prefix: str, keep: int) -> None:
         """Deletes collections whose names begin so, but the newest."""
         names = await self._database.scan(lambda c: passages.collection_names(c, prefix))
-        for name in names[:-keep]:
+        for name in names[: max(0, len(names) - keep)]:
             await self.collection(name).drop()
+
+    async def sweep(self) -> None:
+        """Deletes the collections of flows and document stores that were deleted."""
+        await self.forget_oldest("deleted/", 0)
 
     @property
     def files(self) -> Path:

@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.engine import chatflow
 from headrace.engine.document_store import Part, loader_graph, store_graph
+from headrace.engine.graph import Graph
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import Documents, LoadFailure, Outside, Retriever, Upserted
@@ -28,7 +29,7 @@ from headrace.store.store import Store
 
 _BATCH: Final = 512
 _BATCH_TEXT: Final = 2_000_000  # characters
-_TOLD_EVERY: Final = 1.0  # seconds
+_TOLD_EVERY: Final = 0.25  # seconds
 _NOTHING: Final = Overrides(OverrideRules(), None)
 _COUNTS: Final = ("numAdded", "numUpdated", "numSkipped", "numDeleted")
 _SHARED: Final = ("faiss",)
@@ -50,6 +51,8 @@ class Intake:
         self._library, self._store, self._outside = library, store, outside
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)
+        self.placing = asyncio.Lock()
+        """Who stores a loader's files holds it until the loader names them."""
 
     async def new_store(self, store: StoreRow) -> StoreRow:
         """Stores an empty document store; without an id it gets one. Raises InvalidRequest."""
@@ -61,10 +64,11 @@ class Intake:
 
     async def save_loader(self, loader: Loader) -> Loader:
         """Stores a loader and its files, not its documents. Raises InvalidRequest, NotFound and StorageError."""
-        return await self.stores.put_loader(await self.prepared(loader))
+        async with self.placing:
+            return await self.stores.put_loader(await self.prepared(loader))
 
     async def prepared(self, loader: Loader) -> Loader:
-        """The loader as it can be stored; its files are. Raises InvalidRequest and StorageError."""
+        """The loader as it can be stored; its files are. Hold `placing`. Raises InvalidRequest and StorageError."""
         self.check(loader.loaderId, loader.splitterId)
         loader = msgspec.structs.replace(loader, id=loader.id or str(uuid4()))
         for one in (loader.storeId, loader.id):
@@ -113,7 +117,9 @@ class Intake:
         finally:
             if not filled:
                 await self.chunks.fail(attempt, [LoadFailure(source_of(loader), "processed", reason)])
-        await asyncio.to_thread(self.files.keep_only, store_id, loader_id, loader.folder)
+        async with self.placing:
+            now = (await self.stores.get(store_id)).loader(loader_id)
+            await asyncio.to_thread(self.files.keep_only, store_id, loader_id, now.folder)
 
     async def _documents(self, loader: Loader) -> Documents:
         self.check(loader.loaderId, loader.splitterId)
@@ -128,47 +134,61 @@ class Intake:
 
     async def delete_loader(self, store_id: str, loader_id: str) -> None:
         """Deletes a loader with its files, its chunks, and its passages in the vector store."""
-        store = await self.stores.get(store_id)
-        store.loader(loader_id)
-        if store.progress is not None:
-            await self.remove(store_id, [loader_id])
-        await self.drop_loader(store_id, loader_id)
+        async with self._turn(store_id):
+            store = await self.stores.get(store_id)
+            store.loader(loader_id)
+            if store.progress is not None:
+                await self._remove(store, [loader_id])
+            await self.drop_loader(store_id, loader_id)
 
     async def drop_loader(self, store_id: str, loader_id: str) -> None:
         """Deletes a loader that has brought nothing into the vector store."""
+        await self.chunks.clear(loader_id)
         await self.stores.delete_loader(store_id, loader_id)
         await asyncio.to_thread(self.files.forget, store_id, loader_id)
 
     async def delete_store(self, store_id: str) -> None:
         """Deletes a store. What it has in vector stores on other servers stays there."""
+        for loader in (await self.stores.get(store_id)).loaders:
+            await self.chunks.clear(loader.id)
         await self.stores.delete(store_id)
         await asyncio.to_thread(self.files.forget, store_id)
+        await self._library.sweep()
 
     # Vector stores
 
     async def upsert(self, store_id: str, loader_id: str | None = None) -> Upserted:
         """Brings the vector store to what the chunks say: of a loader, or of all. Raises what nodes raise."""
-        store = await self.stores.get(store_id)
-        parts = parts_of(store)
-        records = parts.records or _records(parts.vectors, whole=loader_id is None)
-        whole = loader_id is None or records.inputs.get("cleanup") == "full"
-        loaders = (
-            [loader.id for loader in store.loaders] if loader_id is None or whole else [store.loader(loader_id).id]
-        )
-        graph = store_graph(msgspec.structs.replace(parts, records=records), self._library.catalog)
-        ctx, done, ended = await self._context(store_id), Upserted(), False
-        await self.stores.change(store_id, status="UPSERTING", owner=self._store.presence.id, progress=_counts(done))
-        try:
-            node = await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)
-            documents = self._library.documents(store, loaders, named=True)
-            node = msgspec.structs.replace(node, document=[documents])
-            done = await self._told(store_id, done, node.upsert(ctx, lambda so_far: _copy(so_far, done)))
-            empty = [loader.id for loader in store.loaders if loader.id in loaders and not loader.totalChunks]
-            done.numDeleted += await node.remove(ctx, empty) if empty else 0
-            ended = True
-            return done
-        finally:
-            await self.stores.end_upsert(store, _counts(done), done=ended)
+        async with self._turn(store_id):
+            store = await self.stores.get(store_id)
+            parts = parts_of(store)
+            records = parts.records or _records(parts.vectors, whole=loader_id is None)
+            whole = loader_id is None or records.inputs.get("cleanup") == "full"
+            loaders = store.loaders if whole else [store.loader(loader_id or "")]
+            graph = store_graph(msgspec.structs.replace(parts, records=records), self._library.catalog)
+            ids, owner, done, ended = [loader.id for loader in loaders], self._store.presence.id, Upserted(), False
+            await self.stores.begin_upsert(store, ids, owner, _counts(done))
+            try:
+                done = await self._brought(store, loaders, graph, done)
+                ended = True
+                return done
+            finally:
+                await self.stores.end_upsert(store, ids, owner, _counts(done), done=ended)
+
+    async def _brought(self, store: StoreRow, loaders: Sequence[Loader], graph: Graph, so_far: Upserted) -> Upserted:
+        """Brings the chunks of these loaders into the store that the graph ends with."""
+        ctx = await self._context(store.id)
+        node = await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)
+        documents = self._library.documents(store, [loader.id for loader in loaders], named=True)
+        node = msgspec.structs.replace(node, document=[documents])
+        done = await self._told(store.id, so_far, node.upsert(ctx, lambda told: _copy(told, so_far)))
+        if empty := [loader.id for loader in loaders if not loader.totalChunks]:
+            done.numDeleted += await node.remove(ctx, empty)
+        return done
+
+    def _turn(self, store_id: str) -> asyncio.Lock:
+        """What changes the vector store of a document store comes one after the other."""
+        return self._library.turn(f"document store {store_id}")
 
     async def _told(self, store_id: str, so_far: Upserted, work: Coroutine[Any, Any, Upserted]) -> Upserted:
         """Does it, and writes down now and then what has been done, for those who look at the store."""
@@ -183,14 +203,17 @@ class Intake:
 
     async def remove(self, store_id: str, loaders: Sequence[str] | None = None) -> int:
         """Deletes from the vector store what these loaders, or all, have brought into it; says how many."""
-        store = await self.stores.get(store_id)
-        wanted = [loader.id for loader in store.loaders] if loaders is None else loaders
+        async with self._turn(store_id):
+            store = await self.stores.get(store_id)
+            return await self._remove(store, [one.id for one in store.loaders] if loaders is None else loaders)
+
+    async def _remove(self, store: StoreRow, loaders: Sequence[str]) -> int:
         parts = parts_of(store)
         records = parts.records or _records(parts.vectors, whole=False)
         graph = store_graph(msgspec.structs.replace(parts, records=records), self._library.catalog)
-        ctx = await self._context(store_id)
-        count = await (await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)).remove(ctx, wanted)
-        await self.stores.change(store_id, status="SYNC")
+        ctx = await self._context(store.id)
+        count = await (await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)).remove(ctx, loaders)
+        await self.stores.unstored(store.id, loaders)
         return count
 
     async def query(self, store_id: str, text: str, inputs: Mapping[str, Any]) -> list[Document]:

@@ -43,6 +43,7 @@ class Local:
         self.ratings, self.leads = Ratings(store.database), Leads(store.database)
         self.uploads = Uploads(store.folder / "uploads")
         self.upserts = Upserts(self.flows, store, outside)
+        self.library = library
         self.intake = Intake(library, store, outside)
         self.store_upserts = StoreUpserts(self.intake, library)
         self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)
@@ -89,6 +90,7 @@ class Local:
             try:
                 await self.log.close_abandoned()
                 await self.log.tidy(self._retention)
+                await self.library.sweep()
             except Exception:  # whatever it was, old runs must not pile up for ever after
                 _logger.exception("old runs stay as they are for now")
             await asyncio.sleep(_TIDY_EVERY)

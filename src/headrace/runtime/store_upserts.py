@@ -65,7 +65,6 @@ class StoreUpserts:
 
     def __init__(self, intake: Intake, library: Library) -> None:
         self._intake, self._library = intake, library
-        self._placing = asyncio.Lock()
 
     async def run(
         self, store_id: str, asked: StoreUpsert, files: Mapping[str, str] | None = None, names: Sequence[str] = ()
@@ -86,14 +85,15 @@ class StoreUpserts:
     async def refresh(self, store_id: str, items: Sequence[StoreUpsert]) -> list[StoreUpserted]:
         """Processes and upserts loaders again, all of the store without items. One that fails stops no other."""
         store = await self._intake.stores.get(store_id)
+        items = items or [StoreUpsert(docId=loader.id) for loader in store.loaders]
         done: list[StoreUpserted] = []
-        for item in items or [StoreUpsert(docId=loader.id) for loader in store.loaders]:
+        for before, item in [(store.loader(item.docId or ""), item) for item in items]:
             again = msgspec.structs.replace(item, replaceExisting=True)
             try:
                 loader = await self._processed(store, store_id, again, {}, ())
             except FlowError as error:
-                failure = LoadFailure(source_of(store.loader(item.docId or "")), "processed", str(error))
-                done.append(StoreUpserted(failures=[failure], docId=item.docId or "", storeId=store_id))
+                failure = LoadFailure(source_of(before), "processed", str(error))
+                done.append(StoreUpserted(failures=[failure], docId=before.id, storeId=store_id))
             else:
                 done.append(await self._upserted(store_id, loader.id))
         return done
@@ -130,7 +130,7 @@ class StoreUpserts:
 
     async def _placed(self, loader: Loader, template: str) -> tuple[Loader, bool]:
         """The loader as it is stored, and whether it is new: a loader of the store that is just the same is taken."""
-        async with self._placing:
+        async with self._intake.placing:
             ready = await self._intake.prepared(loader)
             if ready.id == template:
                 return await self._intake.stores.put_loader(ready), False
@@ -155,7 +155,7 @@ class StoreUpserts:
         return msgspec.structs.replace(loader, loaderConfig={**loader.loaderConfig, **taken})
 
     async def _take_nodes(self, store: StoreRow, asked: StoreUpsert) -> None:
-        changes = {
+        nodes = {
             column: changed(getattr(store, column), change)
             for column, change in (
                 ("vectorStoreConfig", asked.vectorStore),
@@ -164,9 +164,9 @@ class StoreUpserts:
             )
             if change
         }
-        self._intake.check(*(node.name for node in changes.values()))
-        if changes:
-            await self._intake.stores.change(store.id, **changes)
+        self._intake.check(*(node.name for node in nodes.values()))
+        if nodes:
+            await self._intake.stores.take_nodes(store.id, nodes)
 
     async def _upserted(self, store_id: str, loader_id: str) -> StoreUpserted:
         done = await self._intake.upsert(store_id, loader_id)

@@ -38,7 +38,7 @@ class StoreChange(msgspec.Struct, kw_only=True):
 
 
 class LoaderInput(msgspec.Struct, kw_only=True):
-    """A loader to store, or what to change of one; what is not named is as it was."""
+    """A loader to store, or what to change of one; what is not named is as it was, "" clears."""
 
     storeId: str = ""
     id: str | None = None
@@ -90,7 +90,7 @@ def _gone(owner: str | None, here: Local) -> bool:
 def shown_loader(loader: Loader, here: Local) -> dict[str, Any]:
     """A loader as the API shows it: one whose process was killed is no longer at work."""
     row = msgspec.to_builtins(loader)
-    for name in ("folder", "fingerprint", "attempt", "generation", "owner"):
+    for name in ("folder", "fingerprint", "attempt", "generation", "owner", "stored"):
         row.pop(name)
     if loader.status == "SYNCING" and _gone(loader.owner, here):
         row["status"] = "STALE"
@@ -187,7 +187,10 @@ async def _read(store_id: str, here: Local) -> dict[str, Any]:
 async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data: StoreChange) -> dict[str, Any]:
     """Changes what the body names."""
     here = local(request)
-    await here.intake.stores.change(store_id, **columns(data))
+    given = columns(data)
+    nodes = {name: given.pop(name) for name in _NODES if name in given}
+    await here.intake.stores.change(store_id, **given)
+    await here.intake.stores.take_nodes(store_id, nodes)
     return await _read(store_id, here)
 
 
@@ -267,7 +270,7 @@ async def _loader(data: LoaderInput, here: Local) -> Loader:
         store = await here.intake.stores.get(data.storeId)
         found = next((one for one in store.loaders if one.id == data.id), None)
         loader = msgspec.structs.replace(defined(found), status="STALE") if found else loader
-    values = {name: getattr(data, name) for name in Loader.__struct_fields__ if getattr(data, name, None)}
+    values = {name: getattr(data, name) for name in Loader.__struct_fields__ if getattr(data, name, None) is not None}
     loader = msgspec.structs.replace(loader, **values)
     if not loader.loaderId:
         raise InvalidRequest("say at $.loaderId which document loader to use, such as 'plainText'")

@@ -134,6 +134,7 @@ async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, 
     here = local(request)
     await here.store.delete_flow(flow_id)
     await here.uploads.forget(flow_id)
+    await here.library.sweep()
     return {"affected": 1}
 
 

@@ -20,6 +20,7 @@ from headrace.server.docs import RefreshOperation, StoreUpsertOperation
 from headrace.server.document_stores import StoreId, written
 from headrace.server.forms import Form, is_form, read_form
 from headrace.server.leaving import while_there
+from headrace.store.document_stores import Component
 
 _JSON = ("metadata", "docStore", "loader", "splitter", "vectorStore", "embedding", "recordManager")
 _PARTS = (
@@ -53,17 +54,14 @@ class StoreQuery(msgspec.Struct, kw_only=True):
 
 async def _save(data: VectorInput, here: Local, *, strict: bool) -> dict[str, Any]:
     """Stores the nodes that the body names; `strict` takes off those that it does not."""
-    store = await here.intake.stores.get(data.storeId)
-    values: dict[str, Any] = {}
+    nodes: dict[str, Component | None] = {}
     for name, config in _PARTS:
         if chosen := getattr(data, name):
-            values[config] = changed(None, Change(chosen, getattr(data, config) or {}))
+            nodes[config] = changed(None, Change(chosen, getattr(data, config) or {}))
             here.intake.check(chosen)
         elif strict:
-            values[config] = None
-    if store.status not in ("UPSERTING", "UPSERTED") and store.loaders:
-        values["status"] = "SYNC"
-    await here.intake.stores.change(data.storeId, **values)
+            nodes[config] = None
+    await here.intake.stores.take_nodes(data.storeId, nodes)
     return written(await here.intake.stores.get(data.storeId))
 
 

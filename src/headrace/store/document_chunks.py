@@ -122,7 +122,7 @@ class DocumentChunks:
             status = "STALE" if failures else "SYNC"
             _still(c, attempt, generation=attempt.number, status=status, failures=told, owner=None)
             count_chunks(c, attempt.loader)
-            touch(c, attempt.store)
+            touch(c, attempt.store, attempt.loader)
 
         await self._database.write(work)
         await self._sweep(attempt.loader)
@@ -151,6 +151,14 @@ class DocumentChunks:
         statement = delete(document_chunk).where(document_chunk.c.position.in_(stale))
         while await self._database.write(lambda c: c.execute(statement).rowcount):
             pass
+
+    async def clear(self, loader_id: str) -> None:
+        """Deletes the chunks of a loader, some at a time; attempts at work can no longer finish."""
+        number = document_loader.c.attempt + 1
+        values = {"attempt": number, "generation": number, "totalChunks": 0, "totalChars": 0}
+        statement = update(document_loader).where(document_loader.c.id == loader_id).values(**values)
+        await self._database.write(lambda c: c.execute(statement))
+        await self._sweep(loader_id)
 
     async def restore(self, store: StoreRow, chunks: Sequence[StoredChunk]) -> bool:
         """Stores a whole store with its loaders and chunks, unless there is one of its id; says whether it did."""
@@ -226,7 +234,7 @@ class DocumentChunks:
                 else update(document_chunk).where(here).values(**values)
             )
             count_chunks(c, loader_id)
-            touch(c, store_id)
+            touch(c, store_id, loader_id)
 
         await self._database.write(work)
 
@@ -268,8 +276,10 @@ class StoredDocuments:
 
     async def _unchanged(self, loader: str, generation: int) -> None:
         statement = select(document_loader.c.generation).where(document_loader.c.id == loader)
-        if await self._database.scan(lambda c: c.execute(statement).scalar_one_or_none()) != generation:
-            raise Conflict("the chunks were replaced while they were read: do it again")
+        now = await self._database.scan(lambda c: c.execute(statement).scalar_one_or_none())
+        if now != generation:
+            what = "the loader was deleted" if now is None else "the chunks were replaced"
+            raise Conflict(f"{what} while its chunks were read: do it again")
 
 
 def _restored(loaders: Set[str], chunks: Sequence[StoredChunk]) -> list[dict[str, Any]]:
@@ -318,7 +328,7 @@ def _take_over(c: Connection, attempt: Attempt, before: int, failures: Sequence[
 def _still(c: Connection, attempt: Attempt, **values: Any) -> None:
     here = (document_loader.c.id == attempt.loader, document_loader.c.attempt == attempt.number)
     if not c.execute(update(document_loader).where(*here).values(**values)).rowcount:
-        raise Conflict("the loader was deleted, or is processed again, meanwhile")
+        raise Conflict("the loader was deleted, changed, or processed again, meanwhile")
 
 
 def count_chunks(c: Connection, loader_id: str) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from headrace.engine.ports import LoadFailure
 from headrace.errors import InvalidRequest, NotFound
 from headrace.store.database import Database
+from headrace.store.records import among
 from headrace.store.store import timestamp
 from headrace.store.tables import document_loader, document_store, flow
 
@@ -67,6 +68,7 @@ class Loader(msgspec.Struct, kw_only=True):
     generation: int = 0
     processed: int = 0
     owner: str | None = None
+    stored: bool = False
 
 
 class StoreRow(msgspec.Struct, kw_only=True):
@@ -155,13 +157,62 @@ class DocumentStores:
         if not await self.database.write(lambda c: c.execute(statement).rowcount):
             raise NotFound(f"there is no document store {store_id!r} on this server")
 
-    async def end_upsert(self, row: StoreRow, progress: Mapping[str, Any], *, done: bool) -> None:
-        """Says how an upsert of the store ended; chunks that have changed since `row` was read are not in it."""
-        same = document_store.c.version == row.version
-        status = case((same, "UPSERTED"), else_="SYNC") if done else "STALE"
-        values = {**_texts({"progress": progress}), "status": status, "owner": None, "updatedDate": timestamp()}
-        statement = update(document_store).where(document_store.c.id == row.id).values(**values)
-        await self.database.write(lambda c: c.execute(statement))
+    async def take_nodes(self, store_id: str, nodes: Mapping[str, Component | None]) -> None:
+        """Stores the nodes of these columns. With other ones nothing is in the vector store yet. Raises NotFound."""
+        values = _texts(nodes)
+        here = document_store.c.id == store_id
+        known = select(*(document_store.c[name] for name in ("id", *values))).where(here)
+
+        def work(c: Connection) -> bool:
+            row = c.execute(known).mappings().one_or_none()
+            if row and any(row[name] != value for name, value in values.items()):
+                c.execute(update(document_store).where(here).values(**values))
+                touch(c, store_id)
+            return row is not None
+
+        if not await self.database.write(work):
+            raise NotFound(f"there is no document store {store_id!r} on this server")
+
+    async def begin_upsert(
+        self, row: StoreRow, loaders: Sequence[str], owner: str, progress: Mapping[str, Any]
+    ) -> None:
+        """Says that a process is at it, and that these loaders are not whole in the vector store. Raises NotFound."""
+        values = {"status": "UPSERTING", "owner": owner, **_texts({"progress": progress})}
+
+        def work(c: Connection) -> int:
+            _mark(c, row.id, loaders, stored=False)
+            return c.execute(update(document_store).where(document_store.c.id == row.id).values(**values)).rowcount
+
+        if not await self.database.write(work):
+            raise NotFound(f"there is no document store {row.id!r} on this server")
+
+    async def end_upsert(
+        self, row: StoreRow, loaders: Sequence[str], owner: str, progress: Mapping[str, Any], *, done: bool
+    ) -> None:
+        """Says how an upsert ended; chunks that have changed since `row` was read are not in it.
+
+        Of two processes that were at it, the later one says how.
+        """
+        here = (document_store.c.id == row.id, document_store.c.owner == owner)
+        ended = {"status": "STALE", "owner": None, **_texts({"progress": progress})}
+
+        def work(c: Connection) -> None:
+            same = c.execute(select(document_store.c.version).where(*here)).scalar_one_or_none() == row.version
+            if c.execute(update(document_store).where(*here).values(**ended)).rowcount and done:
+                if same:
+                    _mark(c, row.id, loaders, stored=True)
+                _settle(c, row.id)
+
+        await self.database.write(work)
+
+    async def unstored(self, store_id: str, loaders: Sequence[str]) -> None:
+        """Says that the vector store no longer has the chunks of these loaders."""
+
+        def work(c: Connection) -> None:
+            _mark(c, store_id, loaders, stored=False)
+            _settle(c, store_id)
+
+        await self.database.write(work)
 
     async def delete(self, store_id: str) -> None:
         """Deletes a store with its loaders, chunks and passages. Raises NotFound."""
@@ -185,13 +236,15 @@ class DocumentStores:
         """Stores what defines a loader, in place of the one with its id. Raises NotFound when its store is gone."""
         new = msgspec.structs.replace(loader, id=loader.id or str(uuid4()))
         values = columns(new)
-        defined = {name: values[name] for name in _DEFINED}
+        same = document_loader.c.fingerprint == new.fingerprint
+        attempt = document_loader.c.attempt + case((same, 0), else_=1)  # one at work reads what is no longer wanted
+        defined = {**{name: values[name] for name in _DEFINED}, "attempt": attempt}
 
         def work(c: Connection) -> None:
             here = (document_loader.c.id == new.id, document_loader.c.storeId == new.storeId)
             if not c.execute(update(document_loader).where(*here).values(**defined)).rowcount:
                 c.execute(insert(document_loader), values)
-            _touch(c, new.storeId)
+            _change(c, new.storeId)
 
         try:
             await self.database.write(work)
@@ -208,22 +261,37 @@ class DocumentStores:
         def work(c: Connection) -> int:
             found = c.execute(statement).rowcount
             if found:
-                touch(c, store_id)
+                touch(c, store_id, loader_id)
             return found
 
         if not await self.database.write(work):
             raise NotFound(f"the document store {store_id!r} has no loader {loader_id!r}")
 
 
-def _touch(c: Connection, store_id: str, **values: Any) -> None:
+def _change(c: Connection, store_id: str, **values: Any) -> None:
     here = document_store.c.id == store_id
     c.execute(update(document_store).where(here).values(updatedDate=timestamp(), **values))
 
 
-def touch(c: Connection, store_id: str) -> None:
-    """Says that the chunks of a store are others now, which its vector store does not have yet."""
-    left = c.execute(select(func.count()).where(document_loader.c.storeId == store_id)).scalar_one()
-    _touch(c, store_id, version=document_store.c.version + 1, status="SYNC" if left else "EMPTY")
+def _mark(c: Connection, store_id: str, loaders: Sequence[str] | None, *, stored: bool) -> None:
+    here = document_loader.c.storeId == store_id
+    here = here if loaders is None else and_(here, among(document_loader.c.id, loaders))
+    c.execute(update(document_loader).where(here).values(stored=stored))
+
+
+def _settle(c: Connection, store_id: str) -> None:
+    """Writes down what the vector store has, unless an upsert is at work, which does so at its end."""
+    loaders = c.execute(select(document_loader.c.stored).where(document_loader.c.storeId == store_id)).scalars().all()
+    status = ("UPSERTED" if all(loaders) else "SYNC") if loaders else "EMPTY"
+    at_work = document_store.c.status == "UPSERTING"
+    _change(c, store_id, status=case((at_work, document_store.c.status), else_=status))
+
+
+def touch(c: Connection, store_id: str, loader_id: str | None = None) -> None:
+    """Says that chunks of a store are others now, of a loader or of all, which its vector store does not have yet."""
+    _mark(c, store_id, None if loader_id is None else [loader_id], stored=False)
+    _change(c, store_id, version=document_store.c.version + 1)
+    _settle(c, store_id)
 
 
 def columns(row: StoreRow | Loader, *without: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    false,
 )
 
 metadata = MetaData()
@@ -336,10 +337,12 @@ document_loader = Table(
     Column("generation", Integer, nullable=False),
     Column("processed", Integer, nullable=False),
     Column("owner", Text),
+    Column("stored", Boolean, nullable=False, server_default=false()),
     Index("document_loader_store", "storeId", "position"),
 )
 """`attempt` numbers the times that it was processed, `generation` is the one whose chunks count, `processed` how many
-chunks the newest has, `owner` the process at it; `folder` holds its files, `fingerprint` stands for all of it."""
+chunks the newest has, `owner` the process at it; `folder` holds its files, `fingerprint` stands for all of it. `stored`
+says whether the vector store has its chunks as they are."""
 
 document_chunk = Table(
     "document_chunk",
@@ -377,11 +380,12 @@ FULL_TEXT = (
     "INSERT INTO chunk_text (rowid, text) VALUES (new.id, new.text); END",
     "CREATE TRIGGER chunk_deleted AFTER DELETE ON chunk BEGIN "
     "INSERT INTO chunk_text (chunk_text, rowid, text) VALUES ('delete', old.id, old.text); END",
-    "CREATE TRIGGER flow_collections AFTER DELETE ON flow BEGIN "
-    "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 6) = 'flow/' || old.id || '/'; END",
-    "CREATE TRIGGER upserted_collections AFTER DELETE ON flow BEGIN "
-    "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 10) = 'upserted/' || old.id || '/'; END",
+    "CREATE TRIGGER flow_collections AFTER DELETE ON flow BEGIN UPDATE collection SET name = 'deleted/' || id "
+    "WHERE substr(name, 1, length(old.id) + 6) = 'flow/' || old.id || '/'; END",
+    "CREATE TRIGGER upserted_collections AFTER DELETE ON flow BEGIN UPDATE collection SET name = 'deleted/' || id "
+    "WHERE substr(name, 1, length(old.id) + 10) = 'upserted/' || old.id || '/'; END",
 )
-"""The words of all chunks, whose texts are never changed in place; and the collections of a flow go with it."""
+"""The words of all chunks, whose texts are never changed in place; and the collections of a flow lose their names with
+it: deleting their chunks takes a while, and other writes would wait for it."""
 for _statement in FULL_TEXT:
     event.listen(chunk, "after_create", DDL(_statement))
