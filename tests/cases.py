@@ -132,7 +132,7 @@ def answered(*replies: Reply, **limits: float) -> Callable[[Stage], str]:
 
 
 def silent_for_good(stage: Stage) -> str:
-    flow = answered(part(*FRAMES[:3], ending="open"), read_timeout=0.2, attempts=2)(stage)
+    flow = answered(part(*FRAMES[:3], ending="open"), read_timeout=0.5, attempts=2)(stage)
     stage.scripted.followed(one_by_one(part(ending="open")))
     return flow
 

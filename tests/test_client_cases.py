@@ -1,4 +1,4 @@
-"""Every client meets every trouble of the table alike: `Headrace`, `AsyncHeadrace`, and `HeadraceClient` in Node."""
+"""Every client meets every trouble of the table alike: `Headrace`, `AsyncHeadrace`, and `HeadraceClient` everywhere."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,13 +11,13 @@ from clients import SyncDriver, said
 from proxy import proxied
 from scripted import BOUND, scripted_server
 from servers import Server
-from typescript import CLIENTS
+from typescript import EVERYWHERE
 from upstream import Upstream
 
 from headrace.events import Error, Event, Unknown
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(params=EVERYWHERE)
 def client(request: pytest.FixtureRequest) -> SyncDriver:
     return request.param("")
 

@@ -1,4 +1,4 @@
-"""Our clients, in Python and in Node, against the real server: answers, runs, keys and limits.
+"""Our clients, in Python and in each JavaScript runtime, against the real server: answers, runs, keys and limits.
 
 What goes wrong on the way is in the table of cases.py.
 """
@@ -9,7 +9,7 @@ import pytest
 from clients import SyncDriver, counted, said
 from proxy import proxied
 from servers import Server, conversation
-from typescript import CLIENTS
+from typescript import EVERYWHERE
 from upstream import Upstream
 
 from headrace import PredictionData, errors
@@ -18,7 +18,7 @@ from headrace.events import Abort, End, Token, fold
 LINE = "a\u2028b\u2029c\u0085d data: x 🙂 "
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(params=EVERYWHERE)
 def client(request: pytest.FixtureRequest, server: Server) -> SyncDriver:
     return request.param(server.url)
 
