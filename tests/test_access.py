@@ -37,7 +37,7 @@ ADMIN = [
     ("GET", f"feedback/{UNKNOWN}", "chatflows:view"),
     ("GET", f"leads/{UNKNOWN}", "chatflows:view"),
 ]
-PUBLIC = ["ping", "version", "chatflows-streaming/{}", "public-chatbotConfig/{}", "chatflows-uploads/{}"]
+PUBLIC = ["ping", "version", "chatflows-streaming/{}", "public-chatbotConfig/{}", "chatflows-uploads/{}", "widget.js"]
 
 
 @pytest.fixture(scope="module")

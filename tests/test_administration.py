@@ -325,11 +325,23 @@ def test_the_public_configuration_has_no_secrets(server: Server, upstream: Upstr
         "authorization": SECRET,
     }
     described["nodes"].append(node("note", "Utilities", **config))
-    chatbot = {"starterPrompts": {"0": {"prompt": "Hi"}}, "allowedOrigins": ["x"], "allowedOriginsError": "no"}
-    flow_id = server.create_flow(described, chatbotConfig=chatbot)
+    chatbot = {
+        "starterPrompts": {"0": {"prompt": "Hi"}},
+        "followUpPrompts": {"status": True, "openAI": {"credentialId": SECRET}},
+        "allowedOrigins": ["x"], "allowedOriginsError": "no", "isTTSEnabled": True,
+    }  # fmt: skip
+    columns = {"analytic": {"secret": SECRET}, "apiConfig": {"overrideConfig": {"status": True}}, "isPublic": True}
+    flow_id = server.create_flow(described, chatbotConfig=chatbot, **columns)
     reply = server.send("GET", f"/api/v1/public-chatbotConfig/{flow_id}")
     assert SECRET not in reply.text
-    assert set(reply.json) == {"starterPrompts", "uploads", "flowData", "isTTSEnabled"}
+    assert set(reply.json) == {"starterPrompts", "followUpPrompts", "uploads", "flowData", "isTTSEnabled"}
+    assert reply.json["isTTSEnabled"] is False
+    shared = server.send("GET", f"/api/v1/public-chatflows/{flow_id}")
+    assert SECRET not in shared.text
+    assert (shared.json["id"], shared.json["isPublic"]) == (flow_id, True)
+    assert set(json.loads(shared.json["chatbotConfig"])) == {"starterPrompts", "followUpPrompts", "isTTSEnabled"}
+    assert shared.json["flowData"] == reply.json["flowData"]
+    assert not {"apikeyid", "analytic", "apiConfig"} & set(shared.json)
     nodes = {item["id"]: item["data"] for item in json.loads(reply.json["flowData"])["nodes"]}
     assert "credential" not in nodes["chatOpenAI_0"]
     assert nodes["chatOpenAI_0"]["inputs"]["allowImageUploads"] is True
@@ -339,6 +351,7 @@ def test_the_public_configuration_has_no_secrets(server: Server, upstream: Upstr
 
 
 def test_a_flow_without_a_configuration_has_one_for_the_widget(server: Server, chat: str) -> None:
+    refused(server.send("GET", f"/api/v1/public-chatflows/{chat}"), 401, "unauthorized")
     config = server.send("GET", f"/api/v1/public-chatbotConfig/{chat}").json
     assert set(config) == {"uploads", "flowData", "isTTSEnabled"}
     assert config["uploads"]["isImageUploadAllowed"] is False

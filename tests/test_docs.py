@@ -120,6 +120,7 @@ def test_every_endpoint_is_in_the_docs(server: Server):
 
 
 def test_endpoints_that_the_docs_call_public_need_no_key(server: Server, ask_the_docs: str):
+    server.send("PUT", f"/api/v1/chatflows/{ask_the_docs}", {"isPublic": True}, admin=True)
     run = server.ask(ask_the_docs, "Hi", background=True).json
     values = {"run_id": run["id"], "chat_id": run["chatId"]}
     rows = re.findall(r"(?m)^\| `(\w+) (/\S+)` \| (\S+) \|", text("api.md"))

@@ -357,11 +357,15 @@ def test_the_page_of_the_docs_has_the_widget(server: Server, upstream: Upstream,
     chat.says("Hello.")
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["bubble", "full"])
 def test_the_other_page_of_the_docs_has_the_whole_answer_after_a_reload(
-    server: Server, upstream: Upstream, shop: Shop, chat: Chat
+    server: Server, upstream: Upstream, shop: Shop, chat: Chat, full: bool
 ) -> None:
     flow = flow_for(server, upstream, chatFeedback={"status": True})
-    shop.show(chat.page, snippets(server, flow)[1])
+    page = snippets(server, flow)[1]
+    if full:
+        page = "<flowise-fullchatbot></flowise-fullchatbot>" + page.replace("Chatbot.init(", "Chatbot.initFull(")
+    shop.show(chat.page, page)
     reloaded_in_mid_answer(chat)
     expect(chat.answers).to_have_text([GREETING, WHOLE])
     expect(chat.widget.get_by_title("Thumbs Up")).to_be_visible()

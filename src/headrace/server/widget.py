@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.resources import files
+from typing import Any, Final
 
 import msgspec
-from litestar import Request, get
+from litestar import Request, Response, get
 
+from headrace.errors import Unauthorized
 from headrace.runtime.flows import Flow
 from headrace.server.auth import local
+from headrace.server.cors import WIDGET
 from headrace.server.forms import endings_for
 from headrace.server.predictions import FlowId, flow_at
 from headrace.settings import Settings
 
 _PRIVATE_TYPES = ("password", "file", "folder", "credential")
-_PRIVATE_NAMES = ("credential", "FLOWISE_CREDENTIAL_ID", "headers", "authorization", "baseOptions")
+_PRIVATE_NAMES = ("credential", "credentialId", "FLOWISE_CREDENTIAL_ID", "headers", "authorization", "baseOptions")
+_SHARED = ("id", "name", "type", "category", "deployed", "isPublic", "createdDate", "updatedDate")
+_RESTORE: Final = (files("headrace") / "server" / "embed" / "restore.js").read_bytes()
 _IMAGE_TYPES = ["image/gif", "image/jpeg", "image/png", "image/webp", ""]
 
 
@@ -22,14 +27,38 @@ _IMAGE_TYPES = ["image/gif", "image/jpeg", "image/png", "image/webp", ""]
 async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """The flow's `chatbotConfig` without its origins, its nodes without secrets, and its upload rules."""
     flow = await flow_at(flow_id, local(request))
-    config = msgspec.json.decode(flow.row.chatbotConfig or "{}") or {}
-    public = {key: value for key, value in config.items() if not key.startswith("allowedOrigins")}
     return {
-        **public,
+        **_public_config(flow),
         "uploads": upload_rules(flow, request.app.state.settings),
         "flowData": public_flow(flow.row.flowData),
         "isTTSEnabled": False,
     }
+
+
+@get("/api/v1/public-chatflows/{flow_id:str}", summary="A flow that is public", tags=["widget"])
+async def public_chatflow(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
+    """What everybody may see of a flow with `isPublic`. Raises Unauthorized for all others."""
+    flow = await flow_at(flow_id, local(request))
+    if not flow.row.isPublic:
+        raise Unauthorized(f"the flow {flow_id!r} is not public: `isPublic` makes it so")
+    return {
+        **{name: getattr(flow.row, name) for name in _SHARED},
+        "flowData": public_flow(flow.row.flowData),
+        "chatbotConfig": msgspec.json.encode(_public_config(flow)).decode(),
+    }
+
+
+def _public_config(flow: Flow) -> dict[str, Any]:
+    config = msgspec.json.decode(flow.row.chatbotConfig or "{}") or {}
+    shown = {key: value for key, value in config.items() if not key.startswith("allowedOrigins")}
+    return _without(shown, set(_PRIVATE_NAMES))
+
+
+@get(WIDGET, summary="Brings back answers on pages with the chat widget", tags=["widget"])
+async def widget_script() -> Response[bytes]:
+    """A module with `restore`, for pages that embed the widget."""
+    headers = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
+    return Response(_RESTORE, media_type="text/javascript", headers=headers)
 
 
 @get("/api/v1/chatflows-uploads/{flow_id:str}", summary="What may be uploaded", tags=["widget"])
@@ -72,4 +101,4 @@ def _without(value: Any, names: set[str]) -> Any:
     return [_without(item, names) for item in value] if isinstance(value, list) else value
 
 
-ROUTES = (chatbot_config, uploads)
+ROUTES = (chatbot_config, public_chatflow, widget_script, uploads)
