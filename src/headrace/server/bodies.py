@@ -36,9 +36,10 @@ def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
     `overrideConfig` of another type are ignored.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
+    # Curl calls a body a form unless it is told otherwise, and no field's name begins with a brace.
+    if kind == "application/x-www-form-urlencoded" and not body.lstrip().startswith(b"{"):
         fields: Any = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    elif kind == "application/json" or kind.endswith("+json"):
+    elif kind in ("application/json", "application/x-www-form-urlencoded") or kind.endswith("+json"):
         fields = decoded(body) if body.strip() else {}
     else:
         raise BodyMissing("send the question as JSON, with `Content-Type: application/json`")
