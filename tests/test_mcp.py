@@ -14,7 +14,7 @@ from typing import Any, Literal
 import httpx2
 import pytest
 from servers import Server, free_port, node, serving, until_connected
-from sites import GARBAGE, HUGE, Answer, Script, Site, Visit
+from sites import GARBAGE, HUGE, Answer, Script, Site, Visit, said
 from test_tools import agent
 from upstream import Upstream
 from waiting import eventually, within
@@ -200,6 +200,45 @@ def test_configurations_that_cannot_be_used_are_told(
 def test_a_loopback_server_is_refused_by_default(server: Server, upstream: Upstream, address: str) -> None:
     reply = server.ask(server.create_flow(mcp_flow(upstream, {"url": address})), "Hi")
     assert "HEADRACE_ALLOWED_HOSTS" in reply.json["message"]
+
+
+def offering(*tools: dict[str, Any]) -> Script:
+    """A server of MCP by hand, which answers to whatever it is asked and offers these tools."""
+
+    def answer(visit: Visit) -> Answer:
+        if visit.method != "POST" or "id" not in visit.json:
+            return Answer(status=202 if visit.method == "POST" else 405)
+        about = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "x", "version": "1"},
+        }
+        result = {"initialize": about, "tools/list": {"tools": tools}}.get(visit.json["method"], {})
+        return said({"jsonrpc": "2.0", "id": visit.json["id"], "result": result})
+
+    return answer
+
+
+def test_references_in_a_schema_stay_inside_it(connecting: Server, upstream: Upstream, web: Site) -> None:
+    inner = {"a": {"$ref": "#/$defs/a"}, "b": {"$ref": f"{web.url}/schema"}, "c": {"$ref": "#"}}
+    schema = {"type": "object", "properties": inner, "$defs": {"a": {"type": "number"}}}
+    web.paths["/mcp"] = offering({"name": "add", "inputSchema": schema})
+    (wrong,) = used(connecting, upstream, {"url": f"{web.url}/mcp"}, '/tool add {"a": "x", "b": 1}')
+    assert "'x' is not of type 'number'" in wrong["error"]
+    told = upstream.requests[-1].body["tools"][0]["function"]["parameters"]["properties"]
+    assert (told["a"], told["b"]) == ({"type": "number"}, {})
+    assert "$ref" not in json.dumps(told)
+    assert {visit.path for visit in web.visits} == {"/mcp"}
+
+
+def test_a_list_of_tools_that_takes_seconds_to_read_is_not_read(
+    connecting: Server, upstream: Upstream, web: Site
+) -> None:
+    web.paths["/mcp"] = offering(*({"name": f"t{n}", "inputSchema": {"type": "object"}} for n in range(20_000)))
+    flow = connecting.create_flow(mcp_flow(upstream, {"url": f"{web.url}/mcp"}))
+    reply = connecting.ask(flow, "Hi")
+    assert (reply.status, reply.json["code"]) == (422, "fetch_failed")
+    assert "MCP server '127.0.0.1'" in reply.json["message"]
 
 
 def away(visit: Visit) -> Answer:

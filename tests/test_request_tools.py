@@ -450,10 +450,28 @@ def test_references_that_grow_are_bounded() -> None:
 
 
 def test_yaml_that_multiplies_itself_is_bounded() -> None:
-    lines = ["openapi: 3.0.0", "a0: &a0 {type: string}"]
-    lines += [f"a{n}: &a{n} {{type: object, properties: {{x: *a{n - 1}, y: *a{n - 1}}}}}" for n in range(1, 60)]
-    post = "{requestBody: {content: {application/json: {schema: *a59}}}}"
-    api = api_of("\n".join([*lines, f"paths: {{/a: {{post: {post}}}}}"]))
-    assert len(json.dumps(api.operations[0].parameters)) < 500_000
+    lines = ["openapi: 3.0.0", "a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    body = "requestBody: {content: {application/json: {schema: {properties: {a: *a59}}}}}"
+    for place in ("description: *a59", "parameters: [{name: a, in: query, schema: {enum: *a59}}]", body):
+        with pytest.raises(FlowError, match="anchors repeat too much"):
+            api_of("\n".join([*lines, f"paths: {{/a: {{post: {{{place}}}}}}}"]))
+    with pytest.raises(FlowError, match="anchors repeat too much"):
+        api_of("openapi: 3.0.0\npaths: &p {/a: *p}")
+    merging = ["a: &a {" + ", ".join(f"k{n}: 1" for n in range(1000)) + "}", f"b: {{<<: [{', '.join(['*a'] * 1000)}]}}"]
+    with pytest.raises(FlowError, match="merges more than"):
+        api_of("\n".join([lines[0], *merging]))
     with pytest.raises(FlowError, match="larger than"):
         api_of("x" * 5_000_001)
+
+
+def test_yaml_is_read_as_openapi_means_it() -> None:
+    parameter = "{name: q, in: query, schema: {default: 12:30, enum: [12:30, 1:5.5, 7, 0.5]}}"
+    lines = [
+        "openapi: 3.0.0",
+        "c: &c {operationId: a}",
+        f"paths: {{/a: {{get: {{<<: *c, parameters: [{parameter}]}}}}}}",
+    ]
+    (operation,) = api_of("\n".join(lines)).operations
+    assert operation.name == "a"
+    read = operation.parameters["properties"]["QueryParameters"]["properties"]["q"]
+    assert (read["default"], read["enum"]) == ("12:30", ["12:30", "1:5.5", 7, 0.5])

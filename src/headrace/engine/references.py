@@ -97,5 +97,5 @@ def dig(value: Any, keys: Sequence[str]) -> Any:
 def _parsed(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text

@@ -1,29 +1,59 @@
-"""Whether a value has the form that a JSON Schema describes."""
+"""Whether a value has the form that a JSON Schema describes. Both may be hostile: it comes from a tool's server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import extend
+
+_MOST: Final = 100_000  # keywords that are held against values: a tenth of a second or two
+# Patterns and uniqueness could take for ever. References could lead in circles, and those to other servers would be
+# fetched: whoever makes a tool resolves them.
+_UNCHECKED: Final = (
+    "pattern patternProperties uniqueItems unevaluatedItems unevaluatedProperties $ref $dynamicRef"
+).split()
+_NO_FORMATS: Final = FormatChecker(())
+_left: ContextVar[int] = ContextVar("left")
+
+
+class _TooMuchError(Exception):
+    """There is more to check than anybody should wait for."""
 
 
 def _unchecked(*_: Any) -> tuple[()]:
     return ()
 
 
-# A flow's pattern on a model's text could take for ever to match, so patterns only go to the model.
-_Validator = extend(Draft202012Validator, dict.fromkeys(("pattern", "patternProperties"), _unchecked))
+def _counted(check: Callable[..., Iterable[Any] | None]) -> Callable[..., Iterable[Any] | None]:
+    def counted(*given: Any) -> Iterable[Any] | None:
+        _left.set(_left.get() - 1)
+        if _left.get() < 0:
+            raise _TooMuchError
+        return check(*given)
+
+    return counted
+
+
+_Validator = extend(
+    Draft202012Validator,
+    {name: _counted(check) for name, check in Draft202012Validator.VALIDATORS.items()}
+    | dict.fromkeys(_UNCHECKED, _unchecked),
+)
 
 
 def mismatch(schema: Mapping[str, Any], value: Any) -> str:
     """What is wrong with the value, or "". A schema that is none itself lets everything through."""
+    _left.set(_MOST)
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError:
-        return ""
-    for error in _Validator(schema).iter_errors(value):
-        return f"{error.message} at {error.json_path}"
+        Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
+        for error in _Validator(schema).iter_errors(value):
+            return f"{error.message[:1000]} at {error.json_path[:200]}"  # which hold the value
+    except (RecursionError, _TooMuchError):
+        return "it is too large, or nested too deep, to be checked"
+    except (SchemaError, ArithmeticError):
+        pass
     return ""

@@ -145,7 +145,7 @@ def _object(said: str) -> Mapping[str, Any] | None:
     start, end = said.find("{"), said.rfind("}")
     try:
         value: Any = msgspec.json.decode(said[start : end + 1])
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

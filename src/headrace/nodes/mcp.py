@@ -14,6 +14,7 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.errors import FetchFailed, FlowError
 from headrace.nodes.mcp_connection import Connection, Remote, Server, Start
+from headrace.nodes.openapi import Reader
 from headrace.nodes.tools import FunctionTool, free_name, tool_name
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _tool(connection: Connection, offer: Offer, name: str) -> Tool:
     async def call(arguments: Mapping[str, Any]) -> ToolResult:
         return ToolResult(_told(await connection.call(offer.name, arguments)))
 
-    schema = offer.input_schema
+    schema = Reader(offer.input_schema).schema(offer.input_schema)
     if len(msgspec.json.encode(schema)) > _SCHEMA or schema.get("type") != "object":
         schema = {"type": "object"}
     return FunctionTool(name, _printable(offer.description or offer.name)[:_ABOUT], schema, call)

@@ -25,6 +25,7 @@ _PATIENCE: Final = 240.0  # seconds for one call; less than the agent waits
 _LEAVING: Final = 5.0  # seconds to say goodbye
 _HURRY: Final = 0.1
 _BYTES: Final = 10 * 1024 * 1024  # of one HTTP answer
+_OBJECTS: Final = 10_000  # in it: the SDK takes a second to read ten times as many
 _PAGES: Final = 20  # of the list of tools
 
 T = TypeVar("T")
@@ -70,11 +71,11 @@ class _Bounded(httpx2.AsyncByteStream):
         self._inner, self._close = inner, close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = _BYTES
+        size = objects = 0
         async for part in self._inner:
-            left -= len(part)
-            if left < 0:
-                raise httpx2.ReadError(f"the answer is larger than {_BYTES} bytes")
+            size, objects = size + len(part), objects + part.count(b"{")
+            if size > _BYTES or objects > _OBJECTS:
+                raise httpx2.ReadError(f"the answer has more than {_BYTES} bytes, or than {_OBJECTS} objects")
             yield part
 
     async def aclose(self) -> None:
@@ -258,5 +259,5 @@ def _words(error: BaseException) -> str:
     """What an error says, or the first of a group."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
-    # Addresses may hold secrets.
-    return re.sub(r"\w+://[^\s'\"]+", "…", str(error) or type(error).__name__)[:500]
+    # Addresses may hold secrets. Cut first: looking for them in a megabyte of letters would take for ever.
+    return re.sub(r"\w+://[^\s'\"]+", "…", (str(error) or type(error).__name__)[:2000])[:500]

@@ -18,6 +18,8 @@ MOST: Final = 128  # operations that a model is given; OpenAI takes no more tool
 _BYTES: Final = 5_000_000
 _DEPTH: Final = 12  # levels of one schema
 _PARTS: Final = 500  # schemas within those of one operation
+_VALUES: Final = 1_000_000  # of a document, what YAML's anchors repeat included
+_MERGED: Final = 100_000  # entries that YAML's `<<` copies
 _OPERATIONS: Final = 5000
 _ABOUT: Final = 1000  # characters
 _METHODS: Final = ("get", "post", "put", "patch", "delete", "head", "options")
@@ -76,15 +78,58 @@ def api_of(text: str | bytes) -> Api:
     return Api([_server(entry) for entry in named if isinstance(entry, dict)], [*found.values()])
 
 
+_Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):
+    """Plain data. `12:30` is a text, as in YAML 1.2, and no number to the base of 60; `<<` is bounded."""
+
+    merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Copies what `<<` refers to."""
+        merges = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
+        for part in [one for value in merges for one in (value.value if value.id == "sequence" else [value])]:
+            self.merged += len(part.value)
+        if self.merged > _MERGED:
+            raise yaml.YAMLError(f"it merges more than {_MERGED} entries")
+        super().flatten_mapping(node)
+
+
+def _number(loader: Any, node: yaml.ScalarNode) -> Any:
+    if ":" in node.value:
+        return node.value
+    kind = node.tag.rpartition(":")[2]
+    return loader.construct_yaml_int(node) if kind == "int" else loader.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
+
+
 def _loaded(text: str | bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        document = yaml.load(text, _Loader)  # noqa: S506  # it makes data only
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FlowError(f"the OpenAPI document is neither JSON nor YAML: {str(error)[:300]}") from None
+    _check_size(document)
+    return document
+
+
+def _check_size(document: Any) -> None:
+    """Raises FlowError for a document that YAML's anchors repeat until nobody could read or write it."""
+    left, waiting = _VALUES, [document]
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        left -= len(inner)
+        if left < 0:
+            raise FlowError(f"the OpenAPI document has more than {_VALUES} values: its anchors repeat too much")
+        waiting += inner
 
 
 def _server(entry: Mapping[str, Any]) -> str:
@@ -213,8 +258,9 @@ class Reader:
 
     def _part(self, name: str, part: Any, depth: int, path: frozenset[str]) -> Any:
         most = max(self._left, 0)
-        if name == "properties" and isinstance(part, dict):
-            return {str(key): self.schema(inner, depth, path) for key, inner in list(part.items())[:most]}
+        if name == "properties":
+            named = part.items() if isinstance(part, dict) else ()
+            return {str(key): self.schema(inner, depth, path) for key, inner in [*named][:most]}
         if name in ("items", "not") or (name == "additionalProperties" and isinstance(part, dict)):
             return self.schema(part, depth, path)
         if name in ("anyOf", "oneOf", "allOf"):
