@@ -84,6 +84,26 @@ def test_what_has_no_form_is_refused(protocol: TextProtocol, text: str) -> None:
         read(protocol, [text])
 
 
+ENDLESS = {
+    "react, blanks": (ReAct(), "Action:" + " " * 50_000 + "\nand so on"),
+    "react, stars": (ReAct(), "Action: a" + " *" * 50_000 + "\nand so on"),
+    "react, numbers": (ReAct(), ("Action" + " " * 5_000 + "1" * 5_000) * 10),
+    "react, lines": (ReAct(), "Action: a\n" + "\n" * 100_000 + "and so on"),
+    "react, actions": (ReAct(), "Action: a \n" * 20_000),
+    "tags, tools": (Tags(), "<tool>" * 50_000),
+    "tags, tools without input": (Tags(), "<tool>a</tool>" * 20_000),
+    "tags, blanks": (Tags(), ("<tool>a</tool>" + " " * 1000) * 100),
+    "json, braces": (JsonActions(), "{" * 100_000),
+    "json, objects": (JsonActions(), '{"a":' * 100_000),
+}
+
+
+@pytest.mark.parametrize(("protocol", "text"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_a_model_that_goes_on_and_on_is_read_in_no_time(protocol: TextProtocol, text: str) -> None:
+    with pytest.raises(ValueError, match="it h"):
+        read(protocol, [text[at : at + 1000] for at in range(0, len(text), 1000)])
+
+
 @given(st.text(alphabet='ab{}"\\n:<>/ \n', max_size=40), st.integers(1, 7))
 def test_any_final_answer_arrives_as_it_was_meant(answer: str, size: int) -> None:
     written = FENCE % ("Final Answer", json.dumps(answer))

@@ -91,8 +91,9 @@ class SqlDatabaseChain(Step, frozen=True, kw_only=True, tag="sqlDatabaseChain"):
 def statement_of(said: str) -> str:
     """The statement in what a model says: models like blocks of code, labels, and to go on with a made-up result."""
     fenced = _FENCE.search(said)
-    text = _LABEL.sub("", fenced[1] if fenced else said, count=1) if _LABEL.match(said) or fenced else said
-    return re.split(r"\n\s*SQL ?Result:", text)[0].strip().rstrip(";").strip()
+    text = fenced[1] if fenced else said
+    label = _LABEL.match(text)
+    return re.split(r"\n[ \t]*SQL ?Result:", text[label.end() if label else 0 :])[0].strip().rstrip(";").strip()
 
 
 NODES = (SqlDatabaseChain,)

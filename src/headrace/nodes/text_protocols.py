@@ -136,9 +136,10 @@ As soon as you can answer, also without any tool, write these lines instead:
 Thought: I can answer now
 Final Answer: the whole answer for the person who asked"""
 _FINAL: Final = re.compile(r"(?:^|(?<=\n))[ \t*#]*Final Answer[ \t*]*:[ \t*]*", re.IGNORECASE)
+# No two neighbours in these patterns take the same characters: models may go on with blanks for ever, and every way to
+# share them out would be tried.
 _ACTION: Final = re.compile(
-    r"(?:^|\n)[ \t*#]*Action[ \t]*\d*[ \t*]*:[ \t*]*(?P<tool>[^\n]*?)[ \t*]*\n\s*"
-    r"[*#]*Action[ \t]*\d*[ \t]*Input[ \t]*\d*[ \t*]*:[ \t*]*(?P<input>.*)",
+    r"(?:^|\n)[ \t*#]*Action[ \t\d*]*:(?P<tool>[^\n]*)\n\s*[*#]*Action[ \t\d]*Input[ \t\d*]*:[ \t*]*(?P<input>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _OBSERVATION: Final = "\nObservation"
@@ -177,7 +178,7 @@ def _react_action(head: str) -> Action:
     if (found := _ACTION.search(said)) is None:
         raise ValueError("it has neither `Action:` with `Action Input:` nor `Final Answer:`")
     given = re.split(r"\n(?:Thought|Final Answer):", found["input"], maxsplit=1)[0]
-    return Action(_bare(found["tool"]), _bare(given), said)
+    return Action(_bare(found["tool"].strip(" \t*")), _bare(given), said)
 
 
 def _bare(text: str) -> str:
@@ -331,7 +332,7 @@ To use one, write its name and its input in tags, and then stop:
 What it gives comes back to you as <observation>…</observation>; never write that yourself.
 When you can answer, write the whole answer in tags of its own: <final_answer>…</final_answer>"""
 _TOOL: Final = re.compile(
-    r"<tool>(?P<tool>.*?)</tool>\s*<tool_input>(?P<input>.*?)(?:</tool_input>|<observation>|$)", re.DOTALL
+    r"<tool>(?P<tool>[^<]*)</tool>\s*<tool_input>(?P<input>.*?)(?:</tool_input>|<observation>|$)", re.DOTALL
 )
 _TAG_MARKS: Final = Marks(
     re.compile("<tool>"), re.compile(r"</tool_input>\s*\S"), re.compile("<final_answer>"), "</final_answer>"
