@@ -1,11 +1,13 @@
 """The guarded way out over real sockets: what is checked is what is connected to, and nothing comes without bound."""
 
+import asyncio
 import gzip
+import socket
 import ssl
 import threading
 import zlib
 from collections.abc import Generator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,10 +90,12 @@ class Page(BaseHTTPRequestHandler):
             "raw": zlib.compress(b"hello")[2:-4],
             "two": gzip.compress(b"hel") + gzip.compress(b"lo"),
             "bomb": gzip.compress(b"\0" * 100 * MIB),
+            "empty": gzip.compress(b"") * 2000,
+            "nothing": b"\x78\x9c" + b"\0\0\0\xff\xff" * 3 * MIB,
             "broken": b"not packed",
             "br": b"hello",
         }
-        encoding = {"deflate": "deflate", "raw": "deflate", "br": "br"}.get(rest, "gzip")
+        encoding = {"deflate": "deflate", "raw": "deflate", "nothing": "deflate", "br": "br"}.get(rest, "gzip")
         self.reply(body=bodies[rest], Content_Encoding=encoding)
 
     def send_silence(self, rest: str) -> None:
@@ -267,7 +271,7 @@ def test_a_packed_answer_is_unpacked(site: Site, packing: str) -> None:
     assert "content-encoding" not in {name.lower() for name, _ in reply.headers}
 
 
-@pytest.mark.parametrize("packing", ["bomb", "broken", "br"])
+@pytest.mark.parametrize("packing", ["bomb", "broken", "br", "empty", "nothing"])
 def test_what_unpacks_badly_fails(site: Site, packing: str) -> None:
     with pytest.raises(FetchFailed):
         get(site.url(f"/packed/{packing}"))
@@ -324,6 +328,36 @@ def test_a_host_that_is_not_there_fails_by_name(site: Site) -> None:
     site.server_close()
     with pytest.raises(FetchFailed, match="cannot connect"):
         get(f"http://a.test:{closed}/")
+
+
+def test_a_bomb_of_a_download_comes_in_small_parts(site: Site) -> None:
+    async def sizes() -> tuple[int, int]:
+        whole = largest = 0
+        async with aclosing(fetcher().download(FetchRequest("GET", site.url("/packed/bomb")), 50 * MIB)) as parts:
+            with suppress(FetchFailed):
+                async for part in parts:
+                    whole, largest = whole + len(part), max(largest, len(part))
+        return whole, largest
+
+    whole, largest = within(sizes())
+    assert (whole, largest <= MIB) == (50 * MIB, True)
+
+
+def test_silent_name_servers_take_no_threads_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: asked.wait(10) and [])  # pyright: ignore
+
+    async def others_work() -> str:
+        limits = FetchLimits(connect=0.05)
+        fetches = [Fetcher(limits=limits).fetch(FetchRequest("GET", f"http://n{n}.test/")) for n in range(64)]
+        ended = asyncio.gather(*fetches, return_exceptions=True)
+        try:
+            assert {str(error).split("'")[2] for error in await ended} == {" took too long"}
+            return await asyncio.to_thread(lambda: "done")
+        finally:
+            asked.set()
+
+    assert within(others_work()) == "done"
 
 
 def test_a_download_comes_in_parts_and_ends_at_its_bound(site: Site) -> None:

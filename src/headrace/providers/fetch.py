@@ -7,8 +7,10 @@ import ipaddress
 import re
 import socket
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import TypeAlias
 
 import aiohttp
@@ -23,6 +25,10 @@ from headrace.providers.guard import Address, Allowed, Target, check_addresses, 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """All addresses of a host name. Raises OSError."""
 
+# Threads of their own: names whose servers keep silent must not take those that everything else needs.
+_LOOK_UPS = ThreadPoolExecutor(8, "headrace-look-up")
+_PIECE = 1024 * 1024  # bytes that are unpacked at once
+_MOST_MEMBERS = 1000  # of a gzip file: each costs, also an empty one
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _METHOD = re.compile(r"[A-Z]+")
@@ -50,7 +56,8 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 async def look_up(host: str, port: int) -> Sequence[str]:
     """The system's own look-up."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, ask)
     return [str(entry[4][0]) for entry in found]
 
 
@@ -82,33 +89,37 @@ class _Pinned(AbstractResolver):
 
 
 class _Unpacker:
-    """Unpacks gzip and deflate, never more than asked for at once."""
+    """Unpacks gzip and deflate, never much at once."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._members = 1
 
-    def feed(self, data: bytes, most: int) -> bytes:
-        """What `data` unpacks to. Raises zlib.error; returns more than `most` bytes when there is more."""
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What `data` unpacks to, piece by piece. Raises zlib.error."""
         if not self._encoding:
-            return data
-        unpacked = b""
-        while data and len(unpacked) <= most:
-            unpacked += self._part(data, most + 1 - len(unpacked))
+            yield data
+            return
+        piece = b""
+        while data or len(piece) == _PIECE:
+            yield (piece := self._piece(data))
             data = self._stream.unconsumed_tail
             if self._stream.eof:
                 data = self._stream.unused_data
                 self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        return unpacked
+                self._members += 1
+                if self._members > _MOST_MEMBERS:
+                    raise zlib.error("too many members")
 
-    def _part(self, data: bytes, most: int) -> bytes:
+    def _piece(self, data: bytes) -> bytes:
         try:
-            return self._stream.decompress(data, most)
+            return self._stream.decompress(data, _PIECE)
         except zlib.error:
             if self._encoding != "deflate":
                 raise
             self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)  # some servers leave the zlib header out
-            return self._stream.decompress(data, most)
+            return self._stream.decompress(data, _PIECE)
 
 
 class _Answer:
@@ -123,22 +134,24 @@ class _Answer:
         return self.response.headers.get("Location") if self.response.status in _REDIRECTS else None
 
     async def parts(self, most: int, deadline: float) -> AsyncGenerator[bytes]:
-        """The body. Raises FetchFailed, also when it has more than `most` bytes."""
+        """The body. Raises FetchFailed, also when it has more than `most` bytes, packed or unpacked."""
         encoding = self.response.headers.get("Content-Encoding", "").strip().lower().replace("x-gzip", "gzip")
         if encoding not in ("", "identity", "gzip", "deflate"):
             raise FetchFailed(f"{self.at.host!r} answered in an encoding that was not asked for: {encoding[:40]!r}")
         unpacker = _Unpacker(encoding.replace("identity", ""))
-        left = most
+        left = coming = most
         while True:
             async with asyncio.timeout_at(deadline):
                 packed = await self.response.content.readany()
             if not packed:
                 return
-            part = unpacker.feed(packed, left)
-            left -= len(part)
-            if left < 0:
-                raise FetchFailed(f"the answer of {self.at.host!r} is larger than {most} bytes")
-            yield part
+            coming -= len(packed)
+            for piece in unpacker.pieces(packed):
+                left -= len(piece)
+                if min(left, coming) < 0:
+                    raise FetchFailed(f"the answer of {self.at.host!r} is larger than {most} bytes")
+                yield piece
+                await asyncio.sleep(0)  # a thousand pieces may come of one read, and others want to go on
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -214,8 +227,7 @@ class Fetcher:
         """The addresses behind a URL, for a connection of somebody else's. Raises FetchRefused and FetchFailed."""
         at = target(url)
         try:
-            async with asyncio.timeout(self.limits.connect):
-                return [str(address) for address in await self._checked(at)]
+            return [str(address) for address in await self._checked(at)]
         except TimeoutError:
             raise FetchFailed(f"{at.host!r} took too long") from None
 
@@ -245,10 +257,13 @@ class Fetcher:
         return _Answer(session, response, at)
 
     async def _addresses(self, at: Target) -> list[Address]:
-        """The one look-up. Raises FetchFailed."""
+        """The one look-up. Raises FetchFailed and TimeoutError."""
         try:
-            found = await self._resolve(at.host, at.port)
+            async with asyncio.timeout(self.limits.connect):
+                found = await self._resolve(at.host, at.port)
             addresses = [ipaddress.ip_address(text) for text in found]
+        except TimeoutError:
+            raise
         except (OSError, UnicodeError, ValueError):
             addresses = []
         if not addresses:

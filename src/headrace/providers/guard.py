@@ -79,7 +79,7 @@ class Target(msgspec.Struct, frozen=True):
 
 def target(text: str) -> Target:
     """Reads a URL. Raises FetchRefused for what is no plain http or https address."""
-    if re.search(r"[\x00-\x20\x7f\\]", text.strip()) or len(text) > 16_384:
+    if len(text) > 16_384 or re.search(r"[\x00-\x20\x7f\\]", text.strip()):
         raise FetchRefused("the address holds blanks, backslashes or control characters, or is too long")
     try:
         # What is ASCII goes out as it is: quoting it anew may break a signature.
