@@ -141,6 +141,9 @@ STOPPED: dict[str, str] = {
     "return (2n ** (2n ** 30n)).toString()": "BigInt is too large",
     "return 'x'.repeat(5e6)": "output",
     "return Array.from({length: 1e6}, () => 'xxxxxxxx')": "output",
+    "return Array(1e6).fill({})": "more than 200000 values",
+    "return Array(1e6).fill('')": "more than 200000 values",
+    "await fetch('http://x.test', {method: 'POST', body: 'x'.repeat(1.3e7)})": "output|cpu",
     "return new Proxy([], {get: (t, k) => k === 'length' ? 2 ** 32 : 'x'.repeat(999)})": "memory|cpu",
     "return {get a() { throw new Error('getter') }}": "getter",
     "return {toJSON() { throw new Error('toJSON') }}": "toJSON",
@@ -200,6 +203,7 @@ async def attack(sandbox: Sandbox, code: str) -> Outcome | ScriptError:
     assert ticks > 1
     if isinstance(ended, ScriptError) and "limit 'cpu'" in str(ended):
         assert ticks > 100, "the loop went on while the script computed"
+    sandbox.limits = msgspec.structs.replace(sandbox.limits, wall=50)  # a new process may take its time to start
     assert (await sandbox.run(PROBE, {})).value == CLEAN
     return ended
 
@@ -291,6 +295,8 @@ WORDS = [
     b'z["UTC"]',
     b"z7",
     b's{"code":"return 1","values":{}}',
+    b"d]]][[[",
+    b'd{"value":' + b'"' + b'\\"' * 5_000_000 + b"\\",
 ]
 
 

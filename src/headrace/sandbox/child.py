@@ -27,10 +27,14 @@ from headrace.errors import HeadraceError, Internal, ScriptError
 
 _INSIDE = str(Path(__file__).with_name("inside.py"))
 _OUT_OF_MEMORY = 3
-_LARGEST_FRAME = 64 * 1024 * 1024  # bytes
+_LARGEST_FRAME = 16 * 1024 * 1024  # bytes: reading more would keep the server from everything else
 _MOST_QUESTIONS = 10_000  # about time zones, of one script
 _DEEPEST = 200  # levels of a result: what encodes it later is recursive
-_ESCAPE = re.compile(rb"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
+_MOST_VALUES = 200_000  # of a result: reading many small ones costs much more than reading text
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_HALF = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 _T = TypeVar("_T")
 
@@ -274,31 +278,27 @@ def _read(body: bytes, kind: type[_T]) -> _T:
 
 def _without_halves(body: bytes) -> bytes:
     """Half a surrogate pair, which a script's text may hold and ours must not, becomes the replacement character."""
-    if b"\\ud" not in body:
-        return body
-    return _ESCAPE.sub(lambda found: b"\\ufffd" if len(found[0]) == 6 else found[0], body)
+    return _HALF.sub(rb"\1\\ufffd", body) if b"\\ud" in body else body
 
 
 def _outcome(body: bytes) -> Outcome:
+    _check_shape(body)
     try:
-        outcome = msgspec.json.decode(_without_halves(body), type=Outcome)
-    except RecursionError:
-        raise ScriptError("the result is nested too deep") from None
+        return msgspec.json.decode(_without_halves(body), type=Outcome)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _broken() from None
-    if _deeper(outcome.value, _DEEPEST):
+
+
+def _check_shape(body: bytes) -> None:
+    """Raises ScriptError for JSON that holds too many values, or too many inside each other."""
+    signs = _TEXT.sub(b"", body)
+    brackets = signs.translate(_BRACKETS, _NO_BRACKETS)
+    if signs.count(b",") + len(brackets) // 2 > _MOST_VALUES:
+        raise ScriptError(f"the result holds more than {_MOST_VALUES} values")
+    for _ in range(_DEEPEST + 1):  # one level is the frame's own
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
         raise ScriptError(f"the result is nested deeper than {_DEEPEST} levels")
-    return outcome
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    level: list[Any] = [value]
-    for _ in range(levels):
-        inner = [list(item.values()) if isinstance(item, dict) else item for item in level]
-        level = [part for item in inner if isinstance(item, list) for part in item]
-        if not level:
-            return False
-    return True
 
 
 async def _reply(fetch: Fetch | None, asked: _Asked) -> dict[str, Any]:
