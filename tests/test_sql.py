@@ -114,10 +114,13 @@ def test_a_statement_that_does_more_than_read_is_refused(databases: Databases, t
     assert [file.name for file in path.parent.iterdir()] == ["shop.db"]
 
 
+LONG_SEARCH = "SELECT instr(printf('%.*c', 9000000, 'a'), printf('%.*c', 4500000, 'a') || 'b')"
 EXHAUSTING = {
     "a query without end": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
     "a huge value": "SELECT length(zeroblob(900000000))",
     "a long statement": f"SELECT {'1+' * 40000}1",
+    "a function without end": LONG_SEARCH,
+    "no text": "SELECT '\ud800'",
     "a deep one": "SELECT " + "(" * 5000 + "1" + ")" * 5000,
 }
 
@@ -153,15 +156,15 @@ def test_a_table_that_the_flow_leaves_out_cannot_be_read(databases: Databases, s
 
 
 def test_cancelling_stops_the_statement(databases: Databases) -> None:
-    endless = EXHAUSTING["a query without end"]
-
     async def run() -> None:
         database = databases.open("sqlite", "shop.db")
-        for _ in range(9):  # more than there are threads: each must be free again
-            task = asyncio.ensure_future(database.query(endless))
-            await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.wait([task])
+        for _ in range(2):  # twice as many as run at once: each must make room again
+            tasks = [asyncio.ensure_future(database.query(LONG_SEARCH)) for _ in range(4)]
+            await asyncio.wait(tasks, timeout=0.1)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait_for(asyncio.wait(tasks), 5)
+            assert all(task.cancelled() for task in tasks)
         assert await asyncio.wait_for(database.query("SELECT 1 AS one"), 5) == "one\n1"
 
     asyncio.run(run())
@@ -228,6 +231,12 @@ def test_a_server_without_a_driver_says_what_to_install(tmp_path: Path, monkeypa
 )  # fmt: skip
 def test_the_statement_is_found_in_what_models_write(said: str) -> None:
     assert statement_of(said) == "SELECT 1"
+
+
+def test_a_statement_is_found_in_whatever_a_model_says() -> None:
+    assert statement_of("```sql\nSELECT 'SQL: ' || a FROM b\n```") == "SELECT 'SQL: ' || a FROM b"
+    assert statement_of("SELECT 1" + "\n" * 200_000 + "FROM a").startswith("SELECT 1")
+    assert statement_of("```" + "\n" * 200_000 + "SELECT 1```") == "SELECT 1"
 
 
 def chain(base: str, **inputs: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Database servers that flows may read: a real PostgreSQL, and what may not be read on it."""
 
+import asyncio
 import socket
 import sys
 import threading
@@ -99,6 +100,25 @@ def test_tables_are_described_and_read(databases: Databases, address: str) -> No
     assert within(database.query("SELECT name FROM customer WHERE name LIKE 'A%'")) == "name\nAda"
     with pytest.raises(FlowError, match="secret is none of them"):
         within(database.query("SELECT * FROM secret"))
+
+
+def test_a_statement_that_nobody_waits_for_is_stopped(databases: Databases, address: str) -> None:
+    waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+
+    async def left() -> None:
+        async def running() -> bool:
+            return await database.query(waiting) == "n\n1"
+
+        database = databases.open("postgres", address)
+        task = asyncio.ensure_future(database.query("SELECT pg_sleep(9)"))
+        while not await running():
+            pass
+        task.cancel()
+        await asyncio.wait([task])
+        while await running():
+            pass
+
+    within(left(), 8)
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Sequence
+import json
+import sys
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from typing import Any, Final
+
+import msgspec
 
 from headrace.engine.ports import SqlDatabase
 from headrace.errors import FlowError, StorageError
 
-_T = TypeVar("_T")
 FOLDER: Final = "databases"
 """The folder inside the data folder whose files flows may read."""
 SECONDS: Final = 10.0
@@ -25,8 +24,12 @@ _MOST_ROWS: Final = 200
 _LONGEST_VALUE: Final = 1000  # characters
 _LONGEST_RESULT: Final = 20_000
 _LONGEST_SCHEMA: Final = 100_000
-_LONGEST_STATEMENT: Final = 20_000
-_STEPS: Final = 5000  # of SQLite's machine between two looks at the clock: a millisecond or so
+_MOST_TABLES: Final = 10_000
+_AT_ONCE: Final = 4  # statements
+_STARTING: Final = 5.0  # seconds more for a process, which must start
+_INSIDE: Final = str(Path(__file__).with_name("sqlite_inside.py"))
+_LISTING: Final = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
+_LATE: Final = f"the statement took longer than {SECONDS:.0f} seconds"
 
 
 class Databases:
@@ -35,14 +38,15 @@ class Databases:
     def __init__(self, folder: Path, allowed: str = "") -> None:
         self._folder = folder
         self._allowed = [entry.strip() for entry in allowed.split(",") if entry.strip()]
-        self._threads = ThreadPoolExecutor(4, "headrace-sql")
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "headrace-sql")
 
     def open(self, kind: str, address: str) -> SqlDatabase:
         """A database by kind ("sqlite", "postgres", "mysql") and address. Raises FlowError for one out of bounds."""
         if not address.strip():
             raise FlowError("the SQL chain has no database: set its connection string, or the path of a SQLite file")
         if kind == "sqlite":
-            return SqliteDatabase(self._file(address.strip()), self._threads)
+            return SqliteDatabase(self._file(address.strip()), self._places)
         from headrace.providers.sql_servers import ServerDatabase
 
         return ServerDatabase(kind, address.strip(), self._hosts, self._threads)
@@ -74,97 +78,96 @@ def _is_path(entry: str) -> bool:
 
 
 class SqliteDatabase:
-    """Implements `headrace.engine.ports.SqlDatabase` on a file, opened read-only.
-
-    An authorizer refuses everything but reading, and tables that the flow leaves out.
-    """
+    """Implements `headrace.engine.ports.SqlDatabase` on a file, which a child process reads, and can only read."""
 
     dialect: str
 
-    def __init__(self, path: Path, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, places: asyncio.Semaphore) -> None:
         self.dialect = "SQLite"
-        self._path, self._threads = path, threads
-        self._tables: frozenset[str] | None = None
+        self._path, self._places = path, places
+        self._tables: list[str] | None = None
 
     async def describe(self, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
         """See SqlDatabase."""
-        return await self._run(lambda c: self._described(c, include, ignore, rows))
+        (listed,) = await self._read([_LISTING], rows=_MOST_TABLES, size=2 * _LONGEST_SCHEMA, longest=_LONGEST_SCHEMA)
+        schemas: dict[str, str] = {name: sql for name, sql in listed.rows if not name.startswith("sqlite_")}
+        chosen = choice(schemas, include, ignore)
+        if not rows:
+            text = schema([schemas[name] for name in chosen])
+        else:
+            read = [f"SELECT * FROM {_quoted(name)} LIMIT {rows}" for name in chosen]  # noqa: S608
+            samples = zip(chosen, await self._read(read), strict=True)
+            parts = [(schemas[name], sample(found.columns, found.rows, name)) for name, found in samples]
+            text = schema([part for pair in parts for part in pair])
+        if include or ignore:
+            self._tables = [name.lower() for name in chosen]
+        return text
 
     async def query(self, statement: str) -> str:
         """See SqlDatabase."""
+        (found,) = await self._read([statement])
+        return table(found.columns, found.rows)
 
-        def work(connection: sqlite3.Connection) -> str:
-            cursor = connection.execute(statement)
-            return table([column[0] for column in cursor.description or ()], cursor)
-
-        return await self._run(work)
-
-    def _described(self, c: sqlite3.Connection, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
-        listed = c.execute("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL")
-        schemas = {name: sql for name, sql in listed if not name.startswith("sqlite_")}
-        chosen = choice(schemas, include, ignore)
-        if include or ignore:
-            self._tables = frozenset(name.lower() for name in chosen)
-        parts: list[str] = []
-        for name in chosen:
-            parts.append(schemas[name])
-            if rows > 0:
-                quoted = name.replace('"', '""')
-                cursor = c.execute(f'SELECT * FROM "{quoted}" LIMIT ?', (rows,))  # noqa: S608
-                parts.append(sample([column[0] for column in cursor.description], cursor, name))
-        return schema(parts)
-
-    def _verdict(self, action: int, first: str | None, second: str | None, _: str | None, source: str | None) -> int:
-        if action == sqlite3.SQLITE_FUNCTION:
-            return sqlite3.SQLITE_DENY if second in ("load_extension", "fts3_tokenizer") else sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_READ and self._tables is not None and source is None:
-            return sqlite3.SQLITE_OK if (first or "").lower() in self._tables else sqlite3.SQLITE_DENY
-        reading = (sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
-        return sqlite3.SQLITE_OK if action in reading else sqlite3.SQLITE_DENY
-
-    async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """What `work` gives, done in a thread. Cancelling it stops the statement."""
-        stop = Event()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._done, work, stop)
-        finally:
-            stop.set()
-
-    def _done(self, work: Callable[[sqlite3.Connection], _T], stop: Event) -> _T:
-        deadline = time.monotonic() + SECONDS
-        try:
-            connection = _opened(self._path)
-        except sqlite3.Error as error:
-            raise StorageError(f"the database of the SQL chain cannot be opened: {error}") from None
-        try:
-            connection.set_progress_handler(lambda: stop.is_set() or time.monotonic() > deadline, _STEPS)
-            connection.set_authorizer(self._verdict)
-            return work(connection)
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise FlowError(_reason(error, time.monotonic() > deadline)) from None
-        finally:
-            connection.close()
+    async def _read(self, statements: Sequence[str], **bounds: int) -> list[_Result]:
+        """What the statements give. The process ends with it, also when this is cancelled."""
+        given = {"path": str(self._path), "statements": statements, "tables": self._tables, "seconds": SECONDS}
+        usual = {"rows": _MOST_ROWS, "size": 2 * _LONGEST_RESULT, "longest": _LONGEST_VALUE}
+        request = json.dumps(given | usual | bounds).encode()
+        async with self._places:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", _INSIDE),
+                env={},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                async with asyncio.timeout(SECONDS + _STARTING):
+                    told, _ = await process.communicate(request)
+            except TimeoutError:
+                raise FlowError(_LATE) from None
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        return _results(told)
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=SECONDS / 2)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)  # bytes of one value: functions can make large ones
-    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _LONGEST_STATEMENT)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.text_factory = _decoded
-    return connection
+class _Result(msgspec.Struct):
+    columns: list[str]
+    rows: list[list[Any]]
 
 
-def _decoded(data: bytes) -> str:
-    return data.decode(errors="replace")
+class _Answer(msgspec.Struct):
+    """What the process says: results, or that a statement failed, or that the file cannot be opened."""
+
+    results: list[_Result] = []
+    error: str = ""
+    closed: str = ""
 
 
-def _reason(error: Exception, late: bool) -> str:
-    if late:
-        return f"the statement took longer than {SECONDS:.0f} seconds"
-    if "not authorized" in str(error) or "prohibited" in str(error):
+def _results(told: bytes) -> list[_Result]:
+    try:
+        answer = json.loads(told)  # msgspec knows no Infinity, which SQLite does
+    except ValueError:  # it was killed for its computing
+        raise FlowError(_LATE) from None
+    answer = msgspec.convert(answer, _Answer)
+    if answer.closed:
+        raise StorageError(f"the database of the SQL chain cannot be opened: {answer.closed}")
+    if answer.error:
+        raise FlowError(_reason(answer.error))
+    return answer.results
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _reason(error: str) -> str:
+    if error == "interrupted":
+        return _LATE
+    if "not authorized" in error or "prohibited" in error:
         return f"only reading is allowed here, and only tables of the description ({error})"
     return f"the database does not take the statement: {error}"
 

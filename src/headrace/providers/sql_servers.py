@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, MetaData, Table, create_engine, inspect, make_url, select
 from sqlalchemy.engine import URL
@@ -35,6 +35,14 @@ _BEGIN: Final = {
 }
 _READS: Final = re.compile(r"\s*\(*\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(?:OUTFILE|DUMPFILE|LOAD_FILE)\b", re.IGNORECASE)  # MySQL's ways to files
+
+
+class _Running:
+    """A statement that a thread carries out, while somebody waits for it."""
+
+    left = False
+    cancel: Callable[[], None] | None = None
+    """Stops it, where the driver can."""
 
 
 class ServerDatabase:
@@ -84,13 +92,19 @@ class ServerDatabase:
         return schema([part for name in chosen for part in _table(c, name, rows)])
 
     async def _run(self, work: Callable[[Connection], _T]) -> _T:
+        """What `work` gives, done in a thread. When this is left, PostgreSQL is told; MySQL stops at its bound."""
+        running = _Running()
         try:
             async with asyncio.timeout(SECONDS + _CONNECT):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._done, work)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self._done, work, running)
         except TimeoutError:
             raise FlowError(f"the statement took longer than {SECONDS:.0f} seconds") from None
+        finally:
+            running.left = True
+            if cancel := running.cancel:
+                await asyncio.to_thread(cancel)
 
-    def _done(self, work: Callable[[Connection], _T]) -> _T:
+    def _done(self, work: Callable[[Connection], _T], running: _Running) -> _T:
         try:
             connection = self._engine.connect()
         except SQLAlchemyError as error:  # whose text may hold what the address holds
@@ -99,11 +113,20 @@ class ServerDatabase:
             try:
                 for statement in _BEGIN[self._kind]:
                     connection.exec_driver_sql(statement)
+                running.cancel = _cancel(connection.connection.driver_connection)
+                if running.left:
+                    raise FlowError("nobody waits for the statement any more")
                 return work(connection)
             except DBAPIError as error:
                 raise FlowError(f"the database does not take the statement: {error.orig}") from None
             finally:
+                running.cancel = None
                 connection.invalidate()  # closes it, and with it the transaction
+
+
+def _cancel(driver: Any) -> Callable[[], None] | None:
+    """What stops the connection's statement, from another thread: psycopg's newer way lets others run meanwhile."""
+    return getattr(driver, "cancel_safe", None) or getattr(driver, "cancel", None)
 
 
 def _checked(address: str, kind: str, hosts: Sequence[str]) -> URL:
