@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given as example
 from hypothesis import settings
 from hypothesis import strategies as st
-from passages import BIRDS, Bags, document, opened
+from passages import BIRDS, Bags, document, given, opened
 from waiting import within
 
 from headrace.engine.ports import Search
@@ -20,6 +20,7 @@ from headrace.events import Document
 from headrace.retrieval.collection import Collection
 from headrace.retrieval.library import Library
 from headrace.retrieval.shelf import fused
+from headrace.retrieval.upsert import Upsert
 from headrace.retrieval.words import quoted_words
 
 
@@ -46,6 +47,13 @@ def found_texts(collection: Collection, text: str, **how: Any) -> list[str]:
 
 def test_an_empty_collection_finds_nothing(library: Library):
     assert within(library.collection("none", Bags()).search(Search(text="bird"))) == []
+
+
+def test_an_upsert_of_no_documents_leaves_a_collection_that_finds_nothing(library: Library):
+    collection = library.collection("nothing", Bags())
+    within(Upsert(collection).run(given([])))
+    assert within(collection.exists())
+    assert within(collection.search(Search(text="bird"))) == []
 
 
 def test_without_embeddings_words_are_found_and_the_collection_says_so(library: Library):

@@ -73,7 +73,7 @@ class Agent:
             if not (calls := turn.calls):
                 break
             if self._trace is None:
-                uses = await self._used(calls)
+                uses = await self.used(calls)
             else:
                 async with aclosing(self._traced(self._trace, turn)) as steps:
                     async for events in steps:
@@ -104,7 +104,7 @@ class Agent:
     async def _traced(self, trace: Trace, turn: Turn) -> AsyncGenerator[Sequence[Event]]:
         """Runs the tools of one turn, and tells meanwhile what they do."""
         yield trace.decided(turn)
-        working = asyncio.create_task(self._used(turn.calls), name=f"the tools of run {self._ctx.run}")
+        working = asyncio.create_task(self.used(turn.calls), name=f"the tools of run {self._ctx.run}")
         working.add_done_callback(lambda _: trace.pause())
         try:
             async for events in trace.told():
@@ -114,7 +114,7 @@ class Agent:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
-    async def _used(self, calls: Sequence[ToolCall]) -> list[Use]:
+    async def used(self, calls: Sequence[ToolCall]) -> list[Use]:
         """Runs the tools of one turn side by side; answers in the order of the calls. Cancelling it stops them all."""
         limit = asyncio.Semaphore(_AT_ONCE)
 

@@ -117,6 +117,8 @@ class Task:
         self.output: dict[str, Any] = {}
         self.said: list[ModelMessage] = []
         """What the node adds to the conversation of this run."""
+        self.beside: dict[str, Any] = {}
+        """What the execution shows beside the last of it."""
         self.taken: str | None = None
         """The only output that is taken, where the node decides on one."""
         self.back_to: str | None = None

@@ -42,16 +42,21 @@ class Reply:
                 self._seconds = event.duration or self._seconds
         return events
 
-    def end(self) -> list[Event]:
-        """The events that close an answer that was told live; an empty one still has a token."""
+    def end(self, told: Sequence[Event] = ()) -> list[Event]:
+        """The events that close an answer that was told live, `told` among them; an empty one still has a token."""
         silence: list[Event] = [] if self.text else [Token("")]
         usage: list[Event] = [UsageMetadata(tokens(self._usage, self._facts))] if self._usage else []
-        return [*silence, *self._telling.end(), CalledTools([]), *usage]
+        return [*silence, *self._telling.end(), *told, CalledTools([]), *usage]
 
     @property
     def text(self) -> str:
         """What the model said."""
         return "".join(self._said)
+
+    @property
+    def spent(self) -> int:
+        """The tokens that the provider counted."""
+        return self._usage.total_tokens if self._usage else 0
 
     def times(self) -> dict[str, Any]:
         """When the answer began and ended, in milliseconds."""

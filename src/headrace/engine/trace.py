@@ -95,7 +95,7 @@ def _message(turn: Turn) -> dict[str, Any]:
     metadata = {"usage_metadata": tokens(turn.usage, facts.facts)} if turn.usage else {}
     fields = {
         "content": turn.text,
-        "additional_kwargs": {"tool_calls": [_sent(number, call) for number, call in calls]},
+        "additional_kwargs": {"tool_calls": sent(turn.calls)},
         "response_metadata": {"prompt": 0, "completion": 0, **facts.facts},
         "tool_call_chunks": [
             {"name": c.name, "args": c.arguments, "id": c.id, "index": n, "type": "tool_call_chunk"} for n, c in calls
@@ -110,6 +110,10 @@ def _message(turn: Turn) -> dict[str, Any]:
     return {"lc": 1, "type": "constructor", "id": ["langchain_core", "messages", "AIMessageChunk"], "kwargs": fields}
 
 
-def _sent(number: int, call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"index": number, "id": call.id, "type": "function", "function": function}
+def sent(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    """Calls as OpenAI's protocol has them."""
+    functions = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    return [
+        {"index": number, "id": call.id, "type": "function", "function": function}
+        for number, (call, function) in enumerate(zip(calls, functions, strict=True))
+    ]

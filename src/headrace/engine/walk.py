@@ -161,6 +161,8 @@ class Walk:
         data: dict[str, Any] = {"input": task.shown, "output": task.output, "state": task.state}
         if task.said:
             data["chatHistory"] = [shown(message) for message in task.said]
+            if task.beside:
+                data["chatHistory"][-1]["additional_kwargs"] = task.beside
         self._enter(node, data, "FINISHED")
 
     def _failed(self, node: NodeData, status: str, error: str) -> Event:

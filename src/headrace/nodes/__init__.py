@@ -3,6 +3,7 @@
 from headrace.engine.catalog import Catalog, catalog
 from headrace.nodes import (
     agentflow,
+    agentflow_agent,
     agentflow_conditions,
     agentflow_models,
     agents,
@@ -45,7 +46,7 @@ TOOLS = (tools, search_tools, request_tools, scraper, openapi_toolkit, mcp)
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
-    steps = (agentflow, agentflow_conditions, agentflow_models)
+    steps = (agentflow, agentflow_conditions, agentflow_models, agentflow_agent)
     memories = (memory, redis_memory)
     answering = (chains, routing_chains, sql, api_chains, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)

@@ -16,7 +16,7 @@ from headrace.engine.chatflow import transcript
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel
 from headrace.engine.reply import Reply
-from headrace.errors import FlowError, ProviderMalformed
+from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
 from headrace.nodes.agentflow_forms import FormField, form
 from headrace.nodes.chains import images
@@ -64,25 +64,40 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """The model's answer: live where it is the flow's own, or else all of it at once."""
-        opening = self._opening(task)
-        messages = await self._conversation(task, opening)
-        task.shown = {"messages": [shown(message) for message in messages], **self._settings(task)}
+        opening = self.opening(task)
+        messages = await self.conversation(task, opening)
+        self.show(task, [shown(message) for message in messages])
         schema = OutputSchema("extract", form(self.structuredOutput)) if self.structuredOutput else None
-        live = task.is_last and self._streams(task) and not schema
-        reply = Reply(task.run.ctx, str(self._config(task).get("modelName") or ""))
+        live = self.is_live(task)
+        reply = self.reply(task)
         async with aclosing(self.model.stream(ChatRequest(messages, schema=schema, facts=True))) as batches:
             async for deltas in batches:
                 events = reply.take(deltas)
                 if live and events:
                     yield events
-        content = self._give(task, reply, opening)
+        content = self.give(task, reply, opening)
         if live:
             yield reply.end()
         elif task.is_last:
             yield [Token(content)]
 
-    def _give(self, task: Task, reply: Reply, opening: Sequence[ModelMessage]) -> str:
-        content, found = reply.text, reply.kept()
+    def reply(self, task: Task) -> Reply:
+        """Takes one answer of the model."""
+        return Reply(task.run.ctx, str(self._config(task).get("modelName") or ""))
+
+    def is_live(self, task: Task) -> bool:
+        """Whether the answer is told as it comes."""
+        return (
+            task.is_last and self._config(task).get("streaming") not in (False, "false") and not self.structuredOutput
+        )
+
+    def show(self, task: Task, messages: Sequence[Mapping[str, Any]]) -> None:
+        """What the execution shows of the node's input."""
+        task.shown = {"messages": list(messages), **self._settings(task)}
+
+    def give(self, task: Task, reply: Reply, opening: Sequence[ModelMessage], text: str = "") -> str:
+        """Leaves the answer behind, or `text` in its place, and gives its text. Raises ProviderMalformed."""
+        content, found = text or reply.text, reply.kept()
         if self.structuredOutput:
             found = _form_of(content, task.node.id)
             content = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
@@ -91,9 +106,6 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         task.said = [*opening, ModelMessage(role, content, name=_name(task.node.label or task.node.id))]
         task.update(self.updateState, content)
         return content
-
-    def _streams(self, task: Task) -> bool:
-        return self._config(task).get("streaming") not in (False, "false")
 
     def _config(self, task: Task) -> dict[str, Any]:
         config = task.inputs.get(f"{self.prefix}ModelConfig")
@@ -107,7 +119,7 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
     def _written(self) -> list[ModelMessage]:
         return [ModelMessage(_ROLES[m.role], m.content) for m in self.messages if m.role and m.content]
 
-    def _opening(self, task: Task) -> list[ModelMessage]:
+    def opening(self, task: Task) -> list[ModelMessage]:
         """What the first node to speak adds to the conversation before its answer: what it was asked."""
         if task.history:
             return []
@@ -116,7 +128,8 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         before = [ModelMessage("user", pictures)] if pictures else []
         return [*before, *(asked or [ModelMessage("user", task.run.text)])]
 
-    async def _conversation(self, task: Task, opening: list[ModelMessage]) -> list[ModelMessage]:
+    async def conversation(self, task: Task, opening: list[ModelMessage]) -> list[ModelMessage]:
+        """What the model is told."""
         messages = self._written()
         if not self.enableMemory:
             return [*messages, *(message for message in opening if message not in messages)]
@@ -166,29 +179,6 @@ def _name(label: str) -> str:
     return _NOT_IN_NAMES.sub("_", label.lower().strip())[:64]
 
 
-class _Agent(ModelNode, frozen=True, kw_only=True):
-    """The agent node, as far as it needs no tools."""
-
-    tools: list[Any] = []
-    knowledgeDocumentStores: list[Any] = []
-    knowledgeVSEmbeddings: list[Any] = []
-    toolsBuiltInOpenAI: Any = ""
-    toolsBuiltInGemini: Any = ""
-    toolsBuiltInAnthropic: Any = ""
-
-    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
-        """Answers like an LLM node. Raises FlowError when it is to use tools."""
-        built_in = (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic)
-        for given in (self.tools, self.knowledgeDocumentStores, self.knowledgeVSEmbeddings, *built_in):
-            if given not in ([], "", "[]"):
-                raise FlowError(f"{task.node.id!r} has tools or knowledge, which agent nodes cannot use here yet")
-        async with aclosing(super().run(task)) as batches:
-            async for events in batches:
-                yield events
-        if usage := task.output.get("usageMetadata"):
-            usage["tool_call_tokens"] = 0
-
-
 def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Any:
     if field.required:
         return field.name, hint
@@ -197,7 +187,7 @@ def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Any:
     return field.name, hint, field.default
 
 
-def _named(base: type[ModelNode], tag: str, prefix: str, about: str) -> type[ModelNode]:
+def named(base: type[ModelNode], tag: str, prefix: str, about: str) -> type[ModelNode]:
     """The node type whose inputs carry the prefix: only a type's own fields can be renamed, so they come once more."""
     hints = get_type_hints(base, include_extras=True)
     fields = [_declared(field, hints[field.name]) for field in msgspec.structs.fields(base)]
@@ -215,7 +205,4 @@ def _named(base: type[ModelNode], tag: str, prefix: str, about: str) -> type[Mod
     return kind
 
 
-NODES: Final = (
-    _named(ModelNode, "llmAgentflow", "llm", "Asks a chat model, with the conversation or without it."),
-    _named(_Agent, "agentAgentflow", "agent", "Asks a chat model; without tools yet."),
-)
+NODES: Final = (named(ModelNode, "llmAgentflow", "llm", "Asks a chat model, with the conversation or without it."),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
@@ -123,6 +123,12 @@ class _Searched:
         return [hit.document for hit in await self._store.search(Search(text=query))]
 
 
+_LOOKED_UP: Final = {
+    **INPUT,
+    "properties": {"input": {"type": "string", "description": "input to look up in retriever"}},
+}
+
+
 class RetrieverTool(Node, frozen=True, kw_only=True, tag="retrieverTool"):
     """A retriever as a tool of an agent."""
 
@@ -133,7 +139,7 @@ class RetrieverTool(Node, frozen=True, kw_only=True, tag="retrieverTool"):
 
     async def build(self, ctx: Context) -> Tool:
         """The tool."""
-        return FunctionTool(self.name, self.description, INPUT, self._call)
+        return FunctionTool(self.name, self.description, _LOOKED_UP, self._call)
 
     async def _call(self, arguments: Mapping[str, Any]) -> ToolResult:
         documents = await self.retriever.find(str(arguments["input"]))

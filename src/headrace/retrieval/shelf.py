@@ -45,7 +45,7 @@ class Shelf:
         if row is None or wanted.k < 1:
             return []
         where = condition(wanted.filter) if wanted.filter else None
-        vector = None if wanted.mode == "lexical" or row.embedding is None else wanted.vector
+        vector = None if wanted.mode == "lexical" or row.dimensions is None else wanted.vector
         if vector is None:
             hits = _lexical(c, row, wanted, where)
         else:

@@ -1,0 +1,236 @@
+"""The agent node of agent flows: a model that looks things up in its knowledge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Container, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Literal
+
+import msgspec
+
+from headrace.engine import chatflow
+from headrace.engine.agent import MAX_ITERATIONS, STOPPED, Agent, Use
+from headrace.engine.agentnode import Task, shown
+from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
+from headrace.engine.document_store import Part, Parts, store_graph
+from headrace.engine.node import Context
+from headrace.engine.ports import Tool
+from headrace.engine.reply import Reply, tokens
+from headrace.engine.trace import sent
+from headrace.engine.turn import Turn, as_object, given
+from headrace.errors import FlowError
+from headrace.events import CalledTools, Document, Event, SourceDocuments, Token, UsedTool, UsedTools
+from headrace.nodes.agentflow_forms import form
+from headrace.nodes.agentflow_models import ModelNode, named
+from headrace.nodes.document_stores import DocumentStoreVS
+from headrace.nodes.retrieval_chains import RetrieverTool
+from headrace.nodes.tools import free_name
+from headrace.retrieval.library import library
+
+_SPELT: Final = "Give this answer once more, in the form that is asked for:\n\n"
+
+
+class StoreKnowledge(msgspec.Struct, frozen=True):
+    """A document store that the agent may look into. It is named `id:name`."""
+
+    documentStore: str = ""
+    docStoreDescription: str = ""
+    returnSourceDocuments: bool | Literal[""] = False
+
+
+class VectorKnowledge(msgspec.Struct, frozen=True):
+    """A vector store that the agent may look into, with the embeddings that made its vectors."""
+
+    vectorStore: str = ""
+    vectorStoreConfig: dict[str, Any] = {}
+    embeddingModel: str = ""
+    embeddingModelConfig: dict[str, Any] = {}
+    knowledgeName: str = ""
+    knowledgeDescription: str = ""
+    returnSourceDocuments: bool | Literal[""] = False
+
+
+class _Talk:
+    """What comes of one conversation with tools."""
+
+    def __init__(self, messages: Sequence[ModelMessage]) -> None:
+        self.messages = list(messages)
+        self.shown = [shown(message) for message in messages]
+        self.replies: list[Reply] = []
+        self.uses: list[Use] = []
+        self.stopped = False
+
+    @property
+    def used(self) -> list[UsedTool]:
+        """The calls as answers show them."""
+        return [use.shown for use in self.uses if use.shown]
+
+    def add(self, turn: Turn, uses: Sequence[Use], sourced: Container[str]) -> None:
+        """What the model asked for, and what it got."""
+        self.uses += uses
+        self.messages.append(turn.message)
+        self.shown.append(_asked(turn))
+        for use in uses:
+            text, call = use.result.text, use.call
+            self.messages.append(ModelMessage("tool", text, answers=call))
+            beside = {"sourceDocuments": msgspec.to_builtins(use.result.documents)} if call.name in sourced else {}
+            about = {"tool_call_id": call.id, "name": call.name, "additional_kwargs": beside}
+            self.shown.append({"role": "tool", "content": text, **about})
+
+    @property
+    def spent(self) -> int:
+        """The tokens of its turns as Flowise counts them: those between the first and the last one twice."""
+        counts = [reply.spent for reply in self.replies]
+        return sum(counts) + sum(counts[1:-1]) if len(counts) > 1 else 0
+
+    @property
+    def documents(self) -> list[Document]:
+        """What was found, of tools that give it."""
+        return [document for use in self.uses for document in use.result.documents]
+
+
+class _Agent(ModelNode, frozen=True, kw_only=True):
+    tools: list[Any] = []
+    knowledgeDocumentStores: list[StoreKnowledge] = []
+    knowledgeVSEmbeddings: list[VectorKnowledge] = []
+    toolsBuiltInOpenAI: Any = ""
+    toolsBuiltInGemini: Any = ""
+    toolsBuiltInAnthropic: Any = ""
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """Answers like an LLM node, from its knowledge if it has any. Raises FlowError for other tools."""
+        built_in = (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic)
+        for chosen in (self.tools, *built_in):
+            if chosen not in ([], "", "[]"):
+                raise FlowError(f"{task.node.id!r} has tools, which agent nodes cannot use here yet")
+        known = await self._known(task.run.ctx)
+        async with aclosing(self._looking(task, known) if known else super().run(task)) as batches:
+            async for events in batches:
+                yield events
+        if usage := task.output.get("usageMetadata"):
+            usage.setdefault("tool_call_tokens", 0)
+
+    async def _known(self, ctx: Context) -> list[RetrieverTool]:
+        """Its knowledge, each as a tool."""
+        known: dict[str, RetrieverTool] = {}
+
+        def add(name: str, description: str, retriever: Any, sources: object) -> None:
+            name = free_name(tool_name(name), known)
+            about = description or "Looks up passages that bear on a text."
+            known[name] = RetrieverTool(
+                name=name, description=about, retriever=retriever, returnSourceDocuments=bool(sources)
+            )
+
+        for one in self.knowledgeDocumentStores:
+            key, _, name = one.documentStore.partition(":")
+            retriever = await DocumentStoreVS(selectedStore=key, output="retriever").build(ctx)
+            add(name or key, one.docStoreDescription, retriever, one.returnSourceDocuments)
+        for one in self.knowledgeVSEmbeddings:
+            add(one.knowledgeName, one.knowledgeDescription, await _retriever(one, ctx), one.returnSourceDocuments)
+        return list(known.values())
+
+    async def _looking(self, task: Task, known: Sequence[RetrieverTool]) -> AsyncGenerator[Sequence[Event]]:
+        """The answer, after the model has looked up what it wants; only the answer is told when nothing is live."""
+        tools = [await one.build(task.run.ctx) for one in known]
+        sourced = {one.name for one in known if one.returnSourceDocuments}
+        opening = self.opening(task)
+        talk = _Talk(await self.conversation(task, opening))
+        async with aclosing(self._talked(task, talk, tools, sourced)) as batches:
+            async for events in batches:
+                yield events
+        self.show(task, talk.shown)
+        last, text = talk.replies[-1], STOPPED if talk.stopped else talk.replies[-1].text
+        if self.structuredOutput:
+            last, text = await self._spelt(task, text), ""
+        content = self.give(task, last, opening, text)
+        rests: list[Event] = [UsedTools(talk.used)] if talk.used else []
+        if sourced & {use.tool for use in talk.used}:
+            rests.append(SourceDocuments(talk.documents))
+        self._account(task, talk, tools, rests)
+        if self.is_live(task):
+            yield [*([Token(STOPPED)] if talk.stopped else []), *last.end(rests)]
+            task.run.ctx.text = content  # words before a look are no part of the answer
+        elif task.is_last:
+            yield [Token(content), *rests]
+
+    async def _talked(
+        self, task: Task, talk: _Talk, tools: Sequence[Tool], sourced: Container[str]
+    ) -> AsyncGenerator[Sequence[Event]]:
+        agent, live = Agent(task.run.ctx, self.model, tools), self.is_live(task)
+        specs = [tool.spec for tool in tools]
+        for _ in range(MAX_ITERATIONS):
+            turn, reply = Turn(), self.reply(task)
+            talk.replies.append(reply)
+            async with aclosing(self.model.stream(ChatRequest(talk.messages, specs, facts=True))) as batches:
+                async for deltas in batches:
+                    turn.add(deltas)
+                    events = reply.take(deltas)
+                    if live and events:
+                        yield events
+            if not (calls := turn.calls):
+                return
+            if live:
+                silence: list[Event] = [] if turn.text else [Token("")]
+                yield [*silence, CalledTools([UsedTool(call.name, as_object(given(call), {}), "") for call in calls])]
+            talk.add(turn, await agent.used(calls), sourced)
+        talk.stopped = True
+
+    async def _spelt(self, task: Task, text: str) -> Reply:
+        """The answer in the form that the flow wants: models do not write it while they may still call tools."""
+        asked, reply = ModelMessage("user", f"{_SPELT}{text}"), self.reply(task)
+        schema = OutputSchema("extract", form(self.structuredOutput))
+        async with aclosing(self.model.stream(ChatRequest([asked], schema=schema, facts=True))) as batches:
+            async for deltas in batches:
+                reply.take(deltas)
+        return reply
+
+    def _account(self, task: Task, talk: _Talk, tools: Sequence[Tool], rests: Sequence[Event]) -> None:
+        """What the execution keeps of the tools."""
+        task.output["timeMetadata"] = talk.replies[0].times()["timeMetadata"]
+        if usage := task.output.get("usageMetadata"):
+            usage["tool_call_tokens"] = talk.spent
+            usage["total_tokens"] += talk.spent
+            if price := usage.get("base_output_cost"):
+                usage["output_cost"] = (usage["output_tokens"] + talk.spent) * price
+                usage["total_cost"] = usage["input_cost"] + usage["output_cost"]
+        for event in rests:
+            kept = msgspec.to_builtins(event)
+            task.output[kept["event"]] = kept["data"]
+        if talk.used:
+            task.beside = {"usedTools": task.output["usedTools"]}
+        node = {"label": "Retriever Tool", "name": "retrieverTool"}
+        task.output["availableTools"] = [
+            {"name": spec.name, "description": spec.description, "schema": spec.parameters, "toolNode": node}
+            for spec in (tool.spec for tool in tools)
+        ]
+
+
+def _asked(turn: Turn) -> dict[str, Any]:
+    """A turn with calls as executions show it."""
+    calls = [(call, as_object(given(call), {})) for call in turn.calls]
+    return {
+        "role": "assistant",
+        "content": turn.text,
+        "tool_calls": [{"name": c.name, "args": args, "id": c.id, "type": "tool_call"} for c, args in calls],
+        "additional_kwargs": {"tool_calls": sent(turn.calls)},
+        **({"usage_metadata": tokens(turn.usage, turn.facts.facts)} if turn.usage else {}),
+        "id": turn.facts.id,
+    }
+
+
+async def _retriever(knowledge: VectorKnowledge, ctx: Context) -> object:
+    catalog = library(ctx).catalog
+    embeddings = Part(knowledge.embeddingModel, knowledge.embeddingModelConfig) if knowledge.embeddingModel else None
+    graph = store_graph(Parts(Part(knowledge.vectorStore, knowledge.vectorStoreConfig), embeddings), catalog)
+    return await chatflow.built(graph, catalog, ctx)
+
+
+def tool_name(name: str) -> str:
+    """The name as Flowise makes it of a store's."""
+    return re.sub(r"[^a-z0-9_-]", "", name.lower().replace(" ", "_"))[:64] or "knowledge"
+
+
+NODES: Final = (
+    named(_Agent, "agentAgentflow", "agent", "Asks a chat model, which may look things up in its knowledge."),
+)
