@@ -7,12 +7,13 @@ that takes these fixtures must not call `asyncio.run` (or `within`): the loop en
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import TimeoutError as TooLate
 
 FLAGS = ("--no-sandbox", "--disable-background-networking")  # tests run as root; nothing but the page speaks to anyone
 PATIENCE = 20_000  # ms that a page may take for anything
@@ -54,6 +55,15 @@ def new_page(browser: Browser, size: ViewportSize = DESK, **options: Any) -> Gen
         assert not failures, failures
     finally:
         context.close()
+
+
+def soon(page: Page, holds: str, arg: Any = None) -> None:
+    """Waits until this holds on the page, and notices at once: `expect`, which says what it saw, looks once a second.
+
+    So what is waited for longer than a moment is waited for here, and then expected.
+    """
+    with suppress(TooLate):
+        page.wait_for_function(holds, arg=arg, polling=40)
 
 
 def grown(inside: Locator, selector: str, whole: str) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from browser import soon
 from playwright.sync_api import Page, expect
 from servers import free_port, until_connected
 
@@ -77,8 +78,13 @@ def ask(page: Page, question: str) -> None:
     page.keyboard.press("Enter")
 
 
+WHOLE = """(text) => [...document.querySelectorAll('[data-testid=stChatMessage]')].at(-1)?.textContent.includes(text)
+    && ![...document.querySelectorAll('button')].some((button) => button.textContent.endsWith('Stop'))"""
+
+
 def answered(page: Page, text: str) -> None:
     """Waits for this text in the newest answer, and until it is whole."""
+    soon(page, WHOLE, text)
     expect(page.get_by_test_id("stChatMessage").last).to_contain_text(text)
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
 

@@ -4,6 +4,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from browser import soon
 from playwright.sync_api import Page, expect
 from servers import KEY, Server
 
@@ -24,6 +25,8 @@ def turn(page: Page, number: int = -1) -> Any:
 
 
 def ended(page: Page, state: str = "finished") -> None:
+    last = "(state) => [...document.querySelectorAll('article.turn')].at(-1)?.dataset.state === state"
+    soon(page, last, state)
     expect(turn(page)).to_have_attribute("data-state", state)
 
 

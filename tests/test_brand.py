@@ -60,6 +60,11 @@ def test_pages_of_every_worker_show_the_brand_in_the_data_folder(tmp_path: Path)
         assert ":root { --accent: #0A7 }" in page
         assert '<img src="/api/v1/brand/logo" alt="">' in page
         assert server.send("GET", "/docs/openapi.json").json["info"]["title"] == BRAND["name"]
+        playground = server.send("GET", "/").text
+        assert "<title>Ciniter &lt;Flow&gt; &amp; Co playground</title>" in playground
+        assert 'src="api/v1/brand/logo"' in playground
+        theme = server.send("GET", "/" + re.findall(r"static/[^\"]+theme\.css", playground)[0]).text
+        assert "--accent-light: #0A7; --on-accent-light: #000;" in theme
 
 
 def test_a_brand_without_a_dark_colour_has_one_on_both_grounds(tmp_path: Path) -> None:

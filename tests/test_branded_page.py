@@ -16,13 +16,13 @@ from upstream import Upstream
 ASKING = """async (flow) => {
   let open = 0, most = 0;
   async function ask() {
-    const body = JSON.stringify({ question: "/count 60 | /pace 20", streaming: true });
+    const body = JSON.stringify({ question: "/count 30 | /pace 20", streaming: true });
     const head = { method: "POST", headers: { "Content-Type": "application/json" } };
     const response = await fetch(`/api/v1/prediction/${flow}`, { ...head, body });
     most = Math.max(most, ++open);
     const text = await response.text();
     open--;
-    return text.includes("w60") && text.trimEnd().endsWith("[DONE]\\"}");
+    return text.includes("w30") && text.trimEnd().endsWith("[DONE]\\"}");
   }
   const whole = await Promise.all(Array.from({ length: 30 }, ask));
   const protocols = performance.getEntriesByType("resource").map((entry) => entry.nextHopProtocol);

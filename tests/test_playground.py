@@ -198,14 +198,14 @@ def test_a_run_that_goes_on_is_followed_from_the_history(
     alone: Page, server: Server, chat: str, upstream: Upstream
 ) -> None:
     page = opened(alone, server, chat)
-    ask(page, "/count 80 | /pace 25")
+    ask(page, "/count 50 | /pace 25")
     expect(turn(page)).to_contain_text("w3")
     page.get_by_role("button", name="Disconnect").click()
     page.locator("#tab-runs").click()
     page.locator(".run").get_by_role("button", name="Follow").click()
     expect(page.locator("article.turn")).to_have_count(2)
     ended(page)
-    assert text(page) == " ".join(f"w{n}" for n in range(1, 81))
+    assert text(page) == " ".join(f"w{n}" for n in range(1, 51))
     assert len(upstream.requests) == 1
 
 

@@ -1,12 +1,12 @@
 """The playground's page and files as they are sent, and that the package has them whole."""
 
 import gzip
-import json
 import re
 from pathlib import Path
 
 from servers import Reply, Server, serving
 from typescript import built
+from waiting import eventually
 
 from headrace.brand.look import Brand
 from headrace.gen import LIBRARY, ROOT, library
@@ -56,19 +56,6 @@ def test_the_page_is_asked_for_again_each_time_but_sent_only_when_it_changed(ser
     assert server.send("GET", "/", headers={"If-None-Match": page.headers["ETag"]}).status == 304
 
 
-def test_the_page_has_the_brand(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "logo.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
-    (folder / "brand.json").write_text(json.dumps({"name": "Ciniter <Flow>", "color": "#fd0", "logo": "logo.svg"}))
-    with serving(folder) as server:
-        page = server.send("GET", "/")
-        assert "<title>Ciniter &lt;Flow&gt; playground</title>" in page.text
-        assert 'src="api/v1/brand/logo"' in page.text
-        css = next(name for name in files(page) if name.endswith("theme.css"))
-        assert "--accent-light: #fd0; --on-accent-light: #000;" in server.send("GET", f"/{css}").text
-
-
 def test_what_stands_on_an_accent_can_be_read() -> None:
     assert "--on-accent-light: #fff" in theme(Brand(color="#0b6e99"))
     assert "--on-accent-dark: #000" in theme(Brand(darkColor="#6cc4ea"))
@@ -76,21 +63,13 @@ def test_what_stands_on_an_accent_can_be_read() -> None:
 
 def test_the_first_start_prints_a_link_that_works(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--demo", HEADRACE_ADMIN_KEY="") as server:
-        lines = server.output.read_text()
-        while "Playground:" not in lines:
-            lines = server.output.read_text()
-        found = re.search(r"Playground: (\S+)#key=(\S+)", lines)
-        assert found
+        found = eventually(lambda: re.search(r"Playground: (\S+)#key=(\S+)", server.output.read_text()))
         assert found[1] == f"http://localhost:{server.port}/"
         headers = {"Authorization": f"Bearer {found[2]}"}
         assert len(server.send("GET", "/api/v1/chatflows", headers=headers).json) == 2
         server.stop()
     with serving(tmp_path / "data", HEADRACE_ADMIN_KEY="") as server:
-        lines = server.output.read_text()
-        while "Ask one" not in lines:
-            lines = server.output.read_text()
-        found = re.search(r"Playground: \S+/\?flow=(\S+)\n", lines)
-        assert found
+        found = eventually(lambda: re.search(r"Playground: \S+/\?flow=(\S+)\n", server.output.read_text()))
         assert server.send("GET", f"/api/v1/public-chatbotConfig/{found[1]}").status == 200
 
 

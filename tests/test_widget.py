@@ -9,7 +9,7 @@ from typing import Any
 
 import agentflows
 import pytest
-from browser import grown, new_page, picture
+from browser import grown, new_page, picture, soon
 from playwright.sync_api import Browser, Locator, Page, expect
 from provider import Answer, Provider
 from servers import Server, conversation, node
@@ -22,7 +22,7 @@ from upstream import Upstream
 from waiting import eventually
 
 KINDS: tuple[Kind, ...] = ("bubble", "full", "react bubble", "react full")
-LONG = "/count 40 | /pace 40"
+LONG = "/count 40 | /pace 25"
 GREETING = "Hi there! How can I help?"
 DOCS = Path(__file__).parents[1] / "docs" / "widget.md"
 WHOLE = " ".join(f"w{number}" for number in range(1, 41))
@@ -34,6 +34,10 @@ def shop() -> Generator[Shop]:
     widgets()
     with opened() as shop:
         yield shop
+
+
+LAST = """(text) => [...document.querySelector("flowise-chatbot, flowise-fullchatbot")?.shadowRoot
+    ?.querySelectorAll(".bot-markdown-content") ?? []].at(-1)?.textContent.trim() === text"""
 
 
 class Chat:
@@ -63,6 +67,7 @@ class Chat:
 
     def says(self, text: str) -> None:
         """Waits until the newest answer is this."""
+        soon(self.page, LAST, text)
         expect(self.answers.last).to_have_text(text)
         expect(self.box).to_be_enabled()
 
