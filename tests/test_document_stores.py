@@ -93,6 +93,7 @@ def test_a_chosen_id_is_taken_once(server: Server):
         ("GET", "store", "view"),
         ("POST", "store", "create"),
         ("GET", "store/x", "view"),
+        ("GET", "components/loaders", "view"),
         ("PUT", "store/x", "update"),
         ("DELETE", "store/x", "delete"),
         ("POST", "loader/save", "preview-process"),
@@ -121,6 +122,27 @@ def test_every_endpoint_needs_its_permission(server: Server, method: str, path: 
     assert server.send(method, f"/api/v1/document-store/{path}", {}).status == 401
     assert status("documentStores:other") == 403
     assert status(f"documentStores:{permission}") not in (401, 403, 500)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "field"),
+    [
+        ("loaders", "pdfFile", "pdfFile"),
+        ("embeddings", "openAIEmbeddings", "modelName"),
+        ("vectorstore", "milvus", "milvusCollection"),
+        ("recordmanager", "SQLiteRecordManager", "cleanup"),
+    ],
+)
+def test_what_a_store_may_be_made_of_is_listed(server: Server, part: str, name: str, field: str):
+    found = {one["name"]: one for one in done(send(server, "GET", f"components/{part}"))}
+    assert len({one["category"] for one in found.values()}) == 1
+    assert found[name]["description"]
+    assert field in {one["name"] for one in found[name]["inputs"]}
+    assert not found.keys() & {"documentStore", "documentStoreVS", "retrieverTool"}
+
+
+def test_there_is_no_list_of_other_parts(server: Server):
+    assert send(server, "GET", "components/splitters").status == 400
 
 
 # Loaders and chunks

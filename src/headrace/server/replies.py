@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.schema import RunInfo
+from headrace.settings import Settings
 
 _logger = logging.getLogger("headrace.server")
 
@@ -39,10 +40,15 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
     messages = {
         404: f"there is nothing at {request.url.path}; the API is described at /docs",
-        413: "the body is larger than this server takes (HEADRACE_MAX_BODY_MB)",
+        413: f"the body is larger than the {_most(request)} MiB that this server takes (HEADRACE_MAX_BODY_MB)",
     }
     status = error.status_code
     return _reply(status, messages.get(status, error.detail), codes.get(status, "invalid_request"))
+
+
+def _most(request: Request[Any, Any, Any]) -> int:
+    settings: Settings = request.app.state.settings
+    return settings.max_body_mb
 
 
 def _invalid(error: ValidationException) -> str:
