@@ -36,10 +36,11 @@ def test_axe_finds_nothing_serious(
     browser: Browser, server: Server, upstream: Upstream, colours: Any, size: Any
 ) -> None:
     built()
-    flow_id = server.create_flow(qa(upstream.url, returnSourceDocuments=True), name="Birds")
+    flow_id = server.create_flow(qa(upstream.url, returnSourceDocuments=True), name=f"Birds {'and more ' * 12}")
     rules = ["color-contrast"] if colours == "dark" else []  # nothing else depends on the colours
     with new_page(browser, size, color_scheme=colours, reduced_motion="reduce") as page:
         opened(page, server, flow_id, key=True)
+        assert page.evaluate("document.body.scrollWidth") == size["width"], "a long name fits"
         found = {"hello": axe(page, rules)}
         ask(page, f"/json {json.dumps(WRITTEN)} | /burst")
         ended(page)
