@@ -196,6 +196,8 @@ def test_flows_that_ask_each_other_in_a_circle_are_stopped(server: Server, upstr
     server.send("PUT", f"/api/v1/chatflows/{parent}", {"flowData": changed}, admin=True)
     answer = server.ask(parent, '/tool ask_child {"input": "x"}').json
     assert "more than 8 deep" in json.dumps(answer["usedTools"])
+    many = " && ".join('ask_child {"input": "x"}' for _ in range(4))  # 4 ** 8, were they not counted
+    assert "more than 200 times" in server.ask(parent, f"/tool {many}").text
 
 
 def test_a_flow_that_is_bound_to_a_key_is_asked_with_it(server: Server, upstream: Upstream) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -36,6 +37,7 @@ from headrace.store.store import Store, timestamp
 
 _logger = logging.getLogger("headrace.runs")
 _DEEPEST = 8  # flows that ask each other
+_MOST_ASKED = 200  # flows in one run: a few that each ask a few others soon are thousands
 _FOLLOW_UP_PATIENCE = 10.0  # seconds that an answer's end may wait for what to ask next
 NO_QUESTION = "undefined"
 """What the model reads when a request has no question. Flowise says this word, and recordings of it are compared."""
@@ -51,6 +53,7 @@ class Worker:
         self._executions = executions
         self._uploads = Uploads(store.folder / "uploads")
         self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
+        self._asked = Counter[str]()  # by run, how many flows its flows have asked
 
     async def work(self) -> None:
         """Carries out orders, each job in a task of its own. Ends when cancelled; the runs go on."""
@@ -67,7 +70,7 @@ class Worker:
         recording = Recording(self._log, job.run)
         task = asyncio.create_task(recording.record(self._events(job, recording)), name=f"run {job.run}")
         self._runs[job.run] = recording, task
-        task.add_done_callback(lambda _: self._runs.pop(job.run, None))
+        task.add_done_callback(lambda _: (self._runs.pop(job.run, None), self._asked.pop(job.run, None)))
 
     async def finished(self, seconds: float | None = None) -> bool:
         """Waits until no run goes on, for so many seconds at most; says whether none does."""
@@ -178,6 +181,9 @@ class Worker:
         """Runs another flow inside this run: it ends with it, and what it costs counts here. Its turn is stored."""
         if asking.depth >= _DEEPEST:
             raise FlowError(f"flows ask each other more than {_DEEPEST} deep: the last one is {asked.flow!r}")
+        self._asked[asking.run] += 1
+        if self._asked[asking.run] > _MOST_ASKED:
+            raise FlowError(f"the flows of this run have asked others more than {_MOST_ASKED} times")
         flow = await self._flows.get(asked.flow)
         if flow.row.apikeyid:
             key = await self._store.key(asked.key) if asked.key else None
