@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 64 * 1024 * 1024
     """Bytes of the engine's heap."""
     cpu: float = 10.0
-    """Seconds of computing; kept to the whole second above."""
+    """Seconds of computing."""
     wall: float = 300.0
     """Seconds from start to end, waiting included."""
     output: int = 4 * 1024 * 1024
@@ -248,7 +248,7 @@ class Child:
         status = await self._process.wait()
         if status == _OUT_OF_MEMORY:
             return self._out_of_memory()
-        if status == -signal.SIGXCPU:
+        if status == -signal.SIGPROF:
             return _over("cpu", f"it computed for more than {self._limits.cpu:g} seconds")
         cause = f"signal {-status}" if status < 0 else f"status {status}"
         return ScriptError(f"the process that ran the script ended by itself ({cause})")
