@@ -91,6 +91,20 @@ def test_an_agent_reads_again_what_its_tools_gave_where_its_memory_keeps_that(
     assert "forty-two" in answer["content"]
 
 
+def test_a_summary_takes_in_what_tools_gave(server: Server, upstream: Upstream) -> None:
+    model = "{{chatOpenAI_0.data.instance}}"
+    kept = remembering(upstream.url, "conversationSummaryBufferMemory", rememberTools=True, model=model)
+    flow_id = server.create_flow(kept)
+    server.ask(flow_id, USES, chatId="c")
+    server.ask(flow_id, "/say What was that?", chatId="c")
+    roles = [message["role"] for message in upstream.requests[-1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
+    short = remembering(upstream.url, "conversationSummaryMemory", rememberTools=True, model=model)
+    server.send("PUT", f"/api/v1/chatflows/{flow_id}", {"flowData": json.dumps(short)}, admin=True)
+    server.ask(flow_id, "/say And now?", chatId="c")
+    assert "the tool calculator: 42\n" in upstream.requests[-2].body["messages"][0]["content"]
+
+
 @pytest.mark.parametrize(("ending", "inputs"), [("toolAgent", {}), ("conversationChain", {"rememberTools": True})])
 def test_what_tools_gave_is_for_agents_that_want_it(
     server: Server, upstream: Upstream, ending: str, inputs: dict[str, Any]
@@ -223,6 +237,22 @@ def test_a_session_in_redis_is_continued_from_what_another_server_wrote(
     assert 0 < int(command(redis, "TTL", "r-1")) <= 500
     server.ask(flow_id, "/say again", chatId="r-1")
     assert asked(upstream)[1][3:] == ["/say Ada", "Ada", "/say again"]
+
+
+@needs_redis
+def test_a_session_in_redis_keeps_what_tools_gave_where_the_flow_wants_that(
+    server: Server, upstream: Upstream, redis: int, key: str
+) -> None:
+    kept = remembering(upstream.url, "RedisBackedChatMemory", rememberTools=True)
+    for each in kept["nodes"]:
+        each["data"]["credential"] = key if each["data"]["category"] == "Memory" else ""
+    flow_id = server.create_flow(kept)
+    server.ask(flow_id, USES, chatId="r-3")
+    server.ask(flow_id, "/say What was that?", chatId="r-3")
+    system, _, called, first, *_ = upstream.requests[-1].body["messages"]
+    assert system["role"] == "system"
+    assert called["tool_calls"][0]["function"]["arguments"] == '{"input":"6*7"}'
+    assert first["content"] == "42"
 
 
 @needs_redis

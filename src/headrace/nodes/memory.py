@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -65,18 +65,25 @@ class SummarisedTurns:
     The summary is kept for the session and grows: a turn is read for it only once.
     """
 
-    def __init__(self, ctx: Context, model: ChatModel, name: str, most: int = 0) -> None:
-        self._ctx, self._model, self._name, self._most = ctx, model, name, most
+    def __init__(self, ctx: Context, model: ChatModel, name: str, most: int = 0, *, tools: bool = False) -> None:
+        self._ctx, self._model, self._name, self._most, self._tools = ctx, model, name, most, tools
 
     async def messages(self) -> list[ModelMessage]:
         """Earlier turns, oldest first. Raises ProviderError when they cannot be summarised."""
-        rows = list(await self._ctx.history())
+        return await self._read(remembered)
+
+    async def exchanges(self) -> list[ModelMessage]:
+        """See ToolMemory."""
+        return await self._read(exchanged)
+
+    async def _read(self, word_for_word: Callable[[Sequence[Turn]], list[ModelMessage]]) -> list[ModelMessage]:
+        rows = list(await self._ctx.history(tools=self._tools))
         summary = await self._kept(len(rows)) if rows else _Summary()
         if old := self._overflow(rows[summary.turns :]):
             summary = await self._longer(summary, old)
             await self._ctx.notes.put(self._name, msgspec.json.encode(summary).decode())
         told = [ModelMessage("system", _SUMMARY.format(text=summary.text))] if summary.text else []
-        return [*told, *self._ctx.prior, *remembered(rows[summary.turns :])]
+        return [*told, *self._ctx.prior, *word_for_word(rows[summary.turns :])]
 
     async def _kept(self, stored: int) -> _Summary:
         text = await self._ctx.notes.get(self._name)
@@ -85,26 +92,37 @@ class SummarisedTurns:
 
     def _overflow(self, rows: Sequence[Turn]) -> Sequence[Turn]:
         """The oldest turns, as far as the others fit; what is left begins with a question."""
-        size, first = sum(tokens(row.content) for row in rows), 0
+        size, first = sum(map(_size, rows)), 0
         while first < len(rows) and (size > self._most or rows[first].role == "apiMessage"):
-            size -= tokens(rows[first].content)
+            size -= _size(rows[first])
             first += 1
         return rows[:first]
 
     async def _longer(self, summary: _Summary, rows: Sequence[Turn]) -> _Summary:
         text = summary.text
         for portion in _portions(rows):
-            said = "\n".join(f"{message.role}: {message.text[:_LONGEST]}" for message in remembered(portion))
+            said = "\n".join(_line(message) for message in exchanged(portion) if message.text)
             asked = _SUMMARISE.format(text=text or "nothing yet", said=said)
             text = (await spoken(self._model, ChatRequest([ModelMessage("user", asked)]), self._ctx)).strip()
         return _Summary(text, summary.turns + len(rows))
+
+
+def _size(turn: Turn) -> int:
+    """Roughly the tokens of a turn, and of what its tools gave."""
+    return sum(tokens(message.text) for message in exchanged([turn]) if not message.calls)
+
+
+def _line(message: ModelMessage) -> str:
+    """A message, or what a tool gave, as a summary takes it in."""
+    who = f"the tool {message.answers.name}" if message.answers else message.role
+    return f"{who}: {message.text[:_LONGEST]}"
 
 
 def _portions(rows: Sequence[Turn]) -> Iterator[list[Turn]]:
     """The turns in portions that a model can read at once."""
     portion: list[Turn] = []
     for row in rows:
-        if portion and sum(tokens(each.content) for each in (*portion, row)) > _AT_ONCE:
+        if portion and sum(map(_size, (*portion, row))) > _AT_ONCE:
             yield portion
             portion = []
         portion.append(row)
@@ -144,10 +162,12 @@ class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversati
     model: ChatModel
     sessionId: str = ""
     memoryKey: str = "chat_history"
+    rememberTools: bool = False
+    """The summary takes in what tools gave."""
 
     async def build(self, ctx: Context) -> SummarisedTurns:
         """The summary of the run's session."""
-        return SummarisedTurns(ctx, self.model, "summary")
+        return SummarisedTurns(ctx, self.model, "summary", tools=self.rememberTools)
 
 
 class ConversationSummaryBufferMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryBufferMemory"):
@@ -157,10 +177,13 @@ class ConversationSummaryBufferMemory(Node, frozen=True, kw_only=True, tag="conv
     maxTokenLimit: int = 2000
     sessionId: str = ""
     memoryKey: str = "chat_history"
+    rememberTools: bool = False
+    """Tool agents read again which tools they used and what these gave, and the summary takes it in."""
 
     async def build(self, ctx: Context) -> SummarisedTurns:
         """Summary and turns of the run's session."""
-        return SummarisedTurns(ctx, self.model, "summary of what is beyond the buffer", max(self.maxTokenLimit, 0))
+        name, most = "summary of what is beyond the buffer", max(self.maxTokenLimit, 0)
+        return SummarisedTurns(ctx, self.model, name, most, tools=self.rememberTools)
 
 
 NODES = (BufferMemory, BufferWindowMemory, ConversationSummaryMemory, ConversationSummaryBufferMemory)

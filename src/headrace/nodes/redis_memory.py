@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from headrace.engine.chat import ModelMessage
+from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError, StorageError
 from headrace.nodes.accounts import secrets
@@ -21,8 +22,9 @@ _PATIENCE: Final = 5.0  # seconds for one command
 _MOST: Final = 10_000  # messages that are read without a window
 
 
-class _Data(msgspec.Struct):
+class _Data(msgspec.Struct, omit_defaults=True):
     content: Any = ""
+    additional_kwargs: dict[str, Any] = {}
 
 
 class _Stored(msgspec.Struct):
@@ -35,38 +37,53 @@ class _Stored(msgspec.Struct):
 class RedisTurns:
     """Implements `headrace.engine.ports.Memory`; what is said is added once it is stored on the server too."""
 
-    def __init__(self, ctx: Context, fields: Mapping[str, str], seconds: int | None, window: int | None) -> None:
-        self._ctx, self._fields, self._seconds = ctx, fields, seconds
+    def __init__(
+        self, ctx: Context, fields: Mapping[str, str], seconds: int | None, window: int | None, *, tools: bool = False
+    ) -> None:
+        self._ctx, self._fields, self._seconds, self._tools = ctx, fields, seconds, tools
         self._most = window * 2 if window else _MOST
 
     async def messages(self) -> list[ModelMessage]:
         """Earlier turns, oldest first. Raises StorageError, and FlowError when the key holds something else."""
+        return [*self._ctx.prior, *remembered(await self._turns())]
+
+    async def exchanges(self) -> list[ModelMessage]:
+        """See ToolMemory."""
+        return [*self._ctx.prior, *exchanged(await self._turns())] if self._tools else await self.messages()
+
+    async def _turns(self) -> list[Turn]:
         async with _connected(self._fields) as redis:
             stored = await redis.lrange(self._ctx.session, 0, self._most - 1)
         try:
-            turns = [_message(msgspec.json.decode(item, type=_Stored)) for item in reversed(stored)]
+            return [_turn(msgspec.json.decode(item, type=_Stored)) for item in reversed(stored)]
         except msgspec.MsgspecError:
             raise FlowError(
                 f"the Redis key {self._ctx.session!r} holds something else than a conversation: use another session id"
             ) from None
-        return [*self._ctx.prior, *turns]
 
     async def add(self, turns: Sequence[Turn]) -> None:
         """Adds what was said. Raises StorageError."""
         async with _connected(self._fields) as redis, redis.pipeline(transaction=True) as commands:
             for turn in turns:
                 kind = "ai" if turn.role == "apiMessage" else "human"
-                commands.lpush(self._ctx.session, msgspec.json.encode(_Stored(kind, _Data(turn.content))))
+                data = _Data(turn.content, {"usedTools": turn.tools} if self._tools and turn.tools else {})
+                commands.lpush(self._ctx.session, msgspec.json.encode(_Stored(kind, data)))
             if self._seconds:
                 commands.expire(self._ctx.session, self._seconds)
             await commands.execute()
 
 
-def _message(stored: _Stored) -> ModelMessage:
+def _turn(stored: _Stored) -> Turn:
     content = stored.data.content
     if isinstance(content, list):  # parts
         content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return ModelMessage("assistant" if stored.type == "ai" else "user", str(content))
+    role = "apiMessage" if stored.type == "ai" else "userMessage"
+    used = stored.data.additional_kwargs.get("usedTools")
+    return Turn(role, str(content), tools=[each for each in _list(used) if isinstance(each, dict)])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @asynccontextmanager
@@ -116,12 +133,16 @@ class RedisBackedChatMemory(Node, frozen=True, kw_only=True, tag="RedisBackedCha
     """Seconds after which a silent session is forgotten."""
     memoryKey: str = "chat_history"
     windowSize: int | None = None
+    rememberTools: bool = False
+    """Tool agents read again which tools they used and what these gave."""
 
     async def build(self, ctx: Context) -> RedisTurns:
         """The session's turns. Raises FlowError without a credential."""
         if not self.credential:
             raise FlowError("the Redis memory needs a credential with the address of the Redis: connect one")
-        turns = RedisTurns(ctx, await secrets(ctx, self.credential), self.sessionTTL, self.windowSize)
+        turns = RedisTurns(
+            ctx, await secrets(ctx, self.credential), self.sessionTTL, self.windowSize, tools=self.rememberTools
+        )
         ctx.listeners.append(turns.add)
         return turns
 

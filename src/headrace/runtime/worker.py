@@ -254,7 +254,8 @@ class Worker:
         await self._store.add_messages(rows)
         for listener in ctx.listeners:
             try:
-                await listener([Turn(row.role, row.content) for row in rows])
+                used = [msgspec.to_builtins(row.usedTools or []) for row in rows]
+                await listener([Turn(row.role, row.content, tools=u) for row, u in zip(rows, used, strict=True)])
             except HeadraceError as error:  # the answer is said and stored
                 _logger.warning("a memory of run %s could not be written: %s", job.run, error)
         return metadata
