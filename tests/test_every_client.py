@@ -6,6 +6,7 @@ What goes wrong on the way is in the table of cases.py.
 import json
 
 import pytest
+from agentflows import flow, reply, start
 from clients import SyncDriver, counted, said
 from proxy import proxied
 from servers import Server, conversation
@@ -44,6 +45,14 @@ def test_the_answer_is_the_fold_of_the_stream(client: SyncDriver, chat: str) -> 
     assert (streamed.text, answered.text) == (LINE, LINE)
     assert (answered.chatId, answered.isStreamValid) == ("c-1", False)
     assert streamed.usage == answered.usage is not None
+
+
+def test_a_form_begins_an_agent_flow(client: SyncDriver, server: Server) -> None:
+    asks = start(startInputType="formInput", formInputTypes=[{"type": "string", "label": "City", "name": "city"}])
+    drawn = flow(asks, reply("to {{ $form.city }}"), arrows="start_0 directReply_0")
+    key, client.question = server.create_flow(drawn, type="AGENTFLOW"), ""
+    streamed, answered = client.final(key, form={"city": "Oslo"}), client.predict(key, form={"city": "Oslo"})
+    assert (streamed.text, streamed.form) == (answered.text, answered.form) == ("to Oslo", {"city": "Oslo"})
 
 
 def test_a_run_is_cancelled_and_what_was_said_is_kept(client: SyncDriver, chat: str, upstream: Upstream) -> None:

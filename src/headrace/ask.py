@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     - `override_config`: parameters of the flow's nodes, as far as the flow lets callers set them.
     - `history`: earlier turns that the server has not stored itself.
     - `uploads`: files.
+    - `form`: for an agent flow that begins with a form, its values by name; the question is "" then.
     - `on_disconnect`: what becomes of the run when nobody reads it any more; the flow decides when absent.
     - `idempotency_key`: the same key and question join the run that there is; a new key for each call when absent.
     """
@@ -37,6 +38,7 @@ class Options(TypedDict, total=False):
     override_config: dict[str, Any] | None
     history: Sequence[HistoryMessage] | None
     uploads: Sequence[FileUpload] | None
+    form: dict[str, Any] | None
     on_disconnect: Literal["continue", "cancel"] | ContinueFor | None
     idempotency_key: str | None
 
@@ -45,13 +47,15 @@ def _body(question: str, kind: Kind, options: Options) -> PredictionRequest:
     config = options.get("override_config")
     if session := options.get("session_id"):
         config = {**(config or {}), "sessionId": session}
+    form = options.get("form")
     return PredictionRequest(
-        question=question,
+        question=None if form and not question else question,
         streaming=True if kind == "stream" else None,
         chatId=options.get("chat_id"),
         overrideConfig=config,
         history=list(options.get("history") or []) or None,
         uploads=list(options.get("uploads") or []) or None,
+        form=form,
         background=True if kind == "call" else None,
         onDisconnect=options.get("on_disconnect"),
     )

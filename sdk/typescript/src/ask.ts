@@ -42,6 +42,8 @@ export interface AskOptions extends CallOptions {
   history?: HistoryMessage[] | null | undefined;
   /** Files. */
   uploads?: FileUpload[] | null | undefined;
+  /** For an agent flow that begins with a form, its values by name; the question is "" then. */
+  form?: Record<string, unknown> | null | undefined;
   /** What becomes of the run when nobody reads it any more; the flow decides when absent. */
   onDisconnect?: "continue" | "cancel" | ContinueFor | null | undefined;
   /** The same key and question join the run that there is; a new key for each call when absent. */
@@ -114,15 +116,16 @@ export class Server {
 
   /** A prediction in the words of the typed methods. As a "call" it runs in the background. */
   question(flow: string, question: string, kind: Kind, options: AskOptions): Ask {
-    const { sessionId, overrideConfig, history, uploads, chatId, onDisconnect, idempotencyKey, signal } = options;
+    const { sessionId, overrideConfig, history, uploads, form, chatId, onDisconnect, idempotencyKey, signal } = options;
     const config = sessionId ? { ...overrideConfig, sessionId } : overrideConfig;
     const body: PredictionRequest = {
-      question,
+      question: form && !question ? undefined : question,
       streaming: kind === "stream" || undefined,
       chatId,
       overrideConfig: config,
       history: history?.length ? history : undefined,
       uploads: uploads?.length ? uploads : undefined,
+      form,
       background: kind === "call" || undefined,
       onDisconnect,
     };

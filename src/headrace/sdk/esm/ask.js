@@ -48,15 +48,16 @@ export class Server {
     }
     /** A prediction in the words of the typed methods. As a "call" it runs in the background. */
     question(flow, question, kind, options) {
-        const { sessionId, overrideConfig, history, uploads, chatId, onDisconnect, idempotencyKey, signal } = options;
+        const { sessionId, overrideConfig, history, uploads, form, chatId, onDisconnect, idempotencyKey, signal } = options;
         const config = sessionId ? { ...overrideConfig, sessionId } : overrideConfig;
         const body = {
-            question,
+            question: form && !question ? undefined : question,
             streaming: kind === "stream" || undefined,
             chatId,
             overrideConfig: config,
             history: history?.length ? history : undefined,
             uploads: uploads?.length ? uploads : undefined,
+            form,
             background: kind === "call" || undefined,
             onDisconnect,
         };

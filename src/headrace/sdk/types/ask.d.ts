@@ -37,6 +37,8 @@ export interface AskOptions extends CallOptions {
     history?: HistoryMessage[] | null | undefined;
     /** Files. */
     uploads?: FileUpload[] | null | undefined;
+    /** For an agent flow that begins with a form, its values by name; the question is "" then. */
+    form?: Record<string, unknown> | null | undefined;
     /** What becomes of the run when nobody reads it any more; the flow decides when absent. */
     onDisconnect?: "continue" | "cancel" | ContinueFor | null | undefined;
     /** The same key and question join the run that there is; a new key for each call when absent. */
