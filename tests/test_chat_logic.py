@@ -123,7 +123,7 @@ def test_the_key_lists_the_flows_to_choose_from(visit: Open, server: Server, mon
     monkeypatch.setenv(FLOWS, "")
     assert "no flow to talk to" in visit().info[0].value
     monkeypatch.setenv("HEADRACE_API_KEY", "wrong")
-    assert "send an API key" in visit().error[0].value
+    assert "Send an API key" in visit().error[0].value
     monkeypatch.setenv("HEADRACE_API_KEY", KEY)
     page = visit(flow=flow)
     assert page.header[0].value == "Listed by its key"

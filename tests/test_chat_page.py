@@ -198,11 +198,20 @@ def test_a_failure_is_shown_in_words_and_tried_again(stage: Stage, page: Page, u
     stage.page.open(page, stage.plain)
     ask(page, "/fail 1 401 | /say Better now")
     alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The model at")
     expect(alert).to_contain_text("The script asks for status 401")
-    page.get_by_role("button", name="Try again").click()
+    again = page.get_by_role("button", name="Try again")
+    again.click()
     answered(page, "Better now")
     expect(alert).to_have_count(0)
     expect(page.get_by_test_id("stChatMessage")).to_have_count(2)
+    ask(page, "/status 401")
+    again.wait_for()
+    ask(page, "/say 1 | /stall 1")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(again).to_have_count(0)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped")).to_be_visible()
 
 
 def test_two_users_are_kept_apart(stage: Stage, browser: Browser, page: Page, upstream: Upstream) -> None:

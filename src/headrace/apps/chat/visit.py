@@ -51,7 +51,7 @@ def show() -> None:
         st.button("Try again", icon=":material/refresh:")
         return
     except HeadraceError as error:
-        st.error(literal(str(error)))
+        st.error(_sentence(str(error)))
         return
     if not flows:
         st.info(
@@ -140,7 +140,7 @@ class Visit:
         with st.sidebar:
             self._choices()
         if notice := st.session_state.pop("notice", None):
-            st.warning(literal(notice))
+            st.warning(_sentence(notice))
         if self._unknown:
             st.info("This chat is not one of yours, or it has been deleted.")
         turns = self._chats.turns(self._user, self._chat.id) if self._chat else []
@@ -212,9 +212,10 @@ class Visit:
             if shown.aborted:
                 st.caption("Stopped")
             if shown.error:
-                st.error(literal(shown.error))
+                st.error(_sentence(shown.error))
+                again = st.empty()  # what was here before goes at once, not when the script ends
                 if last:
-                    st.button("Try again", icon=":material/refresh:", on_click=self._chats.again, args=(turn,))
+                    again.button("Try again", icon=":material/refresh:", on_click=self._chats.again, args=(turn,))
             elif shown.message:
                 rated = _RATINGS.index(turn.rating) if turn.rating else None
                 key = f"rate {turn.id}"
@@ -299,6 +300,10 @@ class Visit:
     def _delete(self, chat: Chat) -> None:
         self._chats.delete(self._user, chat.id)
         self._open(None)
+
+
+def _sentence(text: str) -> str:
+    return literal(text[:1].upper() + text[1:])
 
 
 def _question(turn: Turn) -> None:
