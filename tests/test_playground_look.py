@@ -168,7 +168,9 @@ def test_a_picture_of_the_playground_is_taken(browser: Browser, provider: Provid
     stream = {"Content-Type": "text/event-stream"}
     provider.always(Answer([*first, b"data: [DONE]\n\n"], headers=stream))
     with serving(tmp_path / "data", "--demo") as server, new_page(browser) as page:
-        opened(page, server, server.create_flow(drawn(f"{provider.url}/v1"), name="Questions about runs"), key=True)
+        flow_id = server.create_flow(drawn(f"{provider.url}/v1"), name="Questions about runs")
+        server.ask(flow_id, "Are you awake?")  # the picture shows what a warm flow takes
+        opened(page, server, flow_id, key=True)
         ask(page, "How do I resume a stream?")
         ended(page)
         provider.always(Answer([b"".join(second), b""], headers=stream, held=True))
