@@ -3,7 +3,7 @@
  * as the text that it is, and a link leads to http, https or mail or is none.
  *
  * What is done is never touched again: blocks, items and rows that another one follows, and the beginning of a long
- * text. Only the end is made anew, so that an answer costs the same per token however long it gets, whatever it is.
+ * text. The last block is read anew each time, which is quick; of its elements only those at the end are made anew.
  */
 
 import { blocksOf } from "./blocks.js";
