@@ -144,6 +144,15 @@ def test_word_documents_are_read(library: Library):
     assert texts(loaded(library, "docxFile", docxFile=value)) == ["a\tb\n\ncell"]
 
 
+@pytest.mark.parametrize("encoding", ["shift_jis", "utf-32", "unheard-of"])
+def test_a_document_in_an_encoding_that_xml_cannot_have_is_named(library: Library, encoding: str):
+    stranger = io.BytesIO()
+    with zipfile.ZipFile(stranger, "w") as archive:
+        archive.writestr("word/document.xml", f'<?xml version="1.0" encoding="{encoding}"?><d/>')
+    value = stored(library, "a.docx", stranger.getvalue())
+    assert "no Word document" in failure(library, "docxFile", docxFile=value)
+
+
 def test_csv_files_give_a_document_a_row(library: Library):
     value = stored(library, "a.csv", 'name,about\nHeron,"tall, grey"\n\nSwift,fast\n')
     assert loaded(library, "csvFile", csvFile=value) == [
@@ -200,6 +209,7 @@ def test_a_folder_is_read_file_by_file_and_one_bad_file_stops_no_other(library: 
     outside = tmp_path / "secret.txt"
     outside.write_text("secret")
     (library.files / "in" / "link.txt").symlink_to(outside)
+    (library.files / "in" / "loop.txt").symlink_to("loop.txt")
     found = texts(loaded(library, "folderFiles", folderPath="in", recursive=True))
     assert [text for text in found if text[0] != "!"] == ["text", "value", "k: v"]
     assert [text.split(":")[0] for text in found if text[0] == "!"] == [
@@ -418,7 +428,7 @@ def test_one_page_is_read_as_text(library: Library, site: tuple[str, type[Site]]
     url, server = site
     server.pages = PAGES
     assert loaded(library, "cheerioWebScraper", url=f"{url}/") == [
-        Document("Home\nWelcome\na\nout", {"source": f"{url}/", "title": "Home"})
+        Document("Welcome\naout", {"source": f"{url}/", "title": "Home"})
     ]
     assert texts(loaded(library, "cheerioWebScraper", url=f"{url}/a", selector="main")) == ["Page A"]
     with pytest.raises(FlowError, match="'><' is not a CSS selector"):
@@ -430,7 +440,7 @@ def test_a_crawl_stays_on_its_host_and_within_its_limit(library: Library, site: 
     server.pages = PAGES
     found = texts(loaded(library, "cheerioWebScraper", url=f"{url}/", relativeLinksMethod="webCrawl", limit="10"))
     assert [text.split("\n")[0] for text in found] == [
-        "Home",
+        "Welcome",
         "Page A",
         "Page B",
         f"! '{url}/gone' could not be fetched: {url}/gone answered 404",
@@ -451,6 +461,8 @@ def test_a_site_map_is_followed(library: Library, site: tuple[str, type[Site]]):
     found = texts(loaded(library, "cheerioWebScraper", url=f"{url}/map.xml", **how))
     assert [text.split("\n")[0] for text in found] == ["Page A", "Page B"]
     assert "it is no site map" in failure(library, "cheerioWebScraper", url=f"{url}/b", **how)
+    server.pages["/map.xml"] = b'<?xml version="1.0" encoding="shift_jis"?><urlset/>'
+    assert "it is no site map" in failure(library, "cheerioWebScraper", url=f"{url}/map.xml", **how)
 
 
 @pytest.mark.parametrize(
@@ -465,7 +477,8 @@ def test_what_is_no_page_is_said(library: Library, site: tuple[str, type[Site]],
 
 def test_a_page_without_end_is_cut_off(library: Library, site: tuple[str, type[Site]]):
     url, server = site
-    server.pages = {"/": b"x" * (11 << 20)}
+    server.pages = {"/": b"x" * (11 << 20), "/hostile": b"<p>The Wren." + b"<a" * 500_000}
+    assert texts(loaded(library, "cheerioWebScraper", url=f"{url}/hostile")) == ["The Wren."]
     assert "larger than 10 MiB" in failure(library, "cheerioWebScraper", url=f"{url}/")
 
 
@@ -530,7 +543,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     for name in ("pypdf", "bs4"):
         monkeypatch.setitem(sys.modules, name, None)
     assert "pip install 'headrace[rag]'" in failure(library, "pdfFile", pdfFile=inline(pdf("x"), "a.pdf"))
-    assert "pip install 'headrace[rag]'" in failure(library, "cheerioWebScraper", url=f"{url}/")
+    assert "pip install 'headrace[rag]'" in failure(library, "cheerioWebScraper", url=f"{url}/a", selector="main")
 
 
 # Fingerprints

@@ -15,7 +15,7 @@ from upstream import Upstream
 
 from headrace.errors import FlowError
 from headrace.nodes.openapi import api_of
-from headrace.nodes.pages import page_of
+from headrace.retrieval.pages import page_of
 
 RED_DOT = Answer(b"\x89PNG\r\n\x1a\n\0\0", "image/png")
 
@@ -124,7 +124,7 @@ def test_a_schema_that_cannot_be_read_names_its_input(
 
 
 HOSTILE = """
-from headrace.nodes.pages import page_of
+from headrace.retrieval.pages import page_of
 for piece in ("<!--", "<a ", "</", "<?", "<!", "&", "<", "<a b='", "<![CDATA[", "<script></", "<div>", "&#", "<head>"):
     text = piece * (200_000 // len(piece))
     page_of(text)

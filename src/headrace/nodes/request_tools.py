@@ -13,8 +13,8 @@ from headrace.engine.node import Context, Node, Templated
 from headrace.engine.ports import FetchReply, FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
 from headrace.errors import FetchFailed, FlowError
-from headrace.nodes.pages import content_type, readable
 from headrace.nodes.tools import FunctionTool
+from headrace.retrieval.pages import content_type, readable
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 Variable: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]

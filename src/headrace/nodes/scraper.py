@@ -13,8 +13,8 @@ import msgspec
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FetchRefused, FlowError
-from headrace.nodes.pages import Page, content_type, page_of, text_of
 from headrace.nodes.tools import FunctionTool
+from headrace.retrieval.pages import Page, content_type, page_of, text_of
 
 _PAGES: Final = 100
 _DEPTH: Final = 10
@@ -156,7 +156,7 @@ def _listed(reply: FetchReply) -> tuple[list[str], list[str]]:
     """Pages and further maps that a site map names. Raises FlowError for what is none."""
     try:
         tree = ElementTree.fromstring(reply.body)  # noqa: S314  # expat limits what entities may grow to
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # encodings that XML cannot have
         raise FlowError("it is no site map") from None
     found: dict[str, list[str]] = {"url": [], "sitemap": []}
     for entry in tree:

@@ -15,9 +15,9 @@ from headrace.nodes import results
 from headrace.nodes import search_services as services
 from headrace.nodes.accounts import Account, account, secrets, words
 from headrace.nodes.lookups import PATIENCE, Lookup, answer, looked_up
-from headrace.nodes.pages import readable
 from headrace.nodes.results import Paper, papers
 from headrace.nodes.tools import FunctionTool
+from headrace.retrieval.pages import readable
 
 _ARXIV_KEY: Final = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
 

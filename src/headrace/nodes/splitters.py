@@ -14,7 +14,7 @@ from headrace.engine.node import Context, Node
 from headrace.errors import FlowError
 from headrace.retrieval.encodings import EncodingName, encoding
 from headrace.retrieval.languages import Language
-from headrace.retrieval.pages import markdown_of
+from headrace.retrieval.soup import markdown_of
 from headrace.retrieval.splitters import (
     ChunkSplitter,
     Cut,

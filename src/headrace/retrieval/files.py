@@ -66,7 +66,7 @@ def within(folder: Path, name: str) -> Path:
     try:
         path = (folder / name).resolve()
         inside = path.is_relative_to(folder.resolve())
-    except (OSError, ValueError):  # a loop of links, or a NUL byte
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or a NUL byte
         inside = False
         path = folder
     if not inside:

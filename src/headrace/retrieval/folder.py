@@ -46,19 +46,29 @@ def folder_files(root: Path, name: str, *, recursive: bool, usage: PdfUsage, poi
     if not folder.is_dir():
         raise FlowError(f"there is no folder {name!r} among the files of this server: put it into its folder 'files'")
     found: list[tuple[File, Parse]] = []
-    for path in _walked(folder, root.resolve(), recursive=recursive):
-        if parse := parse_for(path.name, usage, pointer):
-            found.append((File(str(path.relative_to(folder)), path), parse))
-        if len(found) > _MOST:
-            raise FlowError(f"the folder {name!r} has more than {_MOST} files: load its folders one by one")
+    try:
+        for path in _walked(folder, root.resolve(), recursive=recursive):
+            if parse := parse_for(path.name, usage, pointer):
+                found.append((File(str(path.relative_to(folder)), path), parse))
+            if len(found) > _MOST:
+                raise FlowError(f"the folder {name!r} has more than {_MOST} files: load its folders one by one")
+    except OSError as error:
+        raise FlowError(f"the folder {error.filename or name!r} could not be listed: {error.strerror}") from None
     return found
 
 
 def _walked(folder: Path, root: Path, *, recursive: bool) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.resolve().is_relative_to(root):
+        if path.name.startswith(".") or not _is_inside(path, root):
             continue
         if path.is_dir() and recursive and not path.is_symlink():
             yield from _walked(path, root, recursive=True)
         elif path.is_file():
             yield path
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a loop of links
+        return False

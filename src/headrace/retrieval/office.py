@@ -74,9 +74,10 @@ def docx_documents(file: BinaryIO, name: str) -> Iterator[Document]:
     except (
         zipfile.BadZipFile,
         ElementTree.ParseError,
-        NotImplementedError,
         RuntimeError,
         EOFError,
+        LookupError,
+        ValueError,
         zlib.error,
     ) as error:
         raise FlowError(f"it is damaged or no Word document: {error}") from None

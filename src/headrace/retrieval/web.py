@@ -5,13 +5,13 @@ Every address goes through the `Fetch` that the process gives, which decides wha
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from time import time
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from headrace.engine.ports import LoadFailure
@@ -19,7 +19,8 @@ from headrace.errors import FlowError, HeadraceError
 from headrace.events import Document
 from headrace.retrieval.library import Fetch
 from headrace.retrieval.loading import Finish, fingerprint, in_thread
-from headrace.retrieval.pages import links_of, parsed, text_of
+from headrace.retrieval.pages import MOST, decoded, page_of
+from headrace.retrieval.soup import selected
 
 Crawl: TypeAlias = Literal["webCrawl", "scrapeXMLSitemap"]
 
@@ -97,14 +98,15 @@ class PageDocuments:
             yield LoadFailure(url, "read", "it is no web page: upload the file instead")
             return
         try:
-            soup = parsed(data)
-            links += links_of(soup, url)
-            if text := text_of(soup, self._selector):
-                title = {"title": soup.title.get_text(strip=True)} if soup.title else {}
+            html = decoded(data)
+            page = page_of(html, url)
+            links += [link for link in page.links if urlsplit(link).netloc == urlsplit(url).netloc]
+            if text := selected(html[:MOST], self._selector) if self._selector else page.text:
+                title = {"title": page.title} if page.title else {}
                 yield from self._finish.chunks(Document(text, {"source": url, **title}))
             else:
                 yield LoadFailure(url, "read", "it holds no text" + (" under the selector" if self._selector else ""))
-        except (FlowError, RecursionError) as error:
+        except FlowError as error:
             yield LoadFailure(url, "read", str(error))
 
     async def _site_map(self) -> AsyncGenerator[str | LoadFailure]:
@@ -128,7 +130,7 @@ def _mapped(data: bytes) -> tuple[Sequence[str], Sequence[str]]:
         if data[:2] == b"\x1f\x8b":
             data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _PAGE_MOST)
         tree = ElementTree.fromstring(data)  # noqa: S314  # expat limits what entities may grow to
-    except (ElementTree.ParseError, gzip.BadGzipFile, zlib.error) as error:
+    except (ElementTree.ParseError, LookupError, ValueError, zlib.error) as error:  # encodings that XML cannot have
         raise FlowError(f"it is no site map: {error}") from None
     found: dict[str, list[str]] = {"url": [], "sitemap": []}
     for entry in tree:
