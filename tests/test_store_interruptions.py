@@ -81,6 +81,21 @@ def test_of_two_that_process_a_loader_the_later_one_counts(server: Server):
     assert counts(insert(server, store)) == (3_000, 0, 0, 0)
 
 
+def test_a_server_that_stops_interrupts_an_upsert_which_goes_on_later(tmp_path: Path):
+    folder = tmp_path / "data"
+    with serving(folder) as first, ThreadPoolExecutor(1) as thread:
+        store = new_store(first, embeddingConfig={"name": "hashedEmbeddings"})
+        done(process(first, store, add_loader(first, store, "".join(numbered(3_000)))))
+        reply = thread.submit(insert, first, store)
+        eventually(lambda: (store_of(first, store)["progress"] or {}).get("numAdded"))
+        assert first.stop() == 0
+        assert (reply.result(20).status, reply.result().json["code"]) == (503, "interrupted")
+    with serving(folder) as second:
+        assert store_of(second, store)["status"] == "STALE"
+        added, _, skipped, _ = counts(insert(second, store))
+        assert (added + skipped, bool(added), bool(skipped)) == (3_000, True, True)
+
+
 def test_what_changes_a_vector_store_comes_one_after_the_other(server: Server):
     store = new_store(server, embeddingConfig={"name": "hashedEmbeddings"})
     kept, gone = (add_loader(server, store, "".join(numbered(count))) for count in (1_500, 700))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Outside
@@ -50,6 +51,8 @@ class Local:
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""
+        self.works: set[asyncio.Task[Any]] = set()
+        """Upserts and the like, which stop with the server: the same request again goes on from there."""
 
     @asynccontextmanager
     async def working(self, *, heartbeat: float, grace: float) -> AsyncGenerator[None]:
@@ -67,6 +70,9 @@ class Local:
             yield
         finally:
             self.stopping = True
+            for task in self.works:
+                task.cancel()
+            await asyncio.gather(*self.works, return_exceptions=True)
             await self._queue.close()
             if not await self._worker.finished(grace):
                 self._worker.interrupt()

@@ -122,15 +122,19 @@ class _Thread:
     def __init__(self, name: str, engine: Engine, *, writes: bool) -> None:
         self._engine = engine.execution_options(writes=writes)
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
     async def do(self, work: Callable[[Connection], _T]) -> _T:
+        if self._closed:  # nobody would ever do it
+            raise StorageError("the database is closed: the process is stopping")
         task = _Task(work)
         self._queue.put(task)
         return await task.future
 
     def close(self) -> None:
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
 
