@@ -186,7 +186,7 @@ def flock(tmp_path_factory: pytest.TempPathFactory) -> Generator[Collection]:
         yield birds(library)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(st.text(max_size=60))
 def test_no_text_is_a_syntax_error(flock: Collection, text: str):
     hits = within(flock.search(Search(text=text)))

@@ -6,6 +6,7 @@ mean about the same, headings above and code below a sentence count as a fainter
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections import Counter
@@ -81,7 +82,8 @@ class ExtractiveChat:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """The quoted sentences, a delta a word. Never fails; without a fitting sentence it says what it is."""
         context, question = split(request.messages)
-        answer = _rephrased(request.messages) or quote(context, question, self._sentences) or _NOTHING
+        if not (answer := _rephrased(request.messages)):  # a megabyte of context takes half a second
+            answer = await asyncio.to_thread(quote, context, question, self._sentences) or _NOTHING
         yield [TextDelta("")]
         for piece in _PIECE.findall(answer):
             yield [TextDelta(piece)]
