@@ -198,17 +198,13 @@ class DocumentChunks:
     async def places(self, store_id: str, documents: Sequence[Document]) -> list[tuple[str, int] | None]:
         """Id and number of the chunks that say what these documents say, each None where there is none."""
 
-        def work(c: Connection) -> list[tuple[str, int] | None]:
-            found: list[tuple[str, int] | None] = []
-            for document in documents:
-                like = _chunks(store_id).where(document_chunk.c.pageContent == document.pageContent)
-                if loader := document.metadata.get("docId"):
-                    like = like.where(document_loader.c.id == str(loader))
-                row = c.execute(like.limit(1)).first()
-                found.append((row[0], row[3]) if row else None)
-            return found
-
-        return await self._database.scan(work)
+        texts = [document.pageContent for document in documents]
+        alike = _chunks(store_id).where(among(document_chunk.c.pageContent, texts))  # one look at all chunks
+        found: dict[tuple[str, str], tuple[str, int]] = {}
+        for chunk, loader, _, number, text, _ in await self._database.scan(lambda c: c.execute(alike).all()):
+            for known in (loader, ""):
+                found.setdefault((text, known), (chunk, number))
+        return [found.get((one.pageContent, str(one.metadata.get("docId") or ""))) for one in documents]
 
     # Changing
 
