@@ -85,8 +85,11 @@ class Intake:
             if name and name not in self._library.catalog:
                 raise InvalidRequest(f"this server has no node {name!r}: replace it, or install a package with it")
 
-    async def preview(self, loader: Loader, most: int | None) -> Preview:
-        """What a loader would bring, read and cut, but not kept. Raises FlowError and what loaders raise."""
+    async def preview(self, loader: Loader, most: int) -> Preview:
+        """What a loader would bring, read and cut, but not kept; `most` chunks are given.
+
+        Raises FlowError and what loaders raise.
+        """
         found = Preview([], 0, [])
         total = 0
         async with aclosing((await self._documents(loader)).read()) as documents:
@@ -95,7 +98,7 @@ class Intake:
                     found.failures.append(one)
                     continue
                 total += 1
-                if most is None or total <= most:
+                if total <= most:
                     found.chunks.append(one)
         return found._replace(total=total)
 

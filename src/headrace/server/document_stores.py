@@ -25,6 +25,8 @@ _NODES = ("vectorStoreConfig", "embeddingConfig", "recordManagerConfig")
 _CRAWLERS = ("cheerioWebScraper", "playwrightWebScraper", "puppeteerWebScraper")
 _PREVIEWED = 3
 """Pages that a preview reads of a web site."""
+_SHOWN = 1000
+"""Chunks that a preview holds in memory at most; it counts all."""
 
 
 class StoreChange(msgspec.Struct, kw_only=True):
@@ -230,13 +232,13 @@ async def save_loader(request: Request[Any, Any, Any], data: LoaderInput) -> dic
     tags=["document stores"],
 )
 async def preview(request: Request[Any, Any, Any], data: LoaderInput) -> dict[str, Any]:
-    """Reads and cuts the documents, and keeps nothing. Of a web site three pages are read."""
+    """Reads and cuts the documents, shows a thousand chunks at most, keeps none. Of a web site three pages are read."""
     here = local(request)
     loader = await _loader(data, here)
     if loader.loaderId in _CRAWLERS:
         loader.loaderConfig = {**loader.loaderConfig, "limit": _PREVIEWED}
-    wanted = data.previewChunkCount if data.previewChunkCount and data.previewChunkCount > 0 else None
-    found = await while_there(request, here.intake.preview(loader, wanted))
+    wanted = data.previewChunkCount if data.previewChunkCount and data.previewChunkCount > 0 else _SHOWN
+    found = await while_there(request, here.intake.preview(loader, min(wanted, _SHOWN)))
     return {
         "chunks": found.chunks,
         "totalChunks": found.total,

@@ -222,14 +222,16 @@ class DocumentChunks:
         here = document_chunk.c.id == chunk_id
 
         def work(c: Connection) -> None:
-            if c.execute(known).first() is None:
+            if (chunk := c.execute(known).first()) is None:
                 raise NotFound(f"the loader {loader_id!r} has no chunk {chunk_id!r}")
-            c.execute(
-                delete(document_chunk).where(here)
-                if values is None
-                else update(document_chunk).where(here).values(**values)
-            )
-            count_chunks(c, loader_id)
+            totals = {"totalChars": document_loader.c.totalChars - len(chunk.pageContent)}
+            if values is None:
+                c.execute(delete(document_chunk).where(here))
+                totals["totalChunks"] = document_loader.c.totalChunks - 1
+            else:
+                c.execute(update(document_chunk).where(here).values(**values))
+                totals["totalChars"] += len(values["pageContent"])
+            c.execute(update(document_loader).where(document_loader.c.id == loader_id).values(**totals))
             touch(c, store_id, loader_id)
 
         await self._database.write(work)
@@ -274,8 +276,8 @@ class StoredDocuments:
         statement = select(document_loader.c.generation).where(document_loader.c.id == loader)
         now = await self._database.scan(lambda c: c.execute(statement).scalar_one_or_none())
         if now != generation:
-            what = "the loader was deleted" if now is None else "the chunks were replaced"
-            raise Conflict(f"{what} while its chunks were read: do it again")
+            what = "the chunks were deleted" if now is None else "the chunks were replaced"
+            raise Conflict(f"{what} while they were read: do it again")
 
 
 def _restored(loaders: Set[str], chunks: Sequence[StoredChunk]) -> list[dict[str, Any]]:
