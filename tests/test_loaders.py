@@ -478,7 +478,9 @@ def test_what_is_no_page_is_said(library: Library, site: tuple[str, type[Site]],
 def test_a_page_without_end_is_cut_off(library: Library, site: tuple[str, type[Site]]):
     url, server = site
     server.pages = {"/": b"x" * (11 << 20), "/hostile": b"<p>The Wren." + b"<a" * 500_000}
-    assert texts(loaded(library, "cheerioWebScraper", url=f"{url}/hostile")) == ["The Wren."]
+    for selector in ("", "p"):
+        found = loaded(library, "cheerioWebScraper", url=f"{url}/hostile", selector=selector)
+        assert texts(found) == ["The Wren."]
     assert "larger than 10 MiB" in failure(library, "cheerioWebScraper", url=f"{url}/")
 
 

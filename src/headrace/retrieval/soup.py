@@ -1,11 +1,8 @@
-"""What needs the tree of a page: Markdown, and the parts that a CSS selector chooses.
-
-Its parser's time may grow with the square of a page's length, so pages are cut; those that nobody chooses parts of are
-read by `pages`.
-"""
+"""What needs the tree of a page: Markdown, and the parts that a CSS selector chooses. `pages` reads all others."""
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 from headrace.errors import FlowError
@@ -24,12 +21,19 @@ def _parsed(html: str) -> BeautifulSoup:
     except ImportError:
         raise FlowError("reading HTML needs more packages: pip install 'headrace[rag]'") from None
     try:
-        soup = BeautifulSoup(html, "html.parser")
-    except (ParserRejectedMarkup, RecursionError) as error:
+        soup = BeautifulSoup(_closed(html), "html.parser")
+    except (AssertionError, ParserRejectedMarkup, RecursionError) as error:
         raise FlowError(f"it is no HTML that can be read: {error}") from None
     for tag in soup(_UNSAID):
         tag.decompose()
     return soup
+
+
+def _closed(html: str) -> str:
+    """The page without a tag or comment that never ends, whose end the parser would look for again and again."""
+    parser = HTMLParser(convert_charrefs=False)
+    parser.feed(html)
+    return html[: len(html) - len(parser.rawdata)]
 
 
 def markdown_of(html: str) -> str:
