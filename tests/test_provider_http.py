@@ -112,6 +112,12 @@ def test_a_refused_connection_is_named_and_tried_again() -> None:
             ask(base, "Hi")
 
 
+def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
+    with one_answer(b"SSH-2.0-OpenSSH\r\n") as base, pytest.raises(ProviderUnavailable, match="not HTTP") as caught:
+        ask(f"{base}?token=sesame", "Hi")
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_name_that_does_not_exist_is_named() -> None:
     with pytest.raises(ProviderUnavailable, match=r"cannot reach the model at http://nowhere\.invalid/v1"):
         ask("http://nowhere.invalid/v1", "Hi", limits=Limits(attempts=1))

@@ -1,5 +1,6 @@
 """Requests, web sites and APIs as tools: an agent on a real server against a real site, good and bad."""
 
+import asyncio
 import base64
 import json
 import subprocess
@@ -14,7 +15,8 @@ from test_tools import agent
 from upstream import Upstream
 
 from headrace.errors import FlowError
-from headrace.nodes.openapi import api_of
+from headrace.nodes.openapi import Api, api_of
+from headrace.nodes.openapi_toolkit import known
 from headrace.retrieval.pages import page_of
 
 RED_DOT = Answer(b"\x89PNG\r\n\x1a\n\0\0", "image/png")
@@ -447,6 +449,14 @@ def test_references_that_grow_are_bounded() -> None:
     circle = {"$ref": "#/components/schemas/A"}
     api = api_of(json.dumps({"openapi": "3.0.0", "paths": paths, "components": {"schemas": {"A": circle}}}))
     assert api.operations[0].parameters["properties"]["RequestBody"] == {}
+
+
+def test_a_document_that_changes_with_each_run_is_not_kept_for_ever() -> None:
+    read: dict[str, Api] = {}
+    for number in range(20):
+        api = asyncio.run(known(read, json.dumps({"openapi": "3.0.0", "servers": [{"url": f"/{number}"}]}).encode()))
+        assert api.servers == [f"/{number}"]
+    assert len(read) < 10
 
 
 def test_yaml_that_multiplies_itself_is_bounded() -> None:

@@ -22,6 +22,7 @@ from headrace.nodes.tools import FunctionTool
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import library
 
+_KEPT: Final = 8  # documents, of a flow
 _GROUPS: Final = ("PathParameters", "QueryParameters", "HeaderParameters", "RequestBody")
 
 
@@ -42,10 +43,7 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
     async def build(self, ctx: Context) -> list[Tool]:
         """The tools. Raises FlowError for a document that cannot be used, or with too many operations."""
         text = await self._document(ctx)
-        # Reading takes seconds for large documents.
-        key = f"openapi {hashlib.sha256(text).hexdigest()}"
-        api: Api = ctx.kept.get(key) or await asyncio.to_thread(api_of, text)
-        ctx.kept[key] = api
+        api = await known(ctx.kept.setdefault("openapi", {}), text)
         base = base_of(api, self.selectedServer, self.openApiLink if self.inputType == "link" else "")
         return [self._tool(ctx, base, operation) for operation in self._selected(api)]
 
@@ -97,6 +95,16 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
         if (sent := groups["RequestBody"]) and operation.method not in ("GET", "HEAD"):
             body = urlencode(sent, doseq=True).encode() if operation.form else msgspec.json.encode(sent)
         return FetchRequest(operation.method, base + _path(operation, groups), list(headers.items()), body)
+
+
+async def known(read: dict[str, Api], text: bytes) -> Api:
+    """The document, read once: that takes seconds for large ones. Only a few are kept, since a link's may change."""
+    key = hashlib.sha256(text).hexdigest()
+    if key not in read:
+        read[key] = await asyncio.to_thread(api_of, text)
+        while len(read) > _KEPT:
+            read.pop(next(iter(read)))
+    return read[key]
 
 
 def _read(value: str, folder: Path) -> bytes:

@@ -174,6 +174,8 @@ def _place(call: HttpCall) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or "connection refused"
+    if isinstance(error, aiohttp.ClientResponseError):  # whose text holds the whole address
+        return "what it sent is not HTTP"
     return "the server closed the connection" if isinstance(error, aiohttp.ServerDisconnectedError) else str(error)
 
 
