@@ -56,8 +56,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of one script at once; further ones wait."""
     requests: int = 1000
     """Requests of one script in all."""
-    children: int = 4
-    """Processes, so scripts, at once; further ones wait."""
+    children: int = 16
+    """Processes, so scripts, at once; further ones wait. Most of their time they wait for services."""
     calls: int = 100
     """Scripts after which a process is replaced."""
     idle: float = 60.0

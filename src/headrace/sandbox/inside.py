@@ -210,6 +210,7 @@ def main(library: str, parent: str, text: str) -> None:
     loader.exec_module(quickjs)
     parts = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "js").glob("*.js"))]
     source = "(() => {\n" + "\n".join(parts) + "\nreturn bridge;\n})()"
+    os.nice(5)  # the server's own work comes first
     time.localtime()  # reads the machine's time zone while files can still be read
     _lock_down(limits["memory"])
     pipes = _Pipes()
