@@ -210,7 +210,7 @@ async def attack(sandbox: Sandbox, code: str) -> Outcome | ScriptError:
 
 def ending(code: str) -> Outcome | ScriptError:
     wall = 0.5 if STOPPED.get(code, "").startswith("wall") else 50
-    cpu = 0.5 if code in STOPPED else 5
+    cpu = 0.5 if "cpu" in STOPPED.get(code, "") else 5
     return using(lambda sandbox: attack(sandbox, code), cpu=cpu, wall=wall, children=1)
 
 
