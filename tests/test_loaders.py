@@ -365,6 +365,7 @@ def test_of_a_file_that_fails_halfway_nothing_is_stored(library: Library):
         "FILE-STORAGE::[not json",
         "/etc/passwd",
         "data:text/plain;base64,§§§,filename:x",
+        "data:text/plain;base64,QQ==QQ==,filename:x",
         '["/etc/passwd"]',
         "[1]",
     ],
@@ -372,6 +373,13 @@ def test_of_a_file_that_fails_halfway_nothing_is_stored(library: Library):
 def test_no_path_leads_out_of_the_folder(library: Library, value: str):
     with pytest.raises(FlowError, match=r"outside of the folder|is no file|no list of files|is damaged"):
         files_of(value, library.files / FLOW)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3 << 20, (3 << 20) + 1, 7 << 20])
+def test_a_file_in_the_flow_comes_back_whole_whatever_its_size(size: int):
+    data = bytes(range(256)) * (size // 256 + 1)
+    (found,) = files_of(inline(data[:size], "a,b.bin"), Path("nowhere"))
+    assert (found.name, found.content) == ("a,b.bin", data[:size])
 
 
 def test_a_link_out_of_the_folder_is_refused(library: Library, tmp_path: Path):

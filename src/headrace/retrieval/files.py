@@ -15,6 +15,7 @@ from headrace.errors import FlowError
 
 _STORED = "FILE-STORAGE::"
 _NAMED = ",filename:"
+_PIECE = 4 << 20  # characters, a multiple of the four that are one group
 
 
 class File(msgspec.Struct, frozen=True):
@@ -75,10 +76,25 @@ def within(folder: Path, name: str) -> Path:
 
 
 def _inline(uri: str, number: int) -> File:
-    head, _, rest = uri.partition(",")
-    data, _, name = rest.rpartition(_NAMED) if _NAMED in rest else (rest, "", f"file {number}")
+    """A file out of a data URI, which may have hundreds of megabytes: the text is not copied as a whole."""
+    start = uri.find(",") + 1 or len(uri)
+    end, name = uri.rfind(_NAMED, start), f"file {number}"
+    if end < 0:
+        end = len(uri)
+    else:
+        name = uri[end + len(_NAMED) :]
     try:
-        content = base64.b64decode(data, validate=True) if head.endswith(";base64") else unquote_to_bytes(data)
+        encoded = uri.endswith(";base64,", 0, start)
+        content = _decoded(uri, start, end) if encoded else unquote_to_bytes(uri[start:end])
     except ValueError:  # also for what is not ASCII
         raise FlowError(f"the file {name!r} in the flow is damaged: upload it again in the builder") from None
     return File(name, content)
+
+
+def _decoded(text: str, start: int, end: int) -> bytes:
+    """What a part of a text says in base64, decoded piece by piece. Raises ValueError."""
+    if text.find("=", start, max(start, end - 2)) >= 0:
+        raise ValueError("it goes on after its end")
+    return b"".join(
+        base64.b64decode(text[at : min(at + _PIECE, end)], validate=True) for at in range(start, end, _PIECE)
+    )
