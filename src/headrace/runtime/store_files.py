@@ -22,6 +22,8 @@ from headrace.store.document_stores import StoredFile
 from headrace.store.store import timestamp
 
 _STORED = "FILE-STORAGE::"
+_NAMED = ",filename:"
+_LONGEST_TYPE = 200  # characters at the beginning of a data URI
 
 
 class Kept(NamedTuple):
@@ -125,5 +127,5 @@ def _digest(contents: Mapping[str, bytes]) -> str:
 def _types(value: str) -> dict[str, str]:
     """The MIME type of each file that is written into an input, by its name."""
     uris = msgspec.json.decode(value, type=list[str]) if value.startswith("[") else [value]
-    given = [uri for uri in uris if uri.startswith("data:")]
-    return {uri.rpartition(",filename:")[2]: uri.removeprefix("data:").partition(";")[0] for uri in given}
+    given = [uri for uri in uris if uri.startswith("data:") and _NAMED in uri]
+    return {uri[uri.rindex(_NAMED) + len(_NAMED) :]: uri[5:_LONGEST_TYPE].partition(";")[0] for uri in given}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from headrace.server.auth import local, needs
 from headrace.server.bodies import decoded
 from headrace.server.docs import RefreshOperation, StoreUpsertOperation
 from headrace.server.document_stores import StoreId, written
-from headrace.server.forms import Form, is_form, read_form
+from headrace.server.forms import is_form, read_form
 from headrace.server.leaving import while_there
 from headrace.store.document_stores import Component
 
@@ -160,9 +161,7 @@ async def upsert(request: Request[Any, Any, Any], store_id: str = "") -> StoreUp
     if not is_form(request):
         body = await request.body()
         return await while_there(request, here.store_upserts.run(store_id, _asked(decoded(body) if body else {})))
-    form = await read_form(request)
-    names = [file.name for file in form.files]
-    return await while_there(request, here.store_upserts.run(store_id, _asked_by(form), form.values, names))
+    return await while_there(request, here.store_upserts.run(store_id, *await _sent(request)))
 
 
 @post(
@@ -191,8 +190,11 @@ def _working(request: Request[Any, Any, Any]) -> Local:
     return here
 
 
-def _asked_by(form: Form) -> StoreUpsert:
-    return _asked({name: value for name, value in form.fields.items() if value})
+async def _sent(request: Request[Any, Any, Any]) -> tuple[StoreUpsert, Mapping[str, str], Sequence[str]]:
+    """What a form asks, its files as values of inputs, and their names; its bytes are not held on to."""
+    form = await read_form(request)
+    asked = _asked({name: value for name, value in form.fields.items() if value})
+    return asked, form.values, [file.name for file in form.files]
 
 
 def _asked(body: Any) -> StoreUpsert:
