@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 
 from headrace.engine.ports import Reach
+from headrace.engine.together import first
 from headrace.errors import FetchFailed, FetchRefused, FlowError, HeadraceError
 
 if TYPE_CHECKING:
@@ -257,7 +258,6 @@ def _nowhere() -> TextIO:
 
 def _words(error: BaseException) -> str:
     """What an error says, or the first of a group."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
+    error = first(error)
     # Addresses may hold secrets. Cut first: looking for them in a megabyte of letters would take for ever.
     return re.sub(r"\w+://[^\s'\"]+", "…", (str(error) or type(error).__name__)[:2000])[:500]

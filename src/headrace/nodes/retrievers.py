@@ -12,9 +12,10 @@ from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, Embeddings, Retriever, Search, SearchMode, VectorStore
+from headrace.engine.together import together
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.refining import Finder, alike, fused, lines_of, together
+from headrace.retrieval.refining import Finder, alike, fused, lines_of
 from headrace.retrieval.retriever import StoreRetriever, depth
 from headrace.retrieval.shelf import FUSION
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import urljoin, urlsplit
-from xml.etree import ElementTree
 
 import msgspec
 
@@ -15,6 +14,7 @@ from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolRes
 from headrace.errors import FetchFailed, FetchRefused, FlowError
 from headrace.nodes.tools import FunctionTool
 from headrace.retrieval.pages import Page, content_type, page_of, text_of
+from headrace.retrieval.site_map import listed
 
 _PAGES: Final = 100
 _DEPTH: Final = 10
@@ -144,26 +144,12 @@ class Scrape:
                 break
             try:
                 reply = await self._get(waiting.pop(0))
-                found, maps = _listed(reply) if reply.status < 400 else ([], [])
+                found, maps = listed(reply.body) if reply.status < 400 else ([], [])
             except (FetchFailed, FlowError):
                 continue
             pages |= dict.fromkeys(url for url in found if _host(url) == self._host)
             waiting += [url for url in maps if _host(url) == self._host]
         return list(pages)[: self._pages]
-
-
-def _listed(reply: FetchReply) -> tuple[list[str], list[str]]:
-    """Pages and further maps that a site map names. Raises FlowError for what is none."""
-    try:
-        tree = ElementTree.fromstring(reply.body)  # noqa: S314  # expat limits what entities may grow to
-    except (ElementTree.ParseError, LookupError, ValueError):  # encodings that XML cannot have
-        raise FlowError("it is no site map") from None
-    found: dict[str, list[str]] = {"url": [], "sitemap": []}
-    for entry in tree:
-        kind = entry.tag.rpartition("}")[2]
-        places = [child.text or "" for child in entry if child.tag.rpartition("}")[2] == "loc"]
-        found.get(kind, []).extend(place.strip() for place in places)
-    return found["url"], found["sitemap"]
 
 
 def _host(url: str) -> str:

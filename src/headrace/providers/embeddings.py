@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import math
@@ -14,13 +13,13 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headrace.engine.ports import Http, HttpCall
+from headrace.engine.together import together
 from headrace.errors import ProviderError, ProviderMalformed
 from headrace.providers.answers import whole_answer
 from headrace.providers.refusals import failure_inside
 
 Vector: TypeAlias = Sequence[float]
 
-_AT_ONCE = 4
 _BATCH_TEXT = 200_000
 """Characters in one call: OpenAI takes 300,000 tokens, and no text has more tokens than bytes."""
 
@@ -59,19 +58,13 @@ class HttpEmbeddings:
         """One vector a text. Raises ProviderError."""
         if self._strip_lines:
             texts = [text.replace("\n", " ") for text in texts]
-        slots = asyncio.Semaphore(_AT_ONCE)
-        try:
-            async with asyncio.TaskGroup() as group:
-                calls = [group.create_task(self._some(some, slots)) for some in _batches(texts, self._batch)]
-        except* ProviderError as errors:
-            raise _first(errors) from None
-        vectors = [vector for call in calls for vector in call.result()]
+        answers = await together(self._some, _batches(texts, self._batch))
+        vectors = [vector for answer in answers for vector in answer]
         self._check(vectors)
         return vectors
 
-    async def _some(self, texts: Sequence[str], slots: asyncio.Semaphore) -> list[Vector]:
-        async with slots:
-            data = await self._answer(msgspec.json.encode(self._dialect.body(texts)))
+    async def _some(self, texts: Sequence[str]) -> list[Vector]:
+        data = await self._answer(msgspec.json.encode(self._dialect.body(texts)))
         try:
             vectors = self._dialect.vectors(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError) as error:
@@ -110,11 +103,6 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[list[str]]:
         size += length
     if batch:
         yield batch
-
-
-def _first(errors: BaseExceptionGroup[ProviderError]) -> ProviderError:
-    found = errors.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 # OpenAI, and those who speak its protocol

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from headrace.engine.ports import Embeddings
-from headrace.errors import HeadraceError
 from headrace.events import Document
 from headrace.retrieval.shelf import FUSION
 from headrace.retrieval.upsert import content_hash
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-_AT_ONCE = 4
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s*")
 _TAG = re.compile(r"</?\w+>")
 
@@ -42,30 +36,6 @@ def fused(rankings: Sequence[Sequence[Document]], constant: int = FUSION) -> lis
             documents.setdefault(key, document)
             points[key] = points.get(key, 0.0) + 1 / (constant + rank)
     return [documents[key] for key in sorted(points, key=lambda key: -points[key])]
-
-
-async def together(work: Callable[[_T], Awaitable[_R]], items: Sequence[_T]) -> list[_R]:
-    """What the work makes of each item, in their order, some at a time. The first failure ends the others."""
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(item: _T) -> _R:
-        async with slots:
-            return await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except* HeadraceError as errors:
-        raise _first(errors) from None
-    return [task.result() for task in tasks]
-
-
-def _first(errors: BaseExceptionGroup[HeadraceError]) -> HeadraceError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, HeadraceError)
-    return error
 
 
 def lines_of(answer: str, most: int) -> list[str]:

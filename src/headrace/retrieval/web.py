@@ -6,13 +6,11 @@ Every address goes through the `Fetch` that the process gives, which decides wha
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing
 from time import time
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError, HeadraceError
@@ -20,6 +18,7 @@ from headrace.events import Document
 from headrace.retrieval.library import Fetch
 from headrace.retrieval.loading import Finish, fingerprint, in_thread
 from headrace.retrieval.pages import MOST, decoded, page_of
+from headrace.retrieval.site_map import listed
 from headrace.retrieval.soup import selected
 
 Crawl: TypeAlias = Literal["webCrawl", "scrapeXMLSitemap"]
@@ -115,27 +114,10 @@ class PageDocuments:
         while waiting and left:
             url, left = waiting.pop(0), left - 1
             try:
-                places, maps = _mapped(await fetched(self._fetch, url))
+                places, maps = listed(await fetched(self._fetch, url))
             except HeadraceError as error:
                 yield LoadFailure(url, "fetched", str(error), hides=True)
                 continue
             waiting += maps
             for place in places:
                 yield place
-
-
-def _mapped(data: bytes) -> tuple[Sequence[str], Sequence[str]]:
-    """Pages and further maps that a site map names. Raises FlowError."""
-    try:
-        if data[:2] == b"\x1f\x8b":
-            data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _PAGE_MOST)
-        tree = ElementTree.fromstring(data)  # noqa: S314  # expat limits what entities may grow to
-    except (ElementTree.ParseError, LookupError, ValueError, zlib.error) as error:  # encodings that XML cannot have
-        raise FlowError(f"it is no site map: {error}") from None
-    found: dict[str, list[str]] = {"url": [], "sitemap": []}
-    for entry in tree:
-        kind = entry.tag.rpartition("}")[2]
-        for child in entry:
-            if kind in found and child.tag.rpartition("}")[2] == "loc" and child.text:
-                found[kind].append(child.text.strip())
-    return found["url"], found["sitemap"]
