@@ -244,6 +244,7 @@ def test_a_deleted_flow_takes_its_documents_along(tmp_path: Path):
                 texts = await node(library, "plainText", text="The Wren is small.")
                 await node(library, "memoryVectorStore", flow, document=[texts])
             await store.delete_flow(one.id)
+            await library.sweep()
             names = await store.database.read(
                 lambda c: c.exec_driver_sql("SELECT name FROM collection").scalars().all()
             )

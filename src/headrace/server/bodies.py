@@ -70,24 +70,20 @@ def decoded(body: bytes) -> Any:
     """The JSON value. Raises InvalidRequest with the position of the mistake."""
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        place = _BYTE.search(str(error))
-        position = place[1] if place else str(len(body))
-        text = _BYTE.sub("", str(error))
-        raise InvalidRequest(f"the body is not valid JSON: {text}, at position {position}") from None
-    except UnicodeDecodeError:
-        raise InvalidRequest(f"the body is not valid UTF-8, at position {_bad_byte(body)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(_mistake(body, error)) from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply to be read") from None
 
 
-def _bad_byte(body: bytes) -> int:
-    """Where the body stops being UTF-8; msgspec counts from the beginning of the text around that place."""
+def _mistake(body: bytes, error: ValueError) -> str:
+    """What is wrong and where; the bytes are looked at anew, since msgspec tells of text that is no UTF-8 vaguely."""
     try:
         body.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
+    except UnicodeDecodeError as found:
+        return f"the body is not valid UTF-8, at position {found.start}"
+    place = _BYTE.search(str(error))
+    return f"the body is not valid JSON: {_BYTE.sub('', str(error))}, at position {place[1] if place else len(body)}"
 
 
 def _converted(fields: dict[str, Any]) -> PredictionRequest:
