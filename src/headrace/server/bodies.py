@@ -76,7 +76,7 @@ def decoded(body: bytes) -> Any:
         raise InvalidRequest("the body is nested too deeply to be read") from None
 
 
-def _mistake(body: bytes, error: ValueError) -> str:
+def _mistake(body: bytes, error: Exception) -> str:
     """What is wrong and where; the bytes are looked at anew, since msgspec tells of text that is no UTF-8 vaguely."""
     try:
         body.decode()
