@@ -131,12 +131,12 @@ async def _two_hundred_runs(server: Server, flow: str, pieces: int, *, silent: b
     return most
 
 
-@pytest.mark.parametrize("pieces", [50, pytest.param(300, marks=pytest.mark.soak)], ids=["part", "whole"])
+@pytest.mark.parametrize("pieces", [80, pytest.param(300, marks=pytest.mark.soak)], ids=["part", "whole"])
 def test_readers_that_never_read_cost_little_memory_and_disturb_nobody(
     tmp_path: Path, upstream: Upstream, pieces: int, request: pytest.FixtureRequest
 ) -> None:
     """The runs themselves need memory for their answers, so they are compared with runs that nobody reads."""
-    if pieces > 50:
+    if pieces > 80:
         only_with_soak(request)
     with serving(tmp_path / "data", HEADRACE_SLOW_READER_TIMEOUT="2") as server:
         flow = server.create_flow(conversation(upstream.url))
