@@ -9,7 +9,7 @@ from documents import done, filled_store, send, store_of
 from servers import Server
 from upstream import Upstream
 
-from headrace.nodes.agentflow_agent import tool_name
+from headrace.nodes.agentflow_agent import knowledge_name
 
 AGENT = {"type": "AGENTFLOW"}
 LOOK = '/tool birds {"input": "who spears fish?"} | /say Herons do'
@@ -149,4 +149,4 @@ def test_a_store_knows_the_agents_that_use_it(server: Server, upstream: Upstream
     [("Bird Notes!", "bird_notes"), ("Ünï", "n"), ("", "knowledge"), ("a-b_c" * 20, ("a-b_c" * 20)[:64])],
 )
 def test_a_tool_is_called_as_its_store(name: str, expected: str):
-    assert tool_name(name) == expected
+    assert knowledge_name(name) == expected

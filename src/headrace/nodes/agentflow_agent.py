@@ -116,7 +116,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         known: dict[str, RetrieverTool] = {}
 
         def add(name: str, description: str, retriever: Any, sources: object) -> None:
-            name = free_name(tool_name(name), known)
+            name = free_name(knowledge_name(name), known)
             about = description or "Looks up passages that bear on a text."
             known[name] = RetrieverTool(
                 name=name, description=about, retriever=retriever, returnSourceDocuments=bool(sources)
@@ -226,8 +226,8 @@ async def _retriever(knowledge: VectorKnowledge, ctx: Context) -> object:
     return await chatflow.built(graph, catalog, ctx)
 
 
-def tool_name(name: str) -> str:
-    """The name as Flowise makes it of a store's."""
+def knowledge_name(name: str) -> str:
+    """The name of the tool that looks into a store, as Flowise makes it of the store's name."""
     return re.sub(r"[^a-z0-9_-]", "", name.lower().replace(" ", "_"))[:64] or "knowledge"
 
 
