@@ -8,8 +8,9 @@ BIN := .venv/bin
 run: .venv/server
 	$(BIN)/headrace serve --demo
 
+# Files side by side, each as a whole, since the tests of a file share servers and browsers.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py

@@ -14,6 +14,7 @@ from served import postgres_server
 from servers import Server, conversation, serving
 from sites import Site, site
 from upstream import Upstream, serve_in_thread
+from waiting import alone
 
 from headrace.vectors.postgres_server import Place
 
@@ -85,13 +86,13 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Generator[Milvus]:
 def sdk(pytestconfig: pytest.Config) -> Path:
     """A folder with npm's flowise-sdk, installed once."""
     folder = pytestconfig.cache.mkdir(FLOWISE_SDK.replace("@", "-"))
-    if (folder / "node_modules" / "flowise-sdk" / "package.json").exists():
-        return folder
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed, so npm's flowise-sdk is not tested")
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), FLOWISE_SDK]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        with alone(folder):
+            if not (folder / "node_modules" / "flowise-sdk" / "package.json").exists():
+                subprocess.run(command, check=True, capture_output=True, timeout=60)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip(f"npm cannot install {FLOWISE_SDK} here, so it is not tested")
     return folder

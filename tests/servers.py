@@ -1,6 +1,7 @@
 """A real server as a process of its own, and the flows that tests put on it."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -13,17 +14,25 @@ import urllib.request
 from collections.abc import Generator, Mapping
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from waiting import eventually
 
 KEY = "the-admin-key-of-the-tests"
 
 
+# Below the ports that systems give to whoever asks for any: one of those might be taken before its server listens.
+# Tests in processes side by side begin far from each other.
+_PORTS: Final = itertools.count(15_000 + os.getpid() % 34 * 500)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, and that no other test is given."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def until_connected(port: int, seconds: float = 20) -> None:

@@ -5,7 +5,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import pytest
 from playwright.sync_api import Page, Route
 from servers import Server
 from sites import Answer, Site, html, site
-from typescript import built, run
+from typescript import built, installed
 
 FOLDER = Path(__file__).parent / "widget"
 Kind = Literal["bubble", "full", "react bubble", "react full"]
@@ -41,24 +39,9 @@ createRoot(document.getElementById("chat")).render(createElement({component}, wi
 """
 
 
-@cache
-def _installing() -> str | None:
-    lock, installed = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
-    try:
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=FOLDER)
-    except (AssertionError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return None
-
-
 def widgets() -> Path:
     """Where the published packages are installed."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed, so the chat widget is not tested")
-    if wrong := _installing():
-        pytest.fail(wrong)
-    return FOLDER / "node_modules"
+    return installed(FOLDER, "the chat widget") / "node_modules"
 
 
 @cache

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from clients import DRIVERS, KEY, SyncDriver
 from scripted import BOUND, STARTING
+from waiting import alone
 
 from headrace import Chunk, HeadraceError, Prediction, PredictionData, RunInfo
 from headrace.errors import by_code
@@ -37,26 +38,45 @@ def run(*command: str, cwd: Path = SDK, seconds: float = 300) -> str:
     return done.stdout
 
 
-@cache
-def _building() -> str | None:
-    """Installs the library's tools and builds it, once; what went wrong, if anything did."""
-    lock, installed = SDK / "package-lock.json", SDK / "node_modules" / ".package-lock.json"
-    try:
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+def _installing(folder: Path) -> None:
+    lock, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+
+
+def _building() -> None:
+    """Builds the library unless the build is younger than all that it is made of."""
+    last = SDK / "dist" / "cjs" / "package.json"
+    sources = [*SDK.glob("src/*"), *SDK.glob("*.json")]
+    if not last.exists() or last.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         run("npm", "run", "build")
+
+
+@cache
+def _made(folder: Path) -> str | None:
+    """Installs the packages of the folder, and builds the library if it is that; what went wrong, if anything did."""
+    try:
+        with alone(folder):
+            _installing(folder)
+            if folder == SDK:
+                _building()
     except (AssertionError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None
 
 
+def installed(folder: Path, what: str) -> Path:
+    """The folder with the packages that its lock file names, built if they are the library."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip(f"node and npm are not installed, so {what} is not tested")
+    if wrong := _made(folder):
+        pytest.fail(wrong)
+    return folder
+
+
 def built() -> Path:
     """The library's folder, its tools installed and the package built."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed, so the TypeScript library is not tested")
-    if wrong := _building():
-        pytest.fail(wrong)
-    return SDK
+    return installed(SDK, "the TypeScript library")
 
 
 def compiled(program: Path) -> Path:

@@ -1,9 +1,13 @@
-"""Waiting in tests, every wait bounded."""
+"""Waiting in tests, every wait bounded but the one for other processes of the same tests."""
 
 import asyncio
+import fcntl
+import os
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -40,3 +44,14 @@ def eventually(condition: Callable[[], T | None], seconds: float = 20) -> T:
             raise TimeoutError(f"it did not come true within {seconds:g} s")
         pause.wait(0.001)
     return found
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Only one process of the tests at a time is in such a block for the same folder, such as to install into it."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
