@@ -130,7 +130,7 @@ def test_only_the_newest_attempt_finishes_and_an_older_one_disturbs_nothing(tmp_
         assert [chunk.pageContent for chunk in (await chunks.page("s", "l", 1))[0]] == ["new"]
         third = await chunks.begin("s", "l", "me")
         await chunks.finish(third, [LoadFailure(f"{n}.pdf", "read", "it is no PDF") for n in range(1_500)])
-        assert len((await stores.get("s")).loaders[0].failures) == 1_500
+        assert (await stores.get("s")).loaders[0].failed == 1_500
         await chunks.add(fourth := await chunks.begin("s", "l", "me"), 1, [Document("new")])
         await chunks.finish(fourth, [])
         fifth = await chunks.begin("s", "l", "me")

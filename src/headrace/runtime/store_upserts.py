@@ -54,10 +54,11 @@ class StoreUpsert(msgspec.Struct, kw_only=True):
 
 
 class StoreUpserted(Upserted):
-    """What an upsert did, and for which loader of which store."""
+    """What an upsert did, and for which loader of which store; `numFailed` counts all of the failures."""
 
     docId: str = ""
     storeId: str = ""
+    numFailed: int = 0
 
 
 class StoreUpserts:
@@ -93,7 +94,7 @@ class StoreUpserts:
                 loader = await self._processed(store, store_id, again, {}, ())
             except FlowError as error:
                 failure = LoadFailure(source_of(before), "processed", str(error))
-                done.append(StoreUpserted(failures=[failure], docId=before.id, storeId=store_id))
+                done.append(StoreUpserted(failures=[failure], docId=before.id, storeId=store_id, numFailed=1))
             else:
                 done.append(await self._upserted(store_id, loader.id))
         return done
@@ -173,6 +174,7 @@ class StoreUpserts:
         loader = (await self._intake.stores.get(store_id)).loader(loader_id)
         told = StoreUpserted(**msgspec.structs.asdict(done), docId=loader_id, storeId=store_id)
         told.failures = [*loader.failures, *done.failures]
+        told.numFailed = loader.failed + len(done.failures)
         return told
 
 

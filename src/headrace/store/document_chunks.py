@@ -19,6 +19,7 @@ from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.store.database import Database
 from headrace.store.document_stores import StoreRow, columns, touch
+from headrace.store.failures import kept
 from headrace.store.records import among
 from headrace.store.store import timestamp
 from headrace.store.tables import document_chunk, document_loader, document_store
@@ -64,7 +65,7 @@ class DocumentChunks:
         statement = (
             update(document_loader)
             .where(document_loader.c.id == loader_id, document_loader.c.storeId == store_id)
-            .values(attempt=document_loader.c.attempt + 1, status="SYNCING", processed=0, failures="[]", owner=owner)
+            .values(attempt=document_loader.c.attempt + 1, status="SYNCING", processed=0, owner=owner, **_told(()))
             .returning(document_loader.c.attempt)
         )
         number = await self._database.write(lambda c: c.execute(statement).scalar_one_or_none())
@@ -118,9 +119,8 @@ class DocumentChunks:
             before = c.execute(old).scalar_one_or_none() or 0
             if failures:
                 _take_over(c, attempt, before, failures)
-            told = msgspec.json.encode(failures).decode()
             status = "STALE" if failures else "SYNC"
-            _still(c, attempt, generation=attempt.number, status=status, failures=told, owner=None)
+            _still(c, attempt, generation=attempt.number, status=status, owner=None, **_told(failures))
             count_chunks(c, attempt.loader)
             touch(c, attempt.store, attempt.loader)
 
@@ -130,8 +130,7 @@ class DocumentChunks:
     async def fail(self, attempt: Attempt, failures: Sequence[LoadFailure]) -> None:
         """Ends an attempt that brought nothing: the chunks stay as they were."""
         here = (document_loader.c.id == attempt.loader, document_loader.c.attempt == attempt.number)
-        told = msgspec.json.encode(failures).decode()
-        statement = update(document_loader).where(*here).values(status="STALE", failures=told, owner=None)
+        statement = update(document_loader).where(*here).values(status="STALE", owner=None, **_told(failures))
         await self._database.write(lambda c: c.execute(statement))
         await self._sweep(attempt.loader, attempt.number)
 
@@ -318,9 +317,14 @@ def _take_over(c: Connection, attempt: Attempt, before: int, failures: Sequence[
     brought = _of(attempt.loader, attempt.number)
     top = c.execute(select(func.coalesce(func.max(document_chunk.c.chunkNo), 0)).where(brought)).scalar_one()
     names = unread(_sources(c, attempt.loader, before), _sources(c, attempt.loader, attempt.number), failures)
-    kept = and_(_of(attempt.loader, before), among(_source, sorted(names)))
+    same = and_(_of(attempt.loader, before), among(_source, sorted(names)))
     values = {"generation": attempt.number, "chunkNo": document_chunk.c.chunkNo + top}
-    c.execute(update(document_chunk).where(kept).values(**values))
+    c.execute(update(document_chunk).where(same).values(**values))
+
+
+def _told(failures: Sequence[LoadFailure]) -> dict[str, Any]:
+    """Failures as columns of a loader."""
+    return {"failures": msgspec.json.encode(kept(failures)).decode(), "failed": len(failures)}
 
 
 def _still(c: Connection, attempt: Attempt, **values: Any) -> None:

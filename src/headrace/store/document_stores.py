@@ -46,7 +46,10 @@ class StoredFile(msgspec.Struct, frozen=True):
 
 
 class Loader(msgspec.Struct, kw_only=True):
-    """A way that documents come into a store. `totalChunks` and `totalChars` are what it holds now."""
+    """A way that documents come into a store. `totalChunks` and `totalChars` are what it holds now.
+
+    `failures` names the first of its `failed` documents.
+    """
 
     id: str = ""
     storeId: str = ""
@@ -64,6 +67,7 @@ class Loader(msgspec.Struct, kw_only=True):
     totalChunks: int = 0
     totalChars: int = 0
     failures: list[LoadFailure] = []
+    failed: int = 0
     attempt: int = 0
     generation: int = 0
     processed: int = 0

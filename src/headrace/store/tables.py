@@ -338,11 +338,13 @@ document_loader = Table(
     Column("processed", Integer, nullable=False),
     Column("owner", Text),
     Column("stored", Boolean, nullable=False, server_default=false()),
+    Column("failed", Integer, nullable=False, server_default="0"),
     Index("document_loader_store", "storeId", "position"),
 )
 """`attempt` numbers the times that it was processed, `generation` is the one whose chunks count, `processed` how many
 chunks the newest has, `owner` the process at it; `folder` holds its files, `fingerprint` stands for all of it. `stored`
-says whether the vector store has its chunks as they are."""
+says whether the vector store has its chunks as they are, `failed` how many documents failed, of which `failures` names
+the first."""
 
 document_chunk = Table(
     "document_chunk",

@@ -1,24 +1,30 @@
-"""What was upserted into the stores of each flow, newest first."""
+"""What was upserted into the stores of each flow: its newest upserts, each in a row that cannot grow large."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import Any
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, Delete, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from headrace.engine.ports import Upserted
 from headrace.errors import FlowNotFound
+from headrace.events import Document
 from headrace.schema import NodeData
 from headrace.store.database import Database
+from headrace.store.failures import kept
 from headrace.store.store import timestamp
 from headrace.store.tables import upsert_history
 
+_KEPT = 1000
+"""Upserts of a flow: six weeks of hourly ones."""
 _SHOWN = 100
-"""Documents of `addedDocs` that the history keeps; the counts are of all."""
+_SHOWN_BYTES = 20_000
+"""Documents of `addedDocs` that a row keeps, and what their JSON takes together; the counts are of all."""
 
 
 class UpsertRow(msgspec.Struct):
@@ -38,14 +44,23 @@ class UpsertHistory:
         self._database = database
 
     async def add(self, flow_id: str, done: Upserted, nodes: Sequence[NodeData]) -> UpsertRow:
-        """Keeps what an upsert did. Raises FlowNotFound when the flow was deleted meanwhile."""
-        shown = msgspec.structs.replace(done, addedDocs=done.addedDocs[:_SHOWN])
+        """Keeps what an upsert did, with the first documents and failures; the oldest beyond a thousand go.
+
+        Raises FlowNotFound when the flow was deleted meanwhile.
+        """
+        shown = msgspec.structs.replace(done, addedDocs=_shown(done.addedDocs), failures=kept(done.failures))
+        result = {**msgspec.to_builtins(shown), "numFailed": len(done.failures)}
         took_part = [{"id": n.id, "label": n.label, "name": n.name, "category": n.category} for n in nodes]
-        row = UpsertRow(str(uuid4()), flow_id, msgspec.to_builtins(shown), took_part, timestamp())
+        row = UpsertRow(str(uuid4()), flow_id, result, took_part, timestamp())
         texts = {name: msgspec.json.encode(getattr(row, name)).decode() for name in ("result", "flowData")}
         statement = insert(upsert_history).values(**{**msgspec.structs.asdict(row), **texts})
+
+        def work(c: Connection) -> None:
+            c.execute(statement)
+            c.execute(_beyond(flow_id))
+
         try:
-            await self._database.write(lambda c: c.execute(statement))
+            await self._database.write(work)
         except IntegrityError:
             raise FlowNotFound("the flow was deleted during the upsert: what was stored for it is gone") from None
         return row
@@ -65,6 +80,19 @@ class UpsertHistory:
         """Deletes entries and says how many; what was upserted stays."""
         statement = delete(upsert_history).where(upsert_history.c.id.in_(ids))
         return await self._database.write(lambda c: c.execute(statement).rowcount)
+
+
+def _shown(documents: list[Document]) -> list[Document]:
+    sizes = accumulate(len(msgspec.json.encode(document)) for document in documents[:_SHOWN])
+    return documents[: sum(1 for _ in takewhile(lambda size: size <= _SHOWN_BYTES, sizes))]
+
+
+def _beyond(flow_id: str) -> Delete:
+    """Deletes a flow's upserts that are older than those which are kept."""
+    table = upsert_history.c
+    own = select(table.position).where(table.chatflowid == flow_id)
+    oldest = own.order_by(table.position.desc()).offset(_KEPT - 1).limit(1).scalar_subquery()
+    return delete(upsert_history).where(table.chatflowid == flow_id, table.position < oldest)
 
 
 def _read(row: Any) -> UpsertRow:

@@ -1,0 +1,84 @@
+"""What the database keeps of upserts and of failures: a bounded part, and how many there were."""
+
+import json
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from documents import add_loader, done, file, insert, new_store, process, send, store_of
+from servers import Server
+from sqlalchemy import func, select
+from sqlalchemy import insert as inserting
+from waiting import within
+
+from headrace.engine.ports import LoadFailure, Upserted
+from headrace.events import Document
+from headrace.schema import FlowRow
+from headrace.store.store import Store, timestamp
+from headrace.store.tables import upsert_history
+from headrace.store.upserts import UpsertHistory
+
+MANY = 1500
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Generator[Store]:
+    with closing(Store(tmp_path / "data")) as store:
+        yield store
+
+
+async def flow(store: Store) -> str:
+    return (await store.add_flow(FlowRow("", "x", '{"nodes": []}'))).id
+
+
+def test_of_a_flows_upserts_the_newest_thousand_are_kept(store: Store) -> None:
+    async def scenario() -> None:
+        history = UpsertHistory(store.database)
+        own, other = await flow(store), await flow(store)
+        rows = [
+            {"id": f"{key}-{n}", "chatflowid": key, "result": "{}", "flowData": "[]", "date": timestamp(n)}
+            for key in (own, other)
+            for n in range(MANY)
+        ]
+        await store.database.write(lambda c: c.execute(inserting(upsert_history), rows))
+        newest = await history.add(own, Upserted(numAdded=1), ())
+        kept = [row.id for row in await history.of_flow(own)]
+        assert kept == [*(f"{own}-{n}" for n in range(MANY - 999, MANY)), newest.id]
+        assert len(await history.of_flow(other)) == MANY
+
+    within(scenario())
+
+
+def test_a_row_of_the_history_stays_small_and_counts_everything(store: Store) -> None:
+    async def scenario() -> None:
+        history = UpsertHistory(store.database)
+        key = await flow(store)
+        failures = [LoadFailure("https://example.com/" + "x" * 100_000, "read", "no " * 100_000) for _ in range(MANY)]
+        texts = [Document("A wren. " * 1000, {"source": str(n)}) for n in range(MANY)]
+        row = await history.add(key, Upserted(numAdded=MANY, addedDocs=texts, failures=failures), ())
+        assert (row.result["numAdded"], row.result["numFailed"], len(row.result["failures"])) == (MANY, MANY, 100)
+        assert [one["metadata"]["source"] for one in row.result["addedDocs"]] == ["0", "1"]
+        size = select(func.length(upsert_history.c.result))
+        assert await store.database.read(lambda c: c.execute(size).scalar_one()) < 150_000
+        small = await history.add(key, Upserted(addedDocs=[Document("A wren.") for _ in range(MANY)]), ())
+        assert len(small.result["addedDocs"]) == 100
+
+    within(scenario())
+
+
+def test_a_loader_names_its_first_failures_and_counts_all(server: Server) -> None:
+    store = new_store(server)
+    bad = [file(b"\xff", f"{n}.txt") for n in range(150)]
+    loader = add_loader(
+        server, store, kind="textFile", config={"txtFile": json.dumps([*bad, file("The Wren.", "good.txt")])}
+    )
+    page = done(process(server, store, loader))
+    assert (page["count"], page["file"]["failed"]) == (1, 150)
+    assert [one["source"] for one in page["file"]["failures"]] == [f"{n}.txt" for n in range(100)]
+    (told,) = done(send(server, "POST", f"refresh/{store}"))
+    assert (told["numFailed"], len(told["failures"]), told["numAdded"]) == (150, 100, 1)
+    done(process(server, store, loader, loaderConfig={"txtFile": file("The Wren.", "good.txt")}))
+    (now,) = store_of(server, store)["loaders"]
+    assert (now["failed"], now["failures"]) == (0, [])
+    done(insert(server, store))
