@@ -21,6 +21,8 @@ from documents import (
     store_of,
     texts,
 )
+from provider import Answer, Provider, Seen, as_json
+from served import Chroma, closed_port
 from servers import Server, chat_model, flow, node, serving
 from test_cli import done as imported
 from test_cli import headrace, wrote
@@ -141,6 +143,39 @@ def test_a_vector_store_that_cannot_be_reached_is_named_and_the_chunks_stay(serv
     assert (now["status"], now["totalChunks"]) == ("STALE", 3)
 
 
+def in_chroma(server: Server, provider: Provider, *birds: str) -> tuple[str, list[str]]:
+    """A store whose loaders, one for each text, are in Chroma; and their ids."""
+    store = new_store(server)
+    loaders = [add_loader(server, store, text) for text in birds]
+    for loader in loaders:
+        done(process(server, store, loader))
+    done(insert(server, store, embeddingName="hashedEmbeddings", **chroma_at(provider.url)))
+    return store, loaders
+
+
+def chroma_at(url: str) -> dict[str, Any]:
+    return {"vectorStoreName": "chroma", "vectorStoreConfig": {"collectionName": "birds", "chromaURL": url}}
+
+
+def test_a_loader_is_deleted_while_its_vector_store_is_down(server: Server, provider: Provider):
+    chroma = Chroma(provider)
+    store, (wren, owl) = in_chroma(server, provider, "The Wren is small.", "The Owl sees.")
+    change = {"storeId": store, **chroma_at(f"http://127.0.0.1:{closed_port()}")}
+    done(send(server, "POST", "vectorstore/update", change))
+    left = done(send(server, "DELETE", f"loader/{store}/{wren}"))
+    assert [one["id"] for one in left["loaders"]] == [owl]
+    assert texts(server, store) == ["The Owl sees."]
+    assert len(chroma.rows["birds"]) == 2
+    later = f"vectorstore/{store}?docId={wren}"
+    assert "the Chroma collection 'birds' could not be read" in left["warning"]
+    assert f"DELETE /api/v1/document-store/{later}" in left["warning"]
+    done(send(server, "POST", "vectorstore/update", {"storeId": store, **chroma_at(provider.url)}))
+    assert done(send(server, "DELETE", later)) == {"deleted": 1}
+    assert [row[1] for row in chroma.rows["birds"].values()] == ["The Owl sees."]
+    assert "warning" not in done(send(server, "DELETE", f"loader/{store}/{owl}"))
+    assert chroma.rows["birds"] == {}
+
+
 # Upsert and refresh
 
 
@@ -227,6 +262,27 @@ def test_refreshing_reads_everything_again_and_goes_on_after_a_failure(server: S
     assert [one["numSkipped"] for one in only] == [1]
     broken = {"loader": {"name": "folderFiles", "config": {"folderPath": "refreshed"}}}
     assert send(server, "POST", f"refresh/{store}", {"items": [{"docId": kept["docId"]}, broken]}).status == 404
+
+
+def test_refreshing_goes_on_after_a_loader_that_the_vector_store_refuses(server: Server, provider: Provider):
+    chroma = Chroma(provider)
+    store, loaders = in_chroma(server, provider, "The Wren is small.", "The Owl sees.", "The Rook steals.")
+    chroma.rows.clear()
+
+    def refusing(seen: Seen) -> Answer:
+        bad = seen.path.endswith("/upsert") and b"Owl" in seen.raw
+        return as_json({"error": "InvalidArgumentError", "message": "no owls"}, 400) if bad else chroma.answer(seen)
+
+    provider.answer = refusing
+    told = done(send(server, "POST", f"refresh/{store}"))
+    assert [(one["docId"], one["numAdded"], one["numFailed"]) for one in told] == list(
+        zip(loaders, (1, 0, 1), (0, 1, 0), strict=True)
+    )
+    (failure,) = told[1]["failures"]
+    assert failure["step"] == "upserted"
+    assert "no owls" in failure["reason"]
+    assert store_of(server, store)["status"] == "SYNC"
+    assert [row[1] for row in chroma.rows["birds"].values()] == ["The Wren is small.", "The Rook steals."]
 
 
 # In flows

@@ -17,7 +17,7 @@ from headrace.engine.graph import Graph
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import Documents, LoadFailure, Outside, Retriever, Upserted
-from headrace.errors import FlowError, HeadraceError, InvalidRequest
+from headrace.errors import FlowError, HeadraceError, InvalidRequest, ProviderError
 from headrace.events import Document
 from headrace.retrieval.library import Library, parts_of
 from headrace.runtime.store_files import StoreFiles
@@ -135,14 +135,22 @@ class Intake:
             raise FlowError(f"{loader.loaderId!r} is no document loader: choose another one")
         return cast("Documents", found)
 
-    async def delete_loader(self, store_id: str, loader_id: str) -> None:
-        """Deletes a loader with its files, its chunks, and its passages in the vector store."""
+    async def delete_loader(self, store_id: str, loader_id: str) -> str:
+        """Deletes a loader with its files, its chunks, and its passages in the vector store.
+
+        Where that cannot be reached, its passages stay there: then says why, else "".
+        """
+        reason = ""
         async with self._turn(store_id):
             store = await self.stores.get(store_id)
             store.loader(loader_id)
             if store.progress is not None:
-                await self._remove(store, [loader_id])
+                try:
+                    await self._remove(store, [loader_id])
+                except (FlowError, ProviderError) as error:
+                    reason = str(error)
             await self.drop_loader(store_id, loader_id)
+        return reason
 
     async def drop_loader(self, store_id: str, loader_id: str) -> None:
         """Deletes a loader that has brought nothing into the vector store."""

@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.engine.inputs import fields_of
 from headrace.engine.ports import LoadFailure, Upserted
-from headrace.errors import FlowError, InvalidRequest
+from headrace.errors import HeadraceError, InvalidRequest
 from headrace.retrieval.library import Library
 from headrace.runtime.intake import Intake, source_of
 from headrace.runtime.store_files import is_file_input
@@ -87,17 +87,19 @@ class StoreUpserts:
         """Processes and upserts loaders again, all of the store without items. One that fails stops no other."""
         store = await self._intake.stores.get(store_id)
         items = items or [StoreUpsert(docId=loader.id) for loader in store.loaders]
-        done: list[StoreUpserted] = []
-        for before, item in [(store.loader(item.docId or ""), item) for item in items]:
-            again = msgspec.structs.replace(item, replaceExisting=True)
-            try:
-                loader = await self._processed(store, store_id, again, {}, ())
-            except FlowError as error:
-                failure = LoadFailure(source_of(before), "processed", str(error))
-                done.append(StoreUpserted(failures=[failure], docId=before.id, storeId=store_id, numFailed=1))
-            else:
-                done.append(await self._upserted(store_id, loader.id))
-        return done
+        wanted = [(store.loader(item.docId or ""), item) for item in items]
+        return [await self._again(store, before, item) for before, item in wanted]
+
+    async def _again(self, store: StoreRow, before: Loader, item: StoreUpsert) -> StoreUpserted:
+        """Refreshes a loader; the error that ends it is told as its failure."""
+        step = "processed"
+        try:
+            await self._processed(store, store.id, msgspec.structs.replace(item, replaceExisting=True), {}, ())
+            step = "upserted"
+            return await self._upserted(store.id, before.id)
+        except HeadraceError as error:
+            failure = LoadFailure(source_of(before), step, str(error))
+            return StoreUpserted(failures=[failure], docId=before.id, storeId=store.id, numFailed=1)
 
     async def _store(self, store_id: str, asked: StoreUpsert) -> StoreRow:
         if not asked.createNewDocStore:

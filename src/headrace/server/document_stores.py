@@ -287,10 +287,21 @@ async def _loader(data: LoaderInput, here: Local) -> Loader:
     tags=["document stores"],
 )
 async def remove_loader(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId) -> dict[str, Any]:
-    """Deletes the loader with its chunks and files, and what the vector store has of it."""
+    """Deletes the loader with its chunks and files, and what the vector store has of it.
+
+    Where that cannot be reached, `warning` says what stays there and how to delete it later.
+    """
     here = local(request)
-    await here.intake.delete_loader(store_id, loader_id)
-    return await _read(store_id, here)
+    reason = await here.intake.delete_loader(store_id, loader_id)
+    store = await _read(store_id, here)
+    if not reason:
+        return store
+    later = f"DELETE /api/v1/document-store/vectorstore/{store_id}?docId={loader_id}"
+    return {
+        **store,
+        "warning": f"the loader is deleted, and its passages stay in the vector store: {reason}; delete them with "
+        f"{later} once that works",
+    }
 
 
 @get(

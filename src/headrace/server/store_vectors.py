@@ -173,7 +173,7 @@ async def upsert(request: Request[Any, Any, Any], store_id: str = "") -> StoreUp
     tags=["document stores"],
 )
 async def refresh(request: Request[Any, Any, Any], store_id: StoreId) -> list[StoreUpserted]:
-    """One after the other. One that cannot be read is named in `failures`, and the others go on."""
+    """One after the other. One that cannot be read or stored says so in `failures`, and the others go on."""
     here = _working(request)
     body = await request.body()
     asked = decoded(body) if body.strip() else {}
