@@ -95,7 +95,7 @@ def test_tables_are_described_and_read(databases: Databases, address: str) -> No
     text = within(database.describe([], ["secret"], 1))
     assert "CREATE TABLE customer (\n  id INTEGER,\n  name TEXT,\n  PRIMARY KEY (id)\n)" in text
     assert "rows of customer:\nid,name\n1,Ada" in text
-    assert "CREATE TABLE Order" in text
+    assert 'CREATE TABLE "Order"' in text
     assert "secret" not in text
     assert within(database.query("SELECT name FROM customer WHERE name LIKE 'A%'")) == "name\nAda"
     with pytest.raises(FlowError, match="secret is none of them"):
@@ -103,7 +103,7 @@ def test_tables_are_described_and_read(databases: Databases, address: str) -> No
 
 
 def test_a_statement_that_nobody_waits_for_is_stopped(databases: Databases, address: str) -> None:
-    waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+    waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
     async def left() -> None:
         async def running() -> bool:
@@ -119,6 +119,11 @@ def test_a_statement_that_nobody_waits_for_is_stopped(databases: Databases, addr
             pass
 
     within(left(), 8)
+
+
+def test_of_very_many_rows_only_those_are_fetched_that_are_told(databases: Databases, address: str) -> None:
+    text = within(databases.open("postgres", address).query("SELECT generate_series(1, 1000000000) AS n"))
+    assert text.endswith("\n200\n[only the first 200 rows]")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from headrace.errors import FlowError, StorageError
 FOLDER: Final = "databases"
 """The folder inside the data folder whose files flows may read."""
 SECONDS: Final = 10.0
-_MOST_ROWS: Final = 200
+MOST_ROWS: Final = 200
 _LONGEST_VALUE: Final = 1000  # characters
 _LONGEST_RESULT: Final = 20_000
 _LONGEST_SCHEMA: Final = 100_000
@@ -29,7 +29,7 @@ _AT_ONCE: Final = 4  # statements
 _STARTING: Final = 5.0  # seconds more for a process, which must start
 _INSIDE: Final = str(Path(__file__).with_name("sqlite_inside.py"))
 _LISTING: Final = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
-_LATE: Final = f"the statement took longer than {SECONDS:.0f} seconds"
+LATE: Final = f"the statement took longer than {SECONDS:.0f} seconds"
 
 
 class Databases:
@@ -111,7 +111,7 @@ class SqliteDatabase:
     async def _read(self, statements: Sequence[str], **bounds: int) -> list[_Result]:
         """What the statements give. The process ends with it, also when this is cancelled."""
         given = {"path": str(self._path), "statements": statements, "tables": self._tables, "seconds": SECONDS}
-        usual = {"rows": _MOST_ROWS, "size": 2 * _LONGEST_RESULT, "longest": _LONGEST_VALUE}
+        usual = {"rows": MOST_ROWS, "size": 2 * _LONGEST_RESULT, "longest": _LONGEST_VALUE}
         request = json.dumps(given | usual | bounds).encode()
         async with self._places:
             process = await asyncio.create_subprocess_exec(
@@ -126,7 +126,7 @@ class SqliteDatabase:
                 async with asyncio.timeout(SECONDS + _STARTING):
                     told, _ = await process.communicate(request)
             except TimeoutError:
-                raise FlowError(_LATE) from None
+                raise FlowError(LATE) from None
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -151,7 +151,7 @@ def _results(told: bytes) -> list[_Result]:
     try:
         answer = json.loads(told)  # msgspec knows no Infinity, which SQLite does
     except ValueError:  # it was killed for its computing
-        raise FlowError(_LATE) from None
+        raise FlowError(LATE) from None
     answer = msgspec.convert(answer, _Answer)
     if answer.closed:
         raise StorageError(f"the database of the SQL chain cannot be opened: {answer.closed}")
@@ -166,7 +166,7 @@ def _quoted(name: str) -> str:
 
 def _reason(error: str) -> str:
     if error == "interrupted":
-        return _LATE
+        return LATE
     if "not authorized" in error or "prohibited" in error:
         return f"only reading is allowed here, and only tables of the description ({error})"
     return f"the database does not take the statement: {error}"
@@ -205,7 +205,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     for number, row in enumerate(rows):
         line = _line([_value(value) for value in row])
         size += len(line)
-        if number >= _MOST_ROWS or size > _LONGEST_RESULT:
+        if number >= MOST_ROWS or size > _LONGEST_RESULT:
             return "\n".join([*lines, f"[only the first {number} rows]"])
         lines.append(line)
     return "\n".join(lines) if len(lines) > 1 else f"{lines[0]}\n[no rows]"

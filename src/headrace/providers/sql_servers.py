@@ -6,6 +6,8 @@ import asyncio
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
@@ -15,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from headrace.errors import FlowError, StorageError
-from headrace.providers.databases import SECONDS, choice, sample, schema, table
+from headrace.providers.databases import LATE, MOST_ROWS, SECONDS, choice, sample, schema, table
 
 _T = TypeVar("_T")
 _DRIVERS: Final[Mapping[str, Mapping[str, str]]] = {  # SQLAlchemy's name, and the package to look for
@@ -26,14 +28,17 @@ _PORTS: Final = {"postgres": 5432, "mysql": 3306}
 _CONNECT: Final = 5  # seconds
 _LIMITS: Final = {
     "postgres": {"connect_timeout": _CONNECT},
-    "mysql": {"connect_timeout": _CONNECT, "read_timeout": int(SECONDS)},
+    "mysql": {"connect_timeout": _CONNECT, "read_timeout": int(SECONDS) + _CONNECT},
 }
-# Before the statement; the first one begins the transaction.
+# Before the statement. MySQL's limits count for the session, whose only statement it is.
 _BEGIN: Final = {
     "postgres": ("BEGIN READ ONLY", f"SET LOCAL statement_timeout = {SECONDS * 1000:.0f}"),
-    "mysql": ("START TRANSACTION READ ONLY",),
+    "mysql": (f"SET max_execution_time = {SECONDS * 1000:.0f}", "START TRANSACTION READ ONLY"),
+    "mariadb": (f"SET max_statement_time = {SECONDS:.0f}", "START TRANSACTION READ ONLY"),
 }
-_READS: Final = re.compile(r"\s*\(*\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b", re.IGNORECASE)
+_LATE: Final = frozenset({"57014", 3024, 1969})  # what PostgreSQL, MySQL and MariaDB say then
+_ROWS: Final = re.compile(r"\s*\(*\s*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
+_LISTS: Final = re.compile(r"\s*(?:DESCRIBE|EXPLAIN|SHOW\s+(?:TABLES|COLUMNS|FIELDS|INDEX(?:ES)?))\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(?:OUTFILE|DUMPFILE|LOAD_FILE)\b", re.IGNORECASE)  # MySQL's ways to files
 
 
@@ -41,8 +46,8 @@ class _Running:
     """A statement that a thread carries out, while somebody waits for it."""
 
     left = False
-    cancel: Callable[[], None] | None = None
-    """Stops it, where the driver can."""
+    stop: Callable[[], None] | None = None
+    """Stops it, from another thread."""
 
 
 class ServerDatabase:
@@ -73,16 +78,31 @@ class ServerDatabase:
 
     async def query(self, statement: str) -> str:
         """See SqlDatabase."""
-        if ";" in statement or not _READS.match(statement) or _WRITES.search(statement):
+        reads = _ROWS.match(statement) or _LISTS.match(statement)
+        if ";" in statement or not reads or _WRITES.search(statement):
             raise FlowError("only one statement is allowed here, without a semicolon, and it must be one that reads")
         if self._tables is not None:
             statement = await asyncio.to_thread(_narrowed, statement, self._kind, self._tables)
+        return await self._run(lambda c: self._read(c, statement))
 
-        def work(connection: Connection) -> str:
-            result = connection.execution_options(no_parameters=True).exec_driver_sql(statement)  # % stays %
-            return table(list(result.keys()), result) if result.returns_rows else "[no rows]"
-
-        return await self._run(work)
+    def _read(self, c: Connection, statement: str) -> str:
+        """What the statement gives. Of a million rows no more are fetched than are told."""
+        mysql, most = self._kind == "mysql", MOST_ROWS + 1
+        c.execution_options(no_parameters=True)  # % stays %
+        if mysql:
+            c.exec_driver_sql(f"SET sql_select_limit = {most}")
+        elif _ROWS.match(statement):
+            c.exec_driver_sql(f"DECLARE found NO SCROLL CURSOR FOR {statement}")
+            statement = f"FETCH {most} FROM found"
+        result = c.execution_options(stream_results=mysql, max_row_buffer=MOST_ROWS).exec_driver_sql(statement)
+        if not result.returns_rows:
+            return "[no rows]"
+        text = table(list(result.keys()), result)
+        if mysql and result.fetchone():  # it has a LIMIT of its own, and drivers read to the end before they close
+            self._stop(c)()
+            with suppress(DBAPIError):
+                result.fetchall()
+        return text
 
     def _described(self, c: Connection, include: Sequence[str], ignore: Sequence[str], rows: int) -> str:
         inspector = inspect(c)
@@ -92,17 +112,18 @@ class ServerDatabase:
         return schema([part for name in chosen for part in _table(c, name, rows)])
 
     async def _run(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` gives, done in a thread. When this is left, PostgreSQL is told; MySQL stops at its bound."""
+        """What `work` gives, done in a thread. When this is left, the server is told."""
         running = _Running()
         try:
             async with asyncio.timeout(SECONDS + _CONNECT):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, self._done, work, running)
         except TimeoutError:
-            raise FlowError(f"the statement took longer than {SECONDS:.0f} seconds") from None
+            raise FlowError(LATE) from None
         finally:
             running.left = True
-            if cancel := running.cancel:
-                await asyncio.to_thread(cancel)
+            if stop := running.stop:
+                with suppress(self._engine.dialect.loaded_dbapi.Error):  # it is out of reach, or stopped already
+                    await asyncio.to_thread(stop)
 
     def _done(self, work: Callable[[Connection], _T], running: _Running) -> _T:
         try:
@@ -111,22 +132,39 @@ class ServerDatabase:
             raise StorageError(f"the database of the SQL chain cannot be reached: {type(error).__name__}") from None
         with connection:
             try:
-                for statement in _BEGIN[self._kind]:
+                for statement in _BEGIN[_server(connection, self._kind)]:
                     connection.exec_driver_sql(statement)
-                running.cancel = _cancel(connection.connection.driver_connection)
+                running.stop = self._stop(connection)
                 if running.left:
                     raise FlowError("nobody waits for the statement any more")
                 return work(connection)
             except DBAPIError as error:
-                raise FlowError(f"the database does not take the statement: {error.orig}") from None
+                raise FlowError(_reason(error.orig)) from None
             finally:
-                running.cancel = None
+                running.stop = None
                 connection.invalidate()  # closes it, and with it the transaction
 
+    def _stop(self, c: Connection) -> Callable[[], None]:
+        """What stops the connection's statement, from another thread. It may raise the driver's errors."""
+        driver: Any = c.connection.driver_connection
+        if self._kind == "mysql":
+            return partial(self._kill, driver.thread_id())
+        newer = getattr(driver, "cancel_safe", None)  # lets other threads run meanwhile
+        return partial(newer, timeout=_CONNECT) if newer else driver.cancel
 
-def _cancel(driver: Any) -> Callable[[], None] | None:
-    """What stops the connection's statement, from another thread: psycopg's newer way lets others run meanwhile."""
-    return getattr(driver, "cancel_safe", None) or getattr(driver, "cancel", None)
+    def _kill(self, number: int) -> None:
+        """Stops what a connection to MySQL does, which notices only late that nobody is there any more."""
+        with suppress(SQLAlchemyError), self._engine.connect() as c:
+            c.exec_driver_sql(f"KILL QUERY {number}")
+
+
+def _server(c: Connection, kind: str) -> str:
+    return "mariadb" if getattr(c.dialect, "is_mariadb", False) else kind
+
+
+def _reason(error: BaseException | None) -> str:
+    codes = {getattr(error, "sqlstate", None), getattr(error, "pgcode", None), *(error.args[:1] if error else ())}
+    return LATE if codes & _LATE else f"the database does not take the statement: {error}"
 
 
 def _checked(address: str, kind: str, hosts: Sequence[str]) -> URL:
@@ -146,9 +184,10 @@ def _checked(address: str, kind: str, hosts: Sequence[str]) -> URL:
 def _table(c: Connection, name: str, rows: int) -> Iterator[str]:
     """A table as a model reads it, and some of its rows."""
     found = Table(name, MetaData(), autoload_with=c)
-    columns = ",\n".join(f"  {column.name} {column.type}" for column in found.columns)
-    keys = ", ".join(column.name for column in found.primary_key)
-    yield f"CREATE TABLE {name} (\n{columns}{f',{chr(10)}  PRIMARY KEY ({keys})' if keys else ''}\n)"
+    quoted = c.dialect.identifier_preparer.quote
+    columns = ",\n".join(f"  {quoted(column.name)} {column.type}" for column in found.columns)
+    keys = ", ".join(quoted(column.name) for column in found.primary_key)
+    yield f"CREATE TABLE {quoted(name)} (\n{columns}{f',{chr(10)}  PRIMARY KEY ({keys})' if keys else ''}\n)"
     if rows > 0:
         yield sample(list(found.columns.keys()), c.execute(select(found).limit(rows)), name)
 

@@ -37,6 +37,8 @@ def narrowed(statement: str, dialect: str, tables: Collection[str]) -> str:
         root = parsed[0]
         if len(parsed) != 1 or not isinstance(root, exp.Query) or any(root.find_all(exp.Into, exp.Command)):
             raise _refusal("write one SELECT")
+        if setting := root.find(exp.SessionParameter):
+            raise _refusal(f"{setting.sql(dialect=dialect)} tells of the server")
         for name in _unknown(root):
             raise _refusal(f"the function {name!r} is none of those that it knows")
         derived = set(_derived(root))
