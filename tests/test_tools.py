@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import upstream_script
 from agentflows import flow as agentflow
-from agentflows import reply, start
+from agentflows import llm, reply, start
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import Server, chat_model, flow, llm_chain, node
@@ -221,3 +221,16 @@ def test_cancelling_a_run_cancels_the_flow_that_it_asks(server: Server, upstream
     assert server.send("POST", f"/api/v1/runs/{run}/cancel").status == 200
     upstream.wait_until(lambda requests: requests[1].closed_by_peer_at_token is not None)
     assert upstream.requests[1].finished is False
+
+
+def test_cancelling_a_run_terminates_the_agent_flow_that_it_asks(server: Server, upstream: Upstream) -> None:
+    drawn = agentflow(start(), llm(upstream.url, message="/count 500 | /pace 20"), arrows="start_0 llm_0")
+    child = server.create_flow(drawn, type="AGENTFLOW")
+    tool = node("agentAsTool", "Tools", selectedAgentflow=child, name="ask agent")
+    parent = server.create_flow(agent(upstream.url, tool, enableDetailedStreaming=True))
+    run = server.ask(parent, '/tool ask_agent {"input": "go"}', background=True).json["id"]
+    upstream.wait_until(lambda requests: len(requests) == 2)
+    assert server.send("POST", f"/api/v1/runs/{run}/cancel").status == 200
+    upstream.wait_until(lambda requests: requests[1].closed_by_peer_at_token is not None)
+    (found,) = server.send("GET", f"/api/v1/executions?agentflowId={child}", admin=True).json["data"]
+    assert found["state"] == "TERMINATED"
