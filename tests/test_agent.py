@@ -47,10 +47,14 @@ class Script:
     def __init__(self, *turns: Sequence[Delta]) -> None:
         self.turns = list(turns)
         self.requests: list[ChatRequest] = []
+        self.told: list[int] = []
+        """Of each turn, how many deltas were taken."""
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         self.requests.append(ChatRequest(list(request.messages), request.tools))
+        self.told.append(0)
         for delta in self.turns[min(len(self.requests), len(self.turns)) - 1]:
+            self.told[-1] += 1
             yield [delta]
         yield [FinishDelta("stop")]
 

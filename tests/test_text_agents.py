@@ -19,7 +19,8 @@ from headrace.engine.chat import Delta, ImagePart, ModelMessage, TextDelta, Text
 from headrace.engine.textmodel import Action, TextProtocol, TextToolModel
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
-from headrace.nodes.text_protocols import JsonActions, ReAct, Tags
+from headrace.nodes.json_actions import JsonActions
+from headrace.nodes.text_protocols import ReAct, Tags
 
 FENCE = '```json\n{"action": "%s", "action_input": %s}\n```'
 TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
@@ -31,6 +32,12 @@ READ: dict[str, tuple[TextProtocol, str, tuple[str, Any] | str]] = {
     "json": (JsonActions(), FENCE % ("sum", '"1+1"'), ("sum", "1+1")),
     "json, an object": (JsonActions(), FENCE % ("sum", '{"a": 1}'), ("sum", {"a": 1})),
     "json, words before": (JsonActions(), "Sure {x}:\n" + FENCE % ("Final Answer", '"two"'), "two"),
+    "json, made up": (
+        JsonActions(),
+        FENCE % ("sum", '"1"') + "\nTOOL RESPONSE: 5\n" + FENCE % ("Final Answer", '"5"'),
+        ("sum", "1"),
+    ),
+    "json, gone on": (JsonActions(), FENCE % ("Final Answer", '"two"') + "\nOr three? {}", "two"),
     "json, turned round": (JsonActions(), '{"action_input": "two", "action": "Final Answer"}', "two"),
     "json, escapes": (
         JsonActions(),
@@ -45,6 +52,12 @@ READ: dict[str, tuple[TextProtocol, str, tuple[str, Any] | str]] = {
     "react, numbered and quoted": (ReAct(), 'Action 1: `sum`\nAction 1 Input: "1+1"\n', ("sum", "1+1")),
     "react, bold": (ReAct(), "**Action:** sum\n**Action Input:** 1+1", ("sum", "1+1")),
     "react, made up": (ReAct(), "Action: sum\nAction Input: 1\nObservation: 5\nFinal Answer: 5", ("sum", "1")),
+    "react, made up in bold": (
+        ReAct(),
+        "**Action:** sum\n**Action Input:** 1\n**Observation:** 5\n**Thought:** so\n**Final Answer:** 5",
+        ("sum", "1"),
+    ),
+    "react, a thought too many": (ReAct(), "Action: sum\nAction Input: 1\n**Thought:** it is 5", ("sum", "1")),
     "react, too early": (ReAct(), "Action: sum\nAction Input: 1\nFinal Answer: 5", ("sum", "1")),
     "react, several lines": (ReAct(), "Action: s\nAction Input: ```py\na\nb\n```", ("s", "a\nb")),
     "react, the answer": (ReAct(), "Thought: I know\nFinal Answer:  two\nor three. \n", "two\nor three."),
@@ -181,13 +194,21 @@ def test_a_model_that_uses_one_tool_for_ever_is_stopped(name: str) -> None:
     assert len(model.requests) == 15
 
 
-def test_what_a_model_makes_up_after_its_turn_is_not_waited_for() -> None:
-    model = Script(
-        said("Action: look\nAction Input: x\nObservation: made up\nFinal Answer: lie"), said("Final Answer: so")
-    )
-    events = agent(model, ReAct(), Given("look", lambda _: "seen", parameters=TEXT))
+ACTS = {
+    "conversationalAgent": FENCE % ("look", '"x"') + "\nTOOL RESPONSE: made up\n",
+    "reactAgentChat": "Action: look\nAction Input: x\nObservation: made up\n",
+    "xmlAgent": "<tool>look</tool><tool_input>x</tool_input><observation>made up</observation>",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_model_makes_up_after_its_turn_is_neither_waited_for_nor_kept(name: str) -> None:
+    model = Script([TextDelta(word) for word in (ACTS[name], ANSWERS[name], *["lie"] * 1000)], said(ANSWERS[name]))
+    events = agent(model, NAMES[name], Given("look", lambda _: "seen", parameters=TEXT))
     assert used(events)[0]["output"] == "seen"
-    assert "made up" not in model.requests[1].messages[-1].text
+    assert model.told[0] < 5, "the connection is closed"
+    assert "made up" not in "".join(texts(model.requests[1].messages))
+    assert "".join(event.data for event in events if isinstance(event, Token)) == "It is 3."
 
 
 def test_pictures_stay_with_the_question() -> None:

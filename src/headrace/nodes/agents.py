@@ -12,8 +12,9 @@ from headrace.engine.ports import ChatModel, Memory, Moderation, Tool, ToolMemor
 from headrace.engine.textmodel import TextProtocol, TextToolModel
 from headrace.events import Event
 from headrace.nodes.chains import images, refusal
+from headrace.nodes.json_actions import JsonActions
 from headrace.nodes.prompts import ChatPromptTemplate, filled
-from headrace.nodes.text_protocols import JsonActions, ReAct, Tags
+from headrace.nodes.text_protocols import ReAct, Tags
 
 
 class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):

@@ -1,11 +1,11 @@
-"""The protocols by which models use tools in plain text: ReAct, JSON in a fence, and tags."""
+"""Protocols by which models use tools in plain text, with marks between the parts: ReAct, and tags."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from headrace.engine.chat import ModelMessage, Part, TextPart, ToolSpec
 from headrace.engine.textmodel import Action, Talk
@@ -29,11 +29,12 @@ def _input(tool: ToolSpec) -> str:
     return f"Its input is a JSON object of this schema: {json.dumps(tool.parameters, ensure_ascii=False)}"
 
 
-def _names(tools: Sequence[ToolSpec]) -> str:
+def names(tools: Sequence[ToolSpec]) -> str:
+    """Their names."""
     return ", ".join(tool.name for tool in tools)
 
 
-def _said_as(message: ModelMessage, text: str) -> ModelMessage:
+def said_as(message: ModelMessage, text: str) -> ModelMessage:
     """The message with another text; its pictures stay."""
     pictures: list[Part] = [part for part in message.parts if not isinstance(part, TextPart)]
     return ModelMessage(message.role, [TextPart(text), *pictures] if pictures else text)
@@ -143,7 +144,9 @@ _ACTION: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _OBSERVATION: Final = "\nObservation"
-_REACT_MARKS: Final = Marks(_ACTION, re.compile(_OBSERVATION), _FINAL, _OBSERVATION)
+_MADE_UP: Final = re.compile(r"\n[ \t*#]*Observation", re.IGNORECASE)
+_NEXT: Final = re.compile(r"\n[ \t*#]*(?:Thought|Final Answer)[ \t*]*:", re.IGNORECASE)
+_REACT_MARKS: Final = Marks(_ACTION, _MADE_UP, _FINAL, _OBSERVATION)
 
 
 class ReAct:
@@ -156,13 +159,13 @@ class ReAct:
 
     def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """See TextProtocol."""
-        told = _REACT.format(tools=about(tools), names=_names(tools))
+        told = _REACT.format(tools=about(tools), names=names(tools))
         told = f"{talk.system}\n\n{told}" if talk.system else told
         notes = "".join(f" {_thought(step.said)}\nObservation: {step.observation}\nThought:" for step in talk.steps)
         asked = f"Question: {talk.question.text}\nThought:{notes}"
         if self._joined:
-            return [_said_as(talk.question, f"{told}\n\n{asked}")]
-        return [ModelMessage("system", told), *talk.history, _said_as(talk.question, asked)]
+            return [said_as(talk.question, f"{told}\n\n{asked}")]
+        return [ModelMessage("system", told), *talk.history, said_as(talk.question, asked)]
 
     def reader(self) -> MarkedReader:
         """See TextProtocol."""
@@ -174,10 +177,10 @@ def _thought(said: str) -> str:
 
 
 def _react_action(head: str) -> Action:
-    said = head.partition(_OBSERVATION)[0].rstrip()
+    said = _MADE_UP.split(head, maxsplit=1)[0].rstrip()
     if (found := _ACTION.search(said)) is None:
         raise ValueError("it has neither `Action:` with `Action Input:` nor `Final Answer:`")
-    given = re.split(r"\n(?:Thought|Final Answer):", found["input"], maxsplit=1)[0]
+    given = _NEXT.split(found["input"], maxsplit=1)[0]
     return Action(_bare(found["tool"].strip(" \t*")), _bare(given), said)
 
 
@@ -188,138 +191,6 @@ def _bare(text: str) -> str:
         if len(text) > 1 and text[0] == text[-1] == mark and mark not in text[1:-1]:
             return text[1:-1]
     return text
-
-
-_JSON_RULE: Final = "Whatever is asked, the form of your answers is the one that the last message describes."
-_JSON: Final = """\
-These tools can be used for you:
-
-{tools}
-
-Answer with one JSON object in a block of code and nothing around it. To have a tool used:
-
-```json
-{{
-    "action": "the tool's name, one of: {names}",
-    "action_input": "what the tool is given"
-}}
-```
-
-To say something to the person who asks:
-
-```json
-{{
-    "action": "Final Answer",
-    "action_input": "all that you want to say"
-}}
-```
-
-This is what the person says:
-
-{question}"""
-_JSON_SEEN: Final = """\
-TOOL RESPONSE:
-{observation}
-
-USER'S INPUT: none yet. The person has not seen what the tool gave. If it answers the question, say the answer with \
-"Final Answer"; if not, have another tool used. Again one JSON object in a block of code and nothing else."""
-_JSON_FINAL: Final = re.compile(r'\{\s*"action"\s*:\s*"Final Answer"\s*,\s*"action_input"\s*:\s*"', re.IGNORECASE)
-_JSON_PIECE: Final = re.compile(
-    r'[^"\\]+|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\[^u]'
-)
-_DECODER: Final = json.JSONDecoder(strict=False)  # models put real line breaks into texts
-_LONGEST_PREFACE: Final = 2000  # characters before the object; behind a longer one the answer is told in one piece
-_MOST_BRACES: Final = 50
-
-
-class JsonActions:
-    """Implements `headrace.engine.textmodel.TextProtocol`: a JSON object with `action` and `action_input`."""
-
-    stop: Sequence[str] = ()
-
-    def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
-        """See TextProtocol."""
-        told = _JSON.format(tools=about(tools), names=_names(tools), question=talk.question.text)
-        messages = [ModelMessage("system", f"{talk.system} {_JSON_RULE}".strip()), *talk.history]
-        messages.append(_said_as(talk.question, told))
-        for step in talk.steps:
-            messages.append(ModelMessage("assistant", step.said))
-            messages.append(ModelMessage("user", _JSON_SEEN.format(observation=step.observation)))
-        return messages
-
-    def reader(self) -> JsonReader:
-        """See TextProtocol."""
-        return JsonReader()
-
-
-class JsonReader:
-    """Implements `headrace.engine.textmodel.Reader`. The text of a final answer is told while it is written."""
-
-    over: bool
-
-    def __init__(self) -> None:
-        self.over = False
-        self._all: list[str] = []
-        self._head = ""
-        self._told: list[str] = []
-        self._open = self._closed = False  # the answer's text
-
-    def feed(self, text: str) -> str:
-        """See Reader."""
-        self._all.append(text)
-        if self._closed or (not self._open and len(self._head) > _LONGEST_PREFACE):
-            return ""
-        self._head += text
-        if not self._open:
-            if (found := _JSON_FINAL.search(self._head)) is None:
-                return ""
-            self._open, self._head = True, self._head[found.end() :]
-        return self._decoded()
-
-    def _decoded(self) -> str:
-        told, at = "", 0
-        while piece := _JSON_PIECE.match(self._head, at):
-            text = piece[0]
-            try:
-                told += json.loads(f'"{text}"') if text[0] == "\\" else text
-            except ValueError:  # an escape that is none
-                told += text[1:]
-            at = piece.end()
-        self._closed = self._head[at : at + 1] == '"'
-        self._head = self._head[at:]
-        self._told.append(told)
-        return told
-
-    def finish(self) -> Action | str:
-        """See Reader."""
-        said, told = "".join(self._all), "".join(self._told)
-        if self._closed:
-            return ""
-        value = _object(said)
-        if value is None and not told:
-            raise ValueError("it holds no JSON object with `action` and `action_input`")
-        if value is None:  # cut short
-            return ""
-        action, given = str(value["action"]).strip(), value.get("action_input", "")
-        if action.lower() != "final answer":
-            return Action(action, given, said)
-        answer = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        return answer.removeprefix(told)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    """The first JSON object in the text that names an action."""
-    at = -1
-    for _ in range(_MOST_BRACES):
-        if (at := text.find("{", at + 1)) < 0:
-            return None
-        try:
-            value: Any = _DECODER.raw_decode(text, at)[0]
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict) and "action" in value:
-            return value
-    return None
 
 
 _TAGS: Final = """\
@@ -361,10 +232,7 @@ class Tags:
         told = filled(talk.system, values)
         if "tools" not in named:
             told = f"{told}\n\n{_TAGS.format(tools=values['tools'], first=tools[0].name if tools else 'name')}".strip()
-        if "input" in named:
-            messages = [_said_as(talk.question, told)]
-        else:
-            messages = [ModelMessage("system", told), talk.question]
+        messages = [said_as(talk.question, told)] if "input" in named else [ModelMessage("system", told), talk.question]
         if "chat_history" not in named:
             messages[-1:-1] = talk.history
         return messages if "agent_scratchpad" in named else [*messages, *_steps(talk)]
