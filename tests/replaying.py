@@ -1,6 +1,7 @@
-"""The recordings' own replay tool, without one value: the token counts that the recorder's model library estimates.
+"""The recordings' own replay tool, without two kinds of value: estimated token counts and built-in tools' descriptions.
 
-They come from a table that must be downloaded; the recordings' README calls all of `responseMetadata` not comparable.
+The recorder's model library estimates with a table that must be downloaded; the recordings' README calls all of
+`responseMetadata` not comparable. Tools describe themselves in words of their own here.
 
     python tests/replaying.py FOLDER --url ... SCENARIO...
 """
@@ -17,12 +18,13 @@ def main() -> None:
 
     walk = normalise.Masks.walk
 
-    def without_estimates(self: Any, value: Any, key: str = "") -> Any:
+    def comparable(self: Any, value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            value = {name: item for name, item in value.items() if name != "estimatedTokenUsage"}
+            unlike = "description" if "toolNode" in value else "estimatedTokenUsage"
+            value = {name: item for name, item in value.items() if name != unlike}
         return walk(self, value, key)
 
-    normalise.Masks.walk = without_estimates
+    normalise.Masks.walk = comparable
     runpy.run_path(f"{folder}/replay.py", run_name="__main__")
 
 

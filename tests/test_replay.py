@@ -17,8 +17,8 @@ SCENARIOS = (
     "tool_agent_calculator tool_agent_detailed_streaming tool_agent_two_calls tool_agent_bad_calls "
     "custom_tool_return_direct custom_function_ending "
     "retrieval_qa retriever_and_calculator_agent unicode_content unknown_flow v2_condition v2_errors v2_iterations "
-    "v2_knowledge_vector_store v2_llm_memory_two_turns v2_loop v2_parallel_branches v2_structured_all_types "
-    "v2_translator v2_unicode_and_thinking"
+    "v2_agent_tools v2_knowledge_vector_store v2_llm_memory_two_turns v2_loop v2_parallel_branches "
+    "v2_structured_all_types v2_tool_node v2_translator v2_unicode_and_thinking"
 ).split()
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings of Flowise are not beside this project")

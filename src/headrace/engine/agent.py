@@ -22,12 +22,13 @@ from headrace.errors import HeadraceError
 from headrace.events import Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
 
 MAX_ITERATIONS: Final = 15
+PATIENCE: Final = 300.0
+"""Seconds that one call of a tool may take."""
 STOPPED: Final = "Agent stopped due to max iterations."
 _logger = logging.getLogger("headrace.runs")
 _AT_ONCE: Final = 8  # tools that run side by side
 _MOST_CALLS: Final = 64  # of one turn; the model is told about those beyond
 _LONGEST_RESULT: Final = 200_000  # characters that the model is given to read
-_PATIENCE: Final = 300.0  # seconds that one call may take
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -150,10 +151,10 @@ class Agent:
 
     async def _called(self, tool: Tool, call: ToolCall, shown: Any, known: dict[str, Any]) -> Use:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 result = await tool.call(known)
         except TimeoutError:
-            return _failed(call, shown, f"{call.name} took longer than {_PATIENCE:.0f} seconds")
+            return _failed(call, shown, f"{call.name} took longer than {PATIENCE:.0f} seconds")
         except HeadraceError as error:
             return _failed(call, shown, str(error))
         except Exception:  # a tool may come from another package, and its fault is the model's to know

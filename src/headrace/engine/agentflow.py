@@ -44,7 +44,7 @@ class Agentflow:
         """Starts the run: its events in batches, without the terminal ones. Raises FlowError and what nodes raise."""
         ctx.execution = Execution(id=str(uuid4()))
         run = AgentRun(ctx, ctx.execution)
-        run.past = [*ctx.prior, *remembered(await ctx.history())]
+        run.past = [*ctx.prior, *remembered(await ctx.history(tools=True))]
         return self._events(run, overrides)
 
     async def _events(self, run: AgentRun, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:

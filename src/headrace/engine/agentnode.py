@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -102,8 +102,11 @@ class Task:
         *,
         is_last: bool,
         repeat: Callable[[str, Any, int, int], Walking],
+        component: Callable[[str, Any], Awaitable[object]],
     ) -> None:
         self.run, self.node, self.resolve, self.is_last, self.repeat = run, node, resolve, is_last, repeat
+        self.component = component
+        """Builds what the node holds inside, by the name of its type and its inputs. Raises FlowError."""
         self.loops = loops
         self.history = history
         """What the nodes before this one have said in this run."""
@@ -144,4 +147,6 @@ class AgentNode(Node, frozen=True, kw_only=True):
 def shown(message: ModelMessage) -> dict[str, Any]:
     """A message as executions show it; pictures are only named."""
     content = message.text if isinstance(message.content, str) else message.text or "(picture)"
-    return {"role": message.role, "content": content, **({"name": message.name} if message.name else {})}
+    name = {"name": message.name} if message.name else {}
+    beside = {"additional_kwargs": {"usedTools": message.uses}} if message.uses else {}
+    return {"role": message.role, "content": content, **name, **beside}

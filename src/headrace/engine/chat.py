@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -59,6 +59,8 @@ class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """The call that a message of role "tool" is the result of."""
     name: str = ""
     """Who speaks, where several speak in one role: letters, digits, `_` and `-`."""
+    uses: Sequence[Mapping[str, Any]] = ()
+    """The tools that an earlier answer used, as executions show them; models are not told."""
 
     @property
     def text(self) -> str:

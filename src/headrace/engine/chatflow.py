@@ -26,7 +26,10 @@ _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
     """Stored messages as a model sees them."""
-    return [ModelMessage("assistant" if turn.role == "apiMessage" else "user", _content(turn)) for turn in turns]
+    return [
+        ModelMessage("assistant" if turn.role == "apiMessage" else "user", _content(turn), uses=turn.tools)
+        for turn in turns
+    ]
 
 
 def exchanged(turns: Sequence[Turn]) -> list[ModelMessage]:

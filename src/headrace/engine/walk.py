@@ -110,7 +110,14 @@ class Walk:
     def _task(self, node: NodeData) -> Task:
         is_last = self._repeat is None and not self._level.arrows_from[node.id]
         return Task(
-            self._run, node, self._history, self._loops, self._mentions.resolve, is_last=is_last, repeat=self._inside
+            self._run,
+            node,
+            self._history,
+            self._loops,
+            self._mentions.resolve,
+            is_last=is_last,
+            repeat=self._inside,
+            component=lambda name, config: self._component(name, config, _where(node)),
         )
 
     def _inside(self, node: str, value: Any, index: int, count: int) -> Walk:
@@ -120,7 +127,7 @@ class Walk:
     # What a node is given
 
     async def _record(self, node: NodeData, task: Task) -> AgentNode:
-        kind, where = self._plan.catalog[node.name], f"{node.label or node.name} ({node.id})"
+        kind, where = self._plan.catalog[node.name], _where(node)
         task.asked = self._plan.overrides.apply(node.id, node.name, node.label, {})
         inputs, accepting = given(node, kind, self._plan.overrides), self._plan.graph.accepting[node.id]
         task.inputs = public({k: self._mentions.resolve(v) if k in accepting else v for k, v in inputs.items()})
@@ -143,7 +150,12 @@ class Walk:
             return None
         kind: type[Node] = self._plan.catalog[name]
         inputs: dict[str, Any] = config if isinstance(config, dict) else {}
-        values = {key: self._resolved(inputs[key], field) for key, field in fields_of(kind).items() if key in inputs}
+        values: dict[str, Any] = {}
+        for key, field in fields_of(kind).items():
+            if field.port and f"{key}Config" in inputs:
+                values[key] = await self._component(inputs.get(key), inputs[f"{key}Config"], where)
+            elif key in inputs:
+                values[key] = self._resolved(inputs[key], field)
         if credential := inputs.get("FLOWISE_CREDENTIAL_ID"):
             values["credential"] = credential
         return await read(kind, values, f"{name} in {where}").build(self._run.ctx)
@@ -227,6 +239,10 @@ class Walk:
             else:
                 waiting.extend((other, False) for other in self._level.arrows_from[arrow.target])
         return ready
+
+
+def _where(node: NodeData) -> str:
+    return f"{node.label or node.name} ({node.id})"
 
 
 def _next_event(node: NodeData, status: str, error: str | None = None) -> NextAgentFlow:

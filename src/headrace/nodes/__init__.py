@@ -6,6 +6,7 @@ from headrace.nodes import (
     agentflow_agent,
     agentflow_conditions,
     agentflow_models,
+    agentflow_tools,
     agents,
     api_chains,
     caches,
@@ -46,7 +47,7 @@ TOOLS = (tools, search_tools, request_tools, scraper, openapi_toolkit, mcp)
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
-    steps = (agentflow, agentflow_conditions, agentflow_models, agentflow_agent)
+    steps = (agentflow, agentflow_conditions, agentflow_models, agentflow_agent, agentflow_tools)
     memories = (memory, redis_memory)
     answering = (chains, routing_chains, sql, api_chains, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)

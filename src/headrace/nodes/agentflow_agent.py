@@ -1,9 +1,9 @@
-"""The agent node of agent flows: a model that looks things up in its knowledge."""
+"""The agent node of agent flows: a model that uses tools and looks things up in its knowledge."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Container, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
@@ -14,13 +14,14 @@ from headrace.engine.agent import MAX_ITERATIONS, STOPPED, Agent, Use
 from headrace.engine.agentnode import Task, shown
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
 from headrace.engine.document_store import Part, Parts, store_graph
+from headrace.engine.labels import label
 from headrace.engine.node import Context
 from headrace.engine.ports import Tool
 from headrace.engine.reply import Reply, tokens
 from headrace.engine.trace import sent
 from headrace.engine.turn import Turn, as_object, given
 from headrace.errors import FlowError
-from headrace.events import CalledTools, Document, Event, SourceDocuments, Token, UsedTool, UsedTools
+from headrace.events import Artifacts, CalledTools, Event, SourceDocuments, Token, UsedTool, UsedTools
 from headrace.nodes.agentflow_forms import form
 from headrace.nodes.agentflow_models import ModelNode, named
 from headrace.nodes.document_stores import DocumentStoreVS
@@ -29,6 +30,14 @@ from headrace.nodes.tools import free_name
 from headrace.retrieval.library import library
 
 _SPELT: Final = "Give this answer once more, in the form that is asked for:\n\n"
+
+
+class SelectedTool(msgspec.Struct, frozen=True):
+    """A tool that the agent may use: the name of its node type, and its inputs."""
+
+    agentSelectedTool: str = ""
+    agentSelectedToolConfig: Any = None
+    agentSelectedToolRequiresHumanInput: bool | Literal[""] = False
 
 
 class StoreKnowledge(msgspec.Struct, frozen=True):
@@ -51,22 +60,32 @@ class VectorKnowledge(msgspec.Struct, frozen=True):
     returnSourceDocuments: bool | Literal[""] = False
 
 
+class _Offer(msgspec.Struct, frozen=True):
+    """A tool, the name of the node type that it is of, and whether sources are told even if it finds none."""
+
+    tool: Tool
+    node: str
+    sources: bool = False
+
+
 class _Talk:
     """What comes of one conversation with tools."""
 
-    def __init__(self, messages: Sequence[ModelMessage]) -> None:
+    def __init__(self, messages: Sequence[ModelMessage], offers: Sequence[_Offer]) -> None:
+        self._sourced = {offer.tool.spec.name for offer in offers if offer.sources}
         self.messages = list(messages)
         self.shown = [shown(message) for message in messages]
         self.replies: list[Reply] = []
         self.uses: list[Use] = []
-        self.stopped = False
+        self.verdict = ""
+        """The answer where the model has not the last word."""
 
     @property
     def used(self) -> list[UsedTool]:
         """The calls as answers show them."""
         return [use.shown for use in self.uses if use.shown]
 
-    def add(self, turn: Turn, uses: Sequence[Use], sourced: Container[str]) -> None:
+    def add(self, turn: Turn, uses: Sequence[Use]) -> None:
         """What the model asked for, and what it got."""
         self.uses += uses
         self.messages.append(turn.message)
@@ -74,7 +93,8 @@ class _Talk:
         for use in uses:
             text, call = use.result.text, use.call
             self.messages.append(ModelMessage("tool", text, answers=call))
-            beside = {"sourceDocuments": msgspec.to_builtins(use.result.documents)} if call.name in sourced else {}
+            found = use.result.documents
+            beside = {"sourceDocuments": msgspec.to_builtins(found)} if found or call.name in self._sourced else {}
             about = {"tool_call_id": call.id, "name": call.name, "additional_kwargs": beside}
             self.shown.append({"role": "tool", "content": text, **about})
 
@@ -85,13 +105,18 @@ class _Talk:
         return sum(counts) + sum(counts[1:-1]) if len(counts) > 1 else 0
 
     @property
-    def documents(self) -> list[Document]:
-        """What was found, of tools that give it."""
-        return [document for use in self.uses for document in use.result.documents]
+    def rests(self) -> list[Event]:
+        """What is told of the tools after the answer: sources and artifacts of those that give them."""
+        documents = [document for use in self.uses for document in use.result.documents]
+        artifacts = [artifact for use in self.uses for artifact in use.result.artifacts]
+        rests: list[Event] = [UsedTools(self.used)] if self.used else []
+        sourced = documents or any(use.tool in self._sourced for use in self.used)
+        rests += [SourceDocuments(documents)] if sourced else []
+        return [*rests, Artifacts(artifacts)] if artifacts else rests
 
 
 class _Agent(ModelNode, frozen=True, kw_only=True):
-    tools: list[Any] = []
+    tools: list[SelectedTool] = []
     knowledgeDocumentStores: list[StoreKnowledge] = []
     knowledgeVSEmbeddings: list[VectorKnowledge] = []
     toolsBuiltInOpenAI: Any = ""
@@ -99,19 +124,30 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
     toolsBuiltInAnthropic: Any = ""
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
-        """Answers like an LLM node, from its knowledge if it has any. Raises FlowError for other tools."""
-        built_in = (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic)
-        for chosen in (self.tools, *built_in):
-            if chosen not in ([], "", "[]"):
-                raise FlowError(f"{task.node.id!r} has tools, which agent nodes cannot use here yet")
-        known = await self._known(task.run.ctx)
-        async with aclosing(self._looking(task, known) if known else super().run(task)) as batches:
+        """Answers like an LLM node, with its tools and its knowledge if it has any. Raises FlowError for others."""
+        for chosen in (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic):
+            if chosen not in ("", "[]", []):
+                raise FlowError(f"{task.node.id!r} has tools of its model's provider, which cannot be used here yet")
+        offers = [*await self._chosen(task), *await self._known(task.run.ctx)]
+        async with aclosing(self._working(task, offers) if offers else super().run(task)) as batches:
             async for events in batches:
                 yield events
         if usage := task.output.get("usageMetadata"):
             usage.setdefault("tool_call_tokens", 0)
 
-    async def _known(self, ctx: Context) -> list[RetrieverTool]:
+    async def _chosen(self, task: Task) -> list[_Offer]:
+        """Its tools; a node may be several, as those of an OpenAPI document are."""
+        offers: list[_Offer] = []
+        for one in self.tools:
+            name = one.agentSelectedTool
+            if one.agentSelectedToolRequiresHumanInput:
+                raise FlowError(f"{task.node.id!r} asks a human before it uses {name!r}, which cannot be done here yet")
+            if name:
+                built: Any = await task.component(name, one.agentSelectedToolConfig)
+                offers += [_Offer(tool, name) for tool in (built if isinstance(built, list) else [built])]
+        return offers
+
+    async def _known(self, ctx: Context) -> list[_Offer]:
         """Its knowledge, each as a tool."""
         known: dict[str, RetrieverTool] = {}
 
@@ -128,35 +164,30 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             add(name or key, one.docStoreDescription, retriever, one.returnSourceDocuments)
         for one in self.knowledgeVSEmbeddings:
             add(one.knowledgeName, one.knowledgeDescription, await _retriever(one, ctx), one.returnSourceDocuments)
-        return list(known.values())
+        return [
+            _Offer(await one.build(ctx), "retrieverTool", sources=one.returnSourceDocuments) for one in known.values()
+        ]
 
-    async def _looking(self, task: Task, known: Sequence[RetrieverTool]) -> AsyncGenerator[Sequence[Event]]:
-        """The answer, after the model has looked up what it wants; only the answer is told when nothing is live."""
-        tools = [await one.build(task.run.ctx) for one in known]
-        sourced = {one.name for one in known if one.returnSourceDocuments}
+    async def _working(self, task: Task, offers: Sequence[_Offer]) -> AsyncGenerator[Sequence[Event]]:
+        """The answer, after the model has used what it wants; only the answer is told when nothing is live."""
         opening = self.opening(task)
-        talk = _Talk(await self.conversation(task, opening))
-        async with aclosing(self._talked(task, talk, tools, sourced)) as batches:
+        talk = _Talk(await self.conversation(task, opening), offers)
+        async with aclosing(self._talked(task, talk, [offer.tool for offer in offers])) as batches:
             async for events in batches:
                 yield events
         self.show(task, talk.shown)
-        last, text = talk.replies[-1], STOPPED if talk.stopped else talk.replies[-1].text
+        last, text = talk.replies[-1], talk.verdict or talk.replies[-1].text
         if self.structuredOutput:
             last, text = await self._spelt(task, text), ""
-        content = self.give(task, last, opening, text)
-        rests: list[Event] = [UsedTools(talk.used)] if talk.used else []
-        if sourced & {use.tool for use in talk.used}:
-            rests.append(SourceDocuments(talk.documents))
-        self._account(task, talk, tools, rests)
+        content, rests = self.give(task, last, opening, text), talk.rests
+        self._account(task, talk, offers, rests)
         if self.is_live(task):
-            yield [*([Token(STOPPED)] if talk.stopped else []), *last.end(rests)]
-            task.run.ctx.text = content  # words before a look are no part of the answer
+            yield [*([Token(talk.verdict)] if talk.verdict else []), *last.end(rests)]
+            task.run.ctx.text = content  # words before a use of tools are no part of the answer
         elif task.is_last:
             yield [Token(content), *rests]
 
-    async def _talked(
-        self, task: Task, talk: _Talk, tools: Sequence[Tool], sourced: Container[str]
-    ) -> AsyncGenerator[Sequence[Event]]:
+    async def _talked(self, task: Task, talk: _Talk, tools: Sequence[Tool]) -> AsyncGenerator[Sequence[Event]]:
         agent, live = Agent(task.run.ctx, self.model, tools), self.is_live(task)
         specs = [tool.spec for tool in tools]
         for _ in range(MAX_ITERATIONS):
@@ -173,8 +204,12 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             if live:
                 silence: list[Event] = [] if turn.text else [Token("")]
                 yield [*silence, CalledTools([UsedTool(call.name, as_object(given(call), {}), "") for call in calls])]
-            talk.add(turn, await agent.used(calls), sourced)
-        talk.stopped = True
+            uses = await agent.used(calls)
+            talk.add(turn, uses)
+            if direct := [use.result.text for use in uses if use.returns]:
+                talk.verdict = direct[0]
+                return
+        talk.verdict = STOPPED
 
     async def _spelt(self, task: Task, text: str) -> Reply:
         """The answer in the form that the flow wants: models do not write it while they may still call tools."""
@@ -185,7 +220,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
                 reply.take(deltas)
         return reply
 
-    def _account(self, task: Task, talk: _Talk, tools: Sequence[Tool], rests: Sequence[Event]) -> None:
+    def _account(self, task: Task, talk: _Talk, offers: Sequence[_Offer], rests: Sequence[Event]) -> None:
         """What the execution keeps of the tools."""
         task.output["timeMetadata"] = talk.replies[0].times()["timeMetadata"]
         if usage := task.output.get("usageMetadata"):
@@ -199,11 +234,13 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             task.output[kept["event"]] = kept["data"]
         if talk.used:
             task.beside = {"usedTools": task.output["usedTools"]}
-        node = {"label": "Retriever Tool", "name": "retrieverTool"}
-        task.output["availableTools"] = [
-            {"name": spec.name, "description": spec.description, "schema": spec.parameters, "toolNode": node}
-            for spec in (tool.spec for tool in tools)
-        ]
+        task.output["availableTools"] = [_described(offer) for offer in offers]
+
+
+def _described(offer: _Offer) -> dict[str, Any]:
+    """A tool as executions show it."""
+    spec, node = offer.tool.spec, {"label": label(offer.node), "name": offer.node}
+    return {"name": spec.name, "description": spec.description, "schema": spec.parameters, "toolNode": node}
 
 
 def _asked(turn: Turn) -> dict[str, Any]:
@@ -232,5 +269,7 @@ def knowledge_name(name: str) -> str:
 
 
 NODES: Final = (
-    named(_Agent, "agentAgentflow", "agent", "Asks a chat model, which may look things up in its knowledge."),
+    named(
+        _Agent, "agentAgentflow", "agent", "Asks a chat model, which may use tools and look things up in its knowledge."
+    ),
 )

@@ -89,7 +89,9 @@ class CurrentDateTime(Node, frozen=True, kw_only=True, tag="currentDateTime"):
     async def build(self, ctx: Context) -> Tool:
         """The tool."""
         about = "Tells today's date, the time, the day of the week and the time zone."
-        return FunctionTool("current_date_time", about, {"type": "object", "properties": {}}, self._call)
+        return FunctionTool(
+            "current_date_time", about, {"type": "object", "properties": {}, "additionalProperties": False}, self._call
+        )
 
     async def _call(self, arguments: Mapping[str, Any]) -> ToolResult:
         now = datetime.now().astimezone()

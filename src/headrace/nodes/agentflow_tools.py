@@ -1,0 +1,76 @@
+"""The tool node of agent flows: one tool, whose arguments the flow's author wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from headrace.engine.agent import PATIENCE
+from headrace.engine.agentnode import AgentNode, StateUpdates, Task
+from headrace.engine.ports import Tool, ToolResult
+from headrace.engine.schemas import mismatch
+from headrace.errors import FlowError
+from headrace.events import Artifacts, Event, SourceDocuments, Token
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """An argument of the tool; its value may have references."""
+
+    inputArgName: str = ""
+    inputArgValue: Any = ""
+
+
+class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
+    """Uses one tool, without a model."""
+
+    toolAgentflowSelectedTool: str
+    toolAgentflowSelectedToolConfig: Any = None
+    toolInputArgs: Annotated[list[Argument], msgspec.Meta(extra={"acceptVariable": True})] = []
+    toolUpdateState: StateUpdates = []
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """What the tool gives. Raises FlowError for arguments that it does not take, and what the tool raises."""
+        built: Any = await task.component(self.toolAgentflowSelectedTool, self.toolAgentflowSelectedToolConfig)
+        tools: list[Tool] = built if isinstance(built, list) else [built]
+        if len(tools) != 1:
+            raise FlowError(f"{task.node.id!r} needs one tool, and its node is {len(tools)}: give them to an agent")
+        arguments = msgspec.to_builtins(self.toolInputArgs)
+        task.shown = {"toolInputArgs": arguments, "selectedTool": self.toolAgentflowSelectedTool}
+        result = await _used(tools[0], {one.inputArgName: one.inputArgValue for one in self.toolInputArgs})
+        beside: list[Event] = [SourceDocuments(list(result.documents))] if result.documents else []
+        beside += [Artifacts(list(result.artifacts))] if result.artifacts else []
+        task.output = {"content": result.text}
+        for event in beside:
+            kept = msgspec.to_builtins(event)
+            task.output[kept["event"]] = kept["data"]
+        task.update(self.toolUpdateState, result.text)
+        yield [Token(result.text), *beside] if task.is_last else []
+
+
+async def _used(tool: Tool, given: Mapping[str, Any]) -> ToolResult:
+    name, schema = tool.spec.name, tool.spec.parameters
+    arguments = {key: _read(value, schema.get("properties", {}).get(key)) for key, value in given.items() if key}
+    if wrong := mismatch(schema, arguments):
+        raise FlowError(f"the tool {name!r} does not take its arguments: {wrong}")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await tool.call(arguments)
+    except TimeoutError:
+        raise FlowError(f"{name} took longer than {PATIENCE:.0f} seconds") from None
+
+
+def _read(value: Any, wanted: Any) -> Any:
+    """A text as the number, truth value, list or object that the tool wants in its place."""
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if not isinstance(value, str) or kind in (None, "string"):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.MsgspecError:
+        return value  # the tool's schema refuses it, in words
+
+
+NODES: Final = (ToolStep,)
