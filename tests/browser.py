@@ -6,7 +6,7 @@ that takes these fixtures must not call `asyncio.run` (or `within`): the loop en
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,22 +66,11 @@ def soon(page: Page, holds: str, arg: Any = None) -> None:
         page.wait_for_function(holds, arg=arg, polling=40)
 
 
-def grown(inside: Locator, selector: str, whole: str) -> list[str]:
-    """The different texts that the last element of this kind shows, frame by frame, until it is whole."""
-    texts: list[str] = inside.evaluate(
-        """(host, [selector, whole]) => new Promise((done) => {
-            const seen = [], over = performance.now() + 20000
-            const look = () => {
-                const text = [...(host.shadowRoot ?? host).querySelectorAll(selector)].at(-1)?.innerText?.trim()
-                if (text && text !== seen.at(-1)) seen.push(text)
-                if (text === whole || performance.now() > over) done(seen)
-                else requestAnimationFrame(look)
-            }
-            look()
-        })""",
-        [selector, whole],
-    )
-    return texts
+def grown(answer: Locator, texts: Sequence[str], go_on: Callable[[], None]) -> None:
+    """The answer shows each of these texts in turn; what makes it grow goes on when one has been seen."""
+    for text in texts:
+        expect(answer).to_have_text(text)
+        go_on()
 
 
 def picture(page: Page, name: str) -> None:

@@ -89,30 +89,6 @@ def answered(page: Page, text: str) -> None:
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
 
 
-def growing(page: Page) -> list[str]:
-    """What the newest answer said, each time that it said something else, until it was whole."""
-    texts: list[str] = page.evaluate(
-        """() => new Promise((done) => {
-            const seen = [], over = performance.now() + 20000
-            const look = () => {
-                const said = [...document.querySelectorAll('[data-testid=stChatMessage]')].at(-1)
-                const text = said?.querySelector('[data-testid=stMarkdown]')?.innerText
-                if (text && text !== seen.at(-1)) seen.push(text)
-                const whole = said?.querySelector('[data-testid=stFeedback]')
-                if (whole || performance.now() > over) done(seen)
-                else requestAnimationFrame(look)
-            }
-            look()
-        })"""
-    )
-    return texts
-
-
-def words(count: int) -> str:
-    """What the scripted model answers to `/count`."""
-    return " ".join(f"w{n}" for n in range(1, count + 1))
-
-
 def chat_of(page: Page) -> str:
     """Id of the chat that the page shows."""
     page.wait_for_url(re.compile(r"chat="))

@@ -34,20 +34,6 @@ def text(page: Page) -> str:
     return turn(page).locator(".answer > .markdown").inner_text()
 
 
-def watch_growth(page: Page) -> None:
-    """Notes each length of the answer's text that the page shows."""
-    page.evaluate(
-        """() => {
-            window.lengths = [];
-            new MutationObserver(() => {
-                const body = document.querySelector("article:last-of-type .answer > .markdown");
-                const length = body?.textContent.length ?? 0;
-                if (length && length !== window.lengths.at(-1)) window.lengths.push(length);
-            }).observe(document.getElementById("turns"), { childList: true, subtree: true, characterData: true });
-        }"""
-    )
-
-
 @pytest.fixture
 def alone(page: Page, server: Server) -> Generator[Page]:
     """The page of a test, which must speak to nobody but the server and break no rule of its policy."""

@@ -3,17 +3,18 @@
 import json
 import re
 from collections.abc import Generator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from browser import new_page, picture
-from chat_page import ChatPage, answered, ask, chat_of, chatting, growing, words
+from browser import grown, new_page, picture
+from chat_page import ChatPage, answered, ask, chat_of, chatting
+from clients import counted
 from playwright.sync_api import Browser, Page, Request, expect
 from provider import Answer, Provider, chunks
 from servers import Server, chat_model, conversation, flow, node
 from upstream import Received, Upstream
+from waiting import eventually
 
 from headrace.apps.chat.chats import Chat, Chats
 from headrace.apps.chat.shown import Shown
@@ -34,7 +35,7 @@ def bird_guide(base: str) -> dict[str, Any]:
     """An agent that looks birds up and calculates; its prompt holds what the scripted model does."""
     script = (
         '{input}\n/tool search_birds {{"input": "swift sleeps"}}'
-        ' && calculator {{"input": "10 * 730"}} | /json "SAID" | /pace 50'.replace("SAID", SAID)
+        ' && calculator {{"input": "10 * 730"}} | /json "SAID" | /hold 8 9 10 11 12'.replace("SAID", SAID)
     )
     tools = ["{{retrieverTool_0.data.instance}}", "{{calculator_0.data.instance}}"]
     about: dict[str, Any] = {"name": "search birds", "description": "Looks birds up.", "returnSourceDocuments": True}
@@ -111,9 +112,11 @@ def test_an_answer_grows_and_shows_its_sources_and_tools(stage: Stage, page: Pag
     starter.click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(starter).to_have_count(0)
-    texts = growing(page)
-    assert sum(len(one) < len(two) for one, two in pairwise(texts)) >= 5
     answer = page.get_by_test_id("stChatMessage").last
+    seen = "The swift sleeps on the wing: it can stay in the air".split()
+    texts = [" ".join(seen[:count]) for count in range(8, 13)]
+    grown(answer.get_by_test_id("stMarkdown").first, texts, upstream.go_on)
+    answered(page, "7,300 hours.")
     expect(answer.locator("strong")).to_have_text("swift")
     answer.get_by_text("calculator").click()
     expect(answer.get_by_text("7300", exact=True)).to_be_visible()
@@ -151,22 +154,25 @@ def test_the_chat_has_its_picture_taken_while_an_answer_comes(stage: Stage, page
 
 def test_a_reload_in_mid_answer_shows_the_whole_answer(stage: Stage, page: Page, upstream: Upstream) -> None:
     stage.page.open(page, stage.plain)
-    ask(page, "/count 60 | /pace 40")
+    ask(page, "/count 60 | /hold 11")
     expect(page.get_by_text("w10 w11")).to_be_visible()
     page.reload()
-    answered(page, words(60))
+    expect(page.get_by_text("w10 w11")).to_be_visible()
+    upstream.go_on()
+    answered(page, counted(60))
     assert len(upstream.requests) == 1
 
 
 def test_a_closed_tab_finds_its_answer_in_the_history(stage: Stage, page: Page, upstream: Upstream) -> None:
     stage.page.open(page, stage.plain)
-    ask(page, "/count 40 | /pace 40")
+    ask(page, "/count 40 | /hold 6")
     expect(page.get_by_text("w5 w6")).to_be_visible()
     again = page.context.new_page()
     page.close()
+    upstream.go_on()
     stage.page.open(again)
     again.get_by_role("button", name="/count 40").click()
-    answered(again, words(40))
+    answered(again, counted(40))
     assert len(upstream.requests) == 1
 
 
@@ -174,12 +180,14 @@ def test_a_rating_in_mid_answer_is_saved_and_disturbs_nothing(stage: Stage, page
     stage.page.open(page, stage.plain)
     ask(page, "/say Hello")
     answered(page, "Hello")
-    ask(page, "/count 60 | /pace 40")
+    ask(page, "/count 60 | /hold 11")
     expect(page.get_by_text("w10 w11")).to_be_visible()
     page.get_by_role("radio", name="Thumbs down").first.click()
-    answered(page, words(60))
-    ratings = stage.server.send("GET", f"/api/v1/feedback/{stage.plain}?chatId={chat_of(page)}", admin=True).json
-    assert [rating["rating"] for rating in ratings] == ["THUMBS_DOWN"]
+    asked = f"/api/v1/feedback/{stage.plain}?chatId={chat_of(page)}"
+    (rating,) = eventually(lambda: stage.server.send("GET", asked, admin=True).json)
+    assert rating["rating"] == "THUMBS_DOWN"
+    upstream.go_on()
+    answered(page, counted(60))
     assert len(upstream.requests) == 2
 
 
@@ -189,7 +197,7 @@ def test_the_stop_button_stops_a_model_that_has_gone_silent(stage: Stage, page: 
     expect(page.get_by_text("w11 w12")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     upstream.wait_until(left)
-    answered(page, words(12))
+    answered(page, counted(12))
     expect(page.get_by_text("Stopped")).to_be_visible()
     page.reload()
     expect(page.get_by_text("Stopped")).to_be_visible()
@@ -275,7 +283,8 @@ def test_nothing_that_a_model_says_is_executed(stage: Stage, page: Page) -> None
     assert [tab.url for tab in page.context.pages if tab.url.startswith("data:")] == []
     assert page.evaluate("window.pwned ?? null") is None
     others = [request for request in asked if not stage.page.serves(request.url)]
-    assert {request.failure for request in others} == {"csp"}, "the browser asks no other server for pictures"
+    outcomes = {(request.response(), request.failure) for request in others}  # waits for each
+    assert outcomes == {(None, "csp")}, "the browser asks no other server for pictures"
 
 
 FOUND = """() => {

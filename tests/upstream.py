@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
         self.sent = 0
         self.due = 0
         self.pace = 0
+        self.holds: frozenset[int] = frozenset()
         self.slow_peer = False
         self.closed = False
 
@@ -177,7 +178,7 @@ class Connection(asyncio.Protocol):
             body, self.ending = completion(question)
             self.writes = [(response(200, body), 0)] if body else []
             start += script.pace * question.answer.count(" ")
-        self.next, self.due, self.pace = 0, start, script.pace
+        self.next, self.due, self.pace, self.holds = 0, start, script.pace, script.holds
         if start > self.wheel.now():
             self.wheel.at(start, self.step)
         else:
@@ -196,6 +197,9 @@ class Connection(asyncio.Protocol):
             self.next += 1
             self.transport.write(data)
             more = self.next < len(self.writes)
+            if more and self.sent in self.holds:
+                self.upstream.held.append(self)
+                return
             if more and self.pace:
                 self.due += self.pace
                 self.wheel.at(self.due, self.step)
@@ -203,6 +207,10 @@ class Connection(asyncio.Protocol):
             if more and len(data) < ONE_BYTE_CHUNK:
                 self.wheel.loop.call_soon(self.step)
                 return
+
+    def go_on(self) -> None:
+        self.due = self.wheel.now()
+        self.step()
 
     def end(self) -> None:
         match self.ending:
@@ -243,6 +251,8 @@ class Upstream:
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self.connections: set[Connection] = set()
+        self.held: list[Connection] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.counts: Counter[str] = Counter()
         self.port = 0
         self.server: asyncio.Server | None = None
@@ -253,9 +263,9 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def start(self, port: int = 0) -> None:
-        loop = asyncio.get_running_loop()
-        wheel = Wheel(loop)
-        self.server = await loop.create_server(lambda: Connection(self, wheel), "127.0.0.1", port, backlog=4096)
+        self.loop = asyncio.get_running_loop()
+        wheel = Wheel(self.loop)
+        self.server = await self.loop.create_server(lambda: Connection(self, wheel), "127.0.0.1", port, backlog=4096)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -286,6 +296,16 @@ class Upstream:
             if not self.condition.wait_for(lambda: seen(self.requests), timeout):
                 raise TimeoutError(f"not seen within {timeout} s; received {self.requests!r}")
             return list(self.requests)
+
+    def go_on(self) -> None:
+        """Lets the answers go on that `/hold` has stopped; from another thread than the endpoint's."""
+        assert self.loop
+        self.loop.call_soon_threadsafe(self._go_on)
+
+    def _go_on(self) -> None:
+        held, self.held = self.held, []
+        for connection in held:
+            connection.go_on()
 
     def received(self, request: Received) -> None:
         with self.condition:

@@ -12,6 +12,7 @@ flow may wrap the question in a prompt. Directives are joined by " | ", as in `/
     /steps ["A", "B"]    for agents that use tools in text: A, after one observation B, and the last one from then on
     /finish REASON       the finish reason
     /wait MS  /pace MS   before the response's head; between tokens
+    /hold N [N...]       after each of these numbers of tokens waits until the endpoint is told to go on
     /status CODE [SECS]  an error with this HTTP status and Retry-After; 0 closes the socket without an answer
     /fail K CODE         the same for the first K requests with this very text
     /stall N             after N tokens sends nothing more, until the peer closes
@@ -33,7 +34,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 NAMES = (
-    "say|json|steps|empty|count|think|tool|finish|wait|pace|"
+    "say|json|steps|empty|count|think|tool|finish|wait|pace|hold|"
     "status|fail|stall|cut|end|garbage|errorchunk|burst|splits|nodone"
 )
 DIRECTIVE = re.compile(rf"(?<!\S)/(?:{NAMES})(?!\S)")
@@ -84,6 +85,7 @@ class Script(msgspec.Struct):
     finish: str = ""
     wait: int = 0
     pace: int = 0
+    holds: frozenset[int] = frozenset()
     status: int | None = None
     retry_after: str = ""
     failures: int = 0
@@ -132,6 +134,8 @@ def apply(script: Script, name: str, rest: str) -> None:
             script.wait = int(rest)
         case "pace":
             script.pace = int(rest)
+        case "hold":
+            script.holds = frozenset(map(int, rest.split()))
         case "status":
             code, _, script.retry_after = rest.partition(" ")
             script.status = int(code)
