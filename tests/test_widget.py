@@ -37,6 +37,10 @@ def shop() -> Generator[Shop]:
 
 LAST = """(text) => [...document.querySelector("flowise-chatbot, flowise-fullchatbot")?.shadowRoot
     ?.querySelectorAll(".bot-markdown-content") ?? []].at(-1)?.textContent.trim() === text"""
+READY = """() => {
+    const had = (path) => performance.getEntriesByType("resource").filter(({ name }) => name.includes(path)).length
+    return had("/chatflows-streaming/") && had("/chatflows-streaming/") === had("/public-chatbotConfig/")
+}"""
 
 
 class Chat:
@@ -60,7 +64,9 @@ class Chat:
         return self.widget.locator("textarea.text-input")
 
     def ask(self, question: str) -> None:
+        """Asks once the widget knows its flow: until then it takes questions, and reads no stream."""
         expect(self.box).to_be_enabled()
+        self.page.wait_for_function(READY)
         self.box.fill(question)
         self.box.press("Enter")
 
