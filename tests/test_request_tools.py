@@ -1,6 +1,5 @@
 """Requests, web sites and APIs as tools: an agent on a real server against a real site, good and bad."""
 
-import asyncio
 import base64
 import json
 import subprocess
@@ -14,9 +13,6 @@ from sites import HUGE, SILENT, Answer, Script, Site, Visit, html, said
 from test_tools import agent
 from upstream import Upstream
 
-from headrace.errors import FlowError
-from headrace.nodes.openapi import Api, api_of
-from headrace.nodes.openapi_toolkit import known
 from headrace.retrieval.pages import page_of
 
 RED_DOT = Answer(b"\x89PNG\r\n\x1a\n\0\0", "image/png")
@@ -359,18 +355,6 @@ def test_operations_of_a_document_of_version_2_are_tools(reaching: Server, upstr
     assert set(tools["renamePet"]["properties"]["RequestBody"]["properties"]) == {"name"}
 
 
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        {"parameters": 5}, {"parameters": [5, None, {"in": "body"}, {"in": "formData"}, {"in": []}]},
-        {"parameters": [{"$ref": "#/parameters/x"}]}, {"consumes": 7, "parameters": [{"in": "formData", "name": {}}]},
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("top", [{}, {"host": 5, "basePath": [], "schemes": "x"}, {"parameters": []}])
-def test_odd_documents_of_version_2_are_read_or_refused(hostile: dict[str, Any], top: dict[str, Any]) -> None:
-    api_of(json.dumps({"swagger": "2.0", **top, "paths": {"/a": {"post": hostile, "parameters": [None]}}}))
-
-
 def test_a_script_of_the_flow_makes_the_call(reaching: Server, upstream: Upstream, web: Site) -> None:
     web.default = echo
     code = """const fetch = require('node-fetch');
@@ -438,50 +422,3 @@ def test_a_stored_document_is_read_from_the_flows_folder(reaching: Server, upstr
     stored.write_text(DOCUMENT.replace("{site}", web.url))
     reply = reaching.ask(flow, '/tool getNote {"PathParameters": {"id": "1"}}')
     assert json.loads(reply.json["usedTools"][0]["toolOutput"])["path"] == "/v1/notes/1"
-
-
-def test_references_that_grow_are_bounded() -> None:
-    wide = {"type": "object", "properties": {f"p{n}": {"$ref": "#/components/schemas/A"} for n in range(100)}}
-    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/A"}}}}
-    paths = {"/a": {"post": {"operationId": "a", "requestBody": body}}}
-    api = api_of(json.dumps({"openapi": "3.0.0", "paths": paths, "components": {"schemas": {"A": wide}}}))
-    assert len(json.dumps(api.operations[0].parameters)) < 500_000
-    circle = {"$ref": "#/components/schemas/A"}
-    api = api_of(json.dumps({"openapi": "3.0.0", "paths": paths, "components": {"schemas": {"A": circle}}}))
-    assert api.operations[0].parameters["properties"]["RequestBody"] == {}
-
-
-def test_a_document_that_changes_with_each_run_is_not_kept_for_ever() -> None:
-    read: dict[str, Api] = {}
-    for number in range(20):
-        api = asyncio.run(known(read, json.dumps({"openapi": "3.0.0", "servers": [{"url": f"/{number}"}]}).encode()))
-        assert api.servers == [f"/{number}"]
-    assert len(read) < 10
-
-
-def test_yaml_that_multiplies_itself_is_bounded() -> None:
-    lines = ["openapi: 3.0.0", "a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
-    body = "requestBody: {content: {application/json: {schema: {properties: {a: *a59}}}}}"
-    for place in ("description: *a59", "parameters: [{name: a, in: query, schema: {enum: *a59}}]", body):
-        with pytest.raises(FlowError, match="anchors repeat too much"):
-            api_of("\n".join([*lines, f"paths: {{/a: {{post: {{{place}}}}}}}"]))
-    with pytest.raises(FlowError, match="anchors repeat too much"):
-        api_of("openapi: 3.0.0\npaths: &p {/a: *p}")
-    merging = ["a: &a {" + ", ".join(f"k{n}: 1" for n in range(1000)) + "}", f"b: {{<<: [{', '.join(['*a'] * 1000)}]}}"]
-    with pytest.raises(FlowError, match="merges more than"):
-        api_of("\n".join([lines[0], *merging]))
-    with pytest.raises(FlowError, match="larger than"):
-        api_of("x" * 5_000_001)
-
-
-def test_yaml_is_read_as_openapi_means_it() -> None:
-    parameter = "{name: q, in: query, schema: {default: 12:30, enum: [12:30, 1:5.5, 7, 0.5]}}"
-    lines = [
-        "openapi: 3.0.0",
-        "c: &c {operationId: a}",
-        f"paths: {{/a: {{get: {{<<: *c, parameters: [{parameter}]}}}}}}",
-    ]
-    (operation,) = api_of("\n".join(lines)).operations
-    assert operation.name == "a"
-    read = operation.parameters["properties"]["QueryParameters"]["properties"]["q"]
-    assert (read["default"], read["enum"]) == ("12:30", ["12:30", "1:5.5", 7, 0.5])

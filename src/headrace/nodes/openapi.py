@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urljoin
@@ -11,7 +12,7 @@ import msgspec
 import yaml
 
 from headrace.errors import FlowError
-from headrace.nodes import swagger
+from headrace.nodes import plain_yaml, swagger
 from headrace.nodes.tools import free_name, tool_name
 
 MOST: Final = 128  # operations that a model is given; OpenAI takes no more tools
@@ -19,7 +20,6 @@ _BYTES: Final = 5_000_000
 _DEPTH: Final = 12  # levels of one schema
 _PARTS: Final = 500  # schemas within those of one operation
 _VALUES: Final = 1_000_000  # of a document, what YAML's anchors repeat included
-_MERGED: Final = 100_000  # entries that YAML's `<<` copies
 _OPERATIONS: Final = 5000
 _ABOUT: Final = 1000  # characters
 _METHODS: Final = ("get", "post", "put", "patch", "delete", "head", "options")
@@ -29,6 +29,23 @@ _KEPT: Final = frozenset(
     "type format description title enum const default items properties required additionalProperties anyOf oneOf allOf "
     "not minimum maximum minLength maxLength pattern minItems maxItems uniqueItems multipleOf".split()
 )
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """An operation as it stands in the document."""
+
+    name: str
+    """One of its own, which a model may call it."""
+    method: str
+    path: str
+    item: Mapping[str, Any]
+    """What its path says of all its operations."""
+    given: Mapping[str, Any]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What a flow may call it."""
+        return frozenset((self.name, f"{self.method.upper()} {self.path}", f"{self.method} {self.path}"))
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -44,11 +61,6 @@ class Operation(msgspec.Struct, frozen=True):
     joined: frozenset[str] = frozenset()
     """Parameters of the query whose values are sent as one, with commas."""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """What a flow may call it."""
-        return frozenset((self.name, f"{self.method} {self.path}", f"{self.method.lower()} {self.path}"))
-
 
 class Api(msgspec.Struct, frozen=True):
     """A document: where the API is, and what it can do."""
@@ -57,8 +69,11 @@ class Api(msgspec.Struct, frozen=True):
     operations: Sequence[Operation]
 
 
-def api_of(text: str | bytes) -> Api:
-    """Reads a document, JSON or YAML. Blocking. Raises FlowError for anything else than OpenAPI 3 or Swagger 2."""
+def api_of(text: str | bytes, wanted: frozenset[str] = frozenset()) -> Api:
+    """Reads a document, JSON or YAML, and of its operations those that are wanted; without names, all. Blocking.
+
+    Raises FlowError for anything else than OpenAPI 3 or Swagger 2, and for more operations than a model is given.
+    """
     if len(text) > _BYTES:
         raise FlowError(f"the OpenAPI document is larger than {_BYTES} bytes: leave out what the flow does not need")
     document = _loaded(text)
@@ -66,45 +81,14 @@ def api_of(text: str | bytes) -> Api:
         raise FlowError("this is no OpenAPI document")
     if not swagger.is_swagger(document) and not str(document.get("openapi", "")).startswith("3"):
         raise FlowError("this is no OpenAPI document of version 3 or 2: it begins with neither 'openapi' nor 'swagger'")
-    paths = document.get("paths")
-    found: dict[str, Operation] = {}
-    for path, item in (paths if isinstance(paths, dict) else {}).items():
-        for operation in _operations(document, str(path), Reader(document).target(item)):
-            name = free_name(operation.name, found)
-            found[name] = msgspec.structs.replace(operation, name=name)
-            if len(found) > _OPERATIONS:
-                raise FlowError(f"the OpenAPI document has more than {_OPERATIONS} operations: leave some out")
+    chosen = [found for found in _listed(document) if not wanted or found.names & wanted]
+    if len(chosen) > MOST:
+        raise FlowError(f"{len(chosen)} operations are too many for a model: choose {MOST} in 'selectedEndpoints'")
     named = swagger.servers(document) if swagger.is_swagger(document) else document.get("servers") or ()
-    return Api([_server(entry) for entry in named if isinstance(entry, dict)], [*found.values()])
-
-
-_Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Safe):
-    """Plain data. `12:30` is a text, as in YAML 1.2, and no number to the base of 60; `<<` is bounded."""
-
-    merged = 0
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Copies what `<<` refers to."""
-        merges = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
-        for part in [one for value in merges for one in (value.value if value.id == "sequence" else [value])]:
-            self.merged += len(part.value)
-        if self.merged > _MERGED:
-            raise yaml.YAMLError(f"it merges more than {_MERGED} entries")
-        super().flatten_mapping(node)
-
-
-def _number(loader: Any, node: yaml.ScalarNode) -> Any:
-    if ":" in node.value:
-        return node.value
-    kind = node.tag.rpartition(":")[2]
-    return loader.construct_yaml_int(node) if kind == "int" else loader.construct_yaml_float(node)
-
-
-for _kind in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
+    return Api(
+        [_server(entry) for entry in named if isinstance(entry, dict)],
+        [_operation(document, found) for found in chosen],
+    )
 
 
 def _loaded(text: str | bytes) -> Any:
@@ -113,7 +97,7 @@ def _loaded(text: str | bytes) -> Any:
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506  # it makes data only
+        document = plain_yaml.loaded(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FlowError(f"the OpenAPI document is neither JSON nor YAML: {str(error)[:300]}") from None
     _check_size(document)
@@ -149,20 +133,30 @@ def base_of(api: Api, selected: str, link: str) -> str:
     return url.rstrip("/")
 
 
-def _operations(document: Mapping[str, Any], path: str, item: Any) -> Iterator[Operation]:
-    for method in _METHODS:
-        if isinstance(item, dict) and isinstance(given := item.get(method), dict):
-            reader = Reader(document)
-            entries = [*_list(item.get("parameters")), *_list(given.get("parameters"))]
-            if swagger.is_swagger(document):
-                given = swagger.operation(entries, given, document, reader.target)
-                entries = given["parameters"]
-            yield _operation(reader, path, method, entries, {"summary": item.get("summary"), **given})
+def _listed(document: Mapping[str, Any]) -> Iterator[Listed]:
+    """All operations, each with a name of its own. Raises FlowError for very many."""
+    paths = document.get("paths")
+    taken, numbers = set[str](), Counter[str]()
+    for path, entry in (paths if isinstance(paths, dict) else {}).items():
+        item = Reader(document).target(entry)
+        for method in _METHODS:
+            if not isinstance(item, dict) or not isinstance(given := item.get(method), dict):
+                continue
+            name = tool_name(str(given.get("operationId") or f"{method}_{str(path).strip('/')}"))
+            numbers[name] += 1
+            free = free_name(name if numbers[name] == 1 else f"{name[:54]}_{numbers[name]}", taken)
+            taken.add(free)
+            if len(taken) > _OPERATIONS:
+                raise FlowError(f"the OpenAPI document has more than {_OPERATIONS} operations: leave some out")
+            yield Listed(free, method, str(path), item, given)
 
 
-def _operation(
-    reader: Reader, path: str, method: str, entries: Sequence[Any], operation: Mapping[str, Any]
-) -> Operation:
+def _operation(document: Mapping[str, Any], listed: Listed) -> Operation:
+    reader, given = Reader(document), listed.given
+    entries = [*_list(listed.item.get("parameters")), *_list(given.get("parameters"))]
+    if swagger.is_swagger(document):
+        given = swagger.operation(entries, given, document, reader.target)
+        entries = given["parameters"]
     groups: dict[str, dict[str, Any]] = {}
     joined: set[str] = set()
     for entry in entries:
@@ -171,15 +165,16 @@ def _operation(
             _add(groups.setdefault(group, _object()), parameter, reader)
             if parameter.get("explode") is False:
                 joined.add(str(parameter.get("name")))
-    kind, body = _body(reader.target(operation.get("requestBody")))
+    kind, body = _body(reader.target(given.get("requestBody")))
     if body is not None:
         groups["RequestBody"] = reader.schema(body)
     required = [group for group, schema in groups.items() if schema.get("required")]
-    said = operation.get("description") or operation.get("summary") or f"{method.upper()} {path}"
+    method = listed.method.upper()
+    said = given.get("description") or given.get("summary", listed.item.get("summary")) or f"{method} {listed.path}"
     return Operation(
-        tool_name(str(operation.get("operationId") or f"{method}_{path.strip('/')}")),
-        method.upper(),
-        path,
+        listed.name,
+        method,
+        listed.path,
         " ".join(str(said).split())[:_ABOUT],
         {**_object(), "properties": groups, "required": required},
         form=kind == "application/x-www-form-urlencoded",

@@ -16,7 +16,7 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
 from headrace.errors import FetchFailed, FlowError
-from headrace.nodes.openapi import MOST, Api, Operation, api_of, base_of
+from headrace.nodes.openapi import Api, Operation, api_of, base_of
 from headrace.nodes.request_tools import told
 from headrace.nodes.tools import FunctionTool
 from headrace.retrieval.files import files_of
@@ -43,9 +43,11 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
     async def build(self, ctx: Context) -> list[Tool]:
         """The tools. Raises FlowError for a document that cannot be used, or with too many operations."""
         text = await self._document(ctx)
-        api = await known(ctx.kept.setdefault("openapi", {}), text)
+        api = await known(ctx.kept.setdefault("openapi", {}), text, frozenset(self.selectedEndpoints))
+        if not api.operations:
+            raise FlowError("the OpenAPI document has none of the operations in 'selectedEndpoints': choose them again")
         base = base_of(api, self.selectedServer, self.openApiLink if self.inputType == "link" else "")
-        return [self._tool(ctx, base, operation) for operation in self._selected(api)]
+        return [self._tool(ctx, base, operation) for operation in api.operations]
 
     async def _document(self, ctx: Context) -> bytes:
         if self.inputType == "link":
@@ -56,15 +58,6 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
         if not self.openApiFile:
             raise FlowError("the OpenAPI toolkit has no document: upload it into 'openApiFile'")
         return await asyncio.to_thread(_read, self.openApiFile, library(ctx).files / ctx.flow)
-
-    def _selected(self, api: Api) -> list[Operation]:
-        wanted = frozenset(self.selectedEndpoints)
-        found = [operation for operation in api.operations if not wanted or operation.names & wanted]
-        if not found:
-            raise FlowError("the OpenAPI document has none of the operations in 'selectedEndpoints': choose them again")
-        if len(found) > MOST:
-            raise FlowError(f"{len(found)} operations are too many for a model: choose {MOST} in 'selectedEndpoints'")
-        return found
 
     def _tool(self, ctx: Context, base: str, operation: Operation) -> Tool:
         async def call(arguments: Mapping[str, Any]) -> ToolResult:
@@ -97,11 +90,11 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
         return FetchRequest(operation.method, base + _path(operation, groups), list(headers.items()), body)
 
 
-async def known(read: dict[str, Api], text: bytes) -> Api:
-    """The document, read once: that takes seconds for large ones. Only a few are kept, since a link's may change."""
-    key = hashlib.sha256(text).hexdigest()
+async def known(read: dict[Any, Api], text: bytes, wanted: frozenset[str] = frozenset()) -> Api:
+    """The document, read once: that may take a second. Only a few are kept, since a link's may change."""
+    key = (await asyncio.to_thread(hashlib.sha256, text)).digest(), wanted
     if key not in read:
-        read[key] = await asyncio.to_thread(api_of, text)
+        read[key] = await asyncio.to_thread(api_of, text, wanted)
         while len(read) > _KEPT:
             read.pop(next(iter(read)))
     return read[key]
