@@ -35,7 +35,11 @@ def chosen(tool: str, **inputs: Any) -> Flow:
 def used(server: Server, tool: str, arguments: Flow, **config: Any) -> Any:
     """The answer of a flow that is one tool."""
     given = [{"inputArgName": name, "inputArgValue": value} for name, value in arguments.items()]
-    inputs: Flow = {"toolAgentflowSelectedTool": tool, "toolAgentflowSelectedToolConfig": config, "toolInputArgs": given}
+    inputs: Flow = {
+        "toolAgentflowSelectedTool": tool,
+        "toolAgentflowSelectedToolConfig": config,
+        "toolInputArgs": given,
+    }
     return server.ask(answering(server, node("tool", **inputs)), "Z-9", streaming=True)
 
 
