@@ -89,6 +89,7 @@ def test_a_tool_that_returns_directly_has_the_last_word(server: Server, upstream
         ({"agentTools": [{**CALCULATOR, "agentSelectedToolRequiresHumanInput": True}]}, "asks a human before"),
         ({"agentToolsBuiltInOpenAI": '["web_search_preview"]'}, "tools of its model's provider"),
         ({"agentTools": [chosen("customTool")]}, "the custom tool has no function"),
+        ({"agentTools": [chosen("bufferMemory")]}, "it is no tool"),
     ],
 )
 def test_what_cannot_be_used_yet_is_said(server: Server, upstream: Upstream, inputs: Flow, said: str):

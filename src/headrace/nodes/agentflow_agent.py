@@ -24,6 +24,7 @@ from headrace.errors import FlowError
 from headrace.events import Artifacts, CalledTools, Event, SourceDocuments, Token, UsedTool, UsedTools
 from headrace.nodes.agentflow_forms import form
 from headrace.nodes.agentflow_models import ModelNode, named
+from headrace.nodes.agentflow_tools import built
 from headrace.nodes.document_stores import DocumentStoreVS
 from headrace.nodes.retrieval_chains import RetrieverTool
 from headrace.nodes.tools import free_name
@@ -143,8 +144,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             if one.agentSelectedToolRequiresHumanInput:
                 raise FlowError(f"{task.node.id!r} asks a human before it uses {name!r}, which cannot be done here yet")
             if name:
-                built: Any = await task.component(name, one.agentSelectedToolConfig)
-                offers += [_Offer(tool, name) for tool in (built if isinstance(built, list) else [built])]
+                offers += [_Offer(tool, name) for tool in await built(task, name, one.agentSelectedToolConfig)]
         return offers
 
     async def _known(self, ctx: Context) -> list[_Offer]:

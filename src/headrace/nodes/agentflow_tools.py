@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.engine.agent import PATIENCE
 from headrace.engine.agentnode import AgentNode, StateUpdates, Task
+from headrace.engine.inputs import provides
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.schemas import mismatch
 from headrace.errors import FlowError
@@ -33,8 +34,7 @@ class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """What the tool gives. Raises FlowError for arguments that it does not take, and what the tool raises."""
-        built: Any = await task.component(self.toolAgentflowSelectedTool, self.toolAgentflowSelectedToolConfig)
-        tools: list[Tool] = built if isinstance(built, list) else [built]
+        tools = await built(task, self.toolAgentflowSelectedTool, self.toolAgentflowSelectedToolConfig)
         if len(tools) != 1:
             raise FlowError(f"{task.node.id!r} needs one tool, and its node is {len(tools)}: give them to an agent")
         arguments = msgspec.to_builtins(self.toolInputArgs)
@@ -48,6 +48,16 @@ class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
             task.output[kept["event"]] = kept["data"]
         task.update(self.toolUpdateState, result.text)
         yield [Token(result.text), *beside] if task.is_last else []
+
+
+async def built(task: Task, name: str, config: Any) -> list[Tool]:
+    """The tools that a node type is, with its inputs: several where it is a document's or a server's."""
+    given: Any = await task.component(name, config)
+    tools = given if isinstance(given, list) else [given]
+    for tool in tools:
+        if not provides(type(tool), Tool):
+            raise FlowError(f"{task.node.id!r} cannot use {name!r}: it is no tool")
+    return tools
 
 
 async def _used(tool: Tool, given: Mapping[str, Any]) -> ToolResult:
