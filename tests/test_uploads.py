@@ -1,7 +1,9 @@
 """Files that come with questions: pictures, attached texts, documents for one chat, and what is refused."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,6 +13,15 @@ from servers import Reply, Server, conversation, llm_chain, node, serving
 from test_upserts_http import files, stored
 from uploads import allowing, counts, form, reading, sources, upsert
 from upstream import Upstream
+from waiting import within
+
+from headrace.errors import InvalidRequest
+from headrace.retrieval.files import to_base64
+from headrace.runtime.uploads import data_of
+from headrace.schema import FileUpload
+from headrace.server.files import checked
+from headrace.server.forms import FormFile
+from headrace.settings import Settings
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 PICTURE = {"type": "file", "name": "dot.png", "mime": "image/png", "data": f"data:image/png;base64,{PIXEL}"}
@@ -276,3 +287,38 @@ def test_the_widget_is_told_what_may_be_uploaded(small: Server, upstream: Upstre
     }
     closed = small.create_flow(reading(upstream.url, node("textFile", "Document Loaders", txtFile="")))
     assert told(closed)["isRAGFileUploadAllowed"] is False
+
+
+LARGE = bytes(range(256)) * 2**16
+
+
+def test_streams_go_on_while_a_large_file_is_decoded_and_coded() -> None:
+    upload = FileUpload("file", "large.txt", "text/plain", to_base64(LARGE, "data:text/plain;base64,"))
+
+    async def turns_during(work: Coroutine[Any, Any, Any]) -> int:
+        task, turns = asyncio.create_task(work), 0
+        while not task.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await task
+        return turns
+
+    async def scenario() -> None:
+        assert await turns_during(checked([upload], Settings())) > 20
+        assert await turns_during(asyncio.to_thread(lambda: FormFile("a.txt", "text/plain", LARGE).uri)) > 20
+
+    within(scenario())
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 786_431, 786_432, 786_433, 1_572_864])
+def test_base64_in_pieces_is_base64(size: int) -> None:
+    content = LARGE[:size]
+    written = to_base64(content, "data:a/b;base64,")
+    assert written == "data:a/b;base64," + base64.b64encode(content).decode()
+    assert data_of(written) == ("a/b", content)
+
+
+@pytest.mark.parametrize("damaged", ["a", "YQ=", "YQ==YQ==", "Y Q==", "Y\nQ==", "ä" * 4, "YQ==="])
+def test_damaged_base64_is_refused(damaged: str) -> None:
+    with pytest.raises(InvalidRequest, match="damaged"):
+        data_of(f"data:a/b;base64,{damaged}")

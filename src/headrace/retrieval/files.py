@@ -15,7 +15,7 @@ from headrace.errors import FlowError
 
 _STORED = "FILE-STORAGE::"
 _NAMED = ",filename:"
-_PIECE = 4 << 20  # characters, a multiple of the four that are one group
+_PIECE = 1 << 20  # characters, a multiple of the four that are one group of three bytes
 
 
 class File(msgspec.Struct, frozen=True):
@@ -85,16 +85,23 @@ def _inline(uri: str, number: int) -> File:
         name = uri[end + len(_NAMED) :]
     try:
         encoded = uri.endswith(";base64,", 0, start)
-        content = _decoded(uri, start, end) if encoded else unquote_to_bytes(uri[start:end])
+        content = from_base64(uri, start, end) if encoded else unquote_to_bytes(uri[start:end])
     except ValueError:  # also for what is not ASCII
         raise FlowError(f"the file {name!r} in the flow is damaged: upload it again in the builder") from None
     return File(name, content)
 
 
-def _decoded(text: str, start: int, end: int) -> bytes:
-    """What a part of a text says in base64, decoded piece by piece. Raises ValueError."""
+def from_base64(text: str, start: int, end: int) -> bytes:
+    """What a part of a text says in base64, decoded piece by piece: other threads run in between. Raises ValueError."""
     if text.find("=", start, max(start, end - 2)) >= 0:
         raise ValueError("it goes on after its end")
     return b"".join(
         base64.b64decode(text[at : min(at + _PIECE, end)], validate=True) for at in range(start, end, _PIECE)
     )
+
+
+def to_base64(content: bytes, before: str = "", after: str = "") -> str:
+    """Base64 between two texts, made piece by piece: other threads run in between."""
+    step = _PIECE // 4 * 3
+    pieces = (base64.b64encode(content[at : at + step]).decode() for at in range(0, len(content), step))
+    return "".join([before, *pieces, after])

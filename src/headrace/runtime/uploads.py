@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import os
 import shutil
@@ -15,21 +14,22 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from headrace.errors import InvalidRequest, NotFound, StorageError
+from headrace.retrieval.files import from_base64, to_base64
 from headrace.schema import FileUpload, Turn
 
 _STORED = ("file", "file:rag", "audio")
 
 
 def data_of(uri: str) -> tuple[str, bytes]:
-    """Type and bytes of a data URI. Raises InvalidRequest."""
-    head, comma, rest = uri.partition(",")
-    if not head.startswith("data:") or not comma:
+    """Type and bytes of a data URI. Blocking: large ones take a while. Raises InvalidRequest."""
+    start = uri.find(",") + 1
+    if not uri.startswith("data:") or not start:
         raise InvalidRequest("a file must be a data URI: data:<type>;base64,<bytes>")
-    kind, _, encoding = head.removeprefix("data:").rpartition(";")
+    kind, _, encoding = uri[5 : start - 1].rpartition(";")
     if encoding != "base64":
-        return head.removeprefix("data:").partition(";")[0], unquote_to_bytes(rest)
+        return uri[5 : start - 1].partition(";")[0], unquote_to_bytes(uri[start:])
     try:
-        return kind.partition(";")[0], base64.b64decode(rest, validate=True)
+        return kind.partition(";")[0], from_base64(uri, start, len(uri))
     except ValueError:
         raise InvalidRequest("a file's base64 is damaged") from None
 
@@ -80,10 +80,11 @@ class Uploads:
         for upload in turn.uploads:
             if upload.type == "stored-file" and upload.mime.startswith("image/"):
                 try:
-                    content = base64.b64encode(await self.read(flow, turn.chat, upload.name)).decode()
+                    content = await self.read(flow, turn.chat, upload.name)
                 except NotFound:
                     continue
-                upload = msgspec.structs.replace(upload, data=f"data:{upload.mime};base64,{content}")
+                data = await asyncio.to_thread(to_base64, content, f"data:{upload.mime};base64,")
+                upload = msgspec.structs.replace(upload, data=data)
             pictures.append(upload)
         return msgspec.structs.replace(turn, uploads=pictures)
 

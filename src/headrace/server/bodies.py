@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 from urllib.parse import parse_qsl
@@ -63,7 +64,8 @@ async def asked(request: Request[Any, Any, Any]) -> PredictionRequest:
     form = await read_form(request)
     fields: dict[str, Any] = {name: value for name, value in form.fields.items() if name in _TEXTS and value}
     fields |= {name: json_field(form.fields, name) for name in _VALUES if form.fields.get(name)}
-    return _converted({**fields, "overrideConfig": form.overrides((*_TEXTS, *_VALUES, *_IGNORED))})
+    overrides = await asyncio.to_thread(form.overrides, (*_TEXTS, *_VALUES, *_IGNORED))
+    return _converted({**fields, "overrideConfig": overrides})
 
 
 def decoded(body: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -20,11 +21,15 @@ _MIB = 1024 * 1024
 _MOST = 50  # files of one question
 
 
-def checked(uploads: Sequence[FileUpload], settings: Settings) -> list[FileUpload]:
+async def checked(uploads: Sequence[FileUpload], settings: Settings) -> list[FileUpload]:
     """The uploads with names that are safe. Raises InvalidRequest and BodyTooLarge, which name the file."""
     if len(uploads) > _MOST:
         raise InvalidRequest(f"{len(uploads)} files at $.uploads: send up to {_MOST} with a question")
-    return [_checked(upload, f"$.uploads[{number}]", settings) for number, upload in enumerate(uploads)]
+    places = [f"$.uploads[{number}]" for number in range(len(uploads))]
+    return [
+        await asyncio.to_thread(_checked, upload, place, settings)
+        for upload, place in zip(uploads, places, strict=True)
+    ]
 
 
 def _checked(upload: FileUpload, place: str, settings: Settings) -> FileUpload:
@@ -59,7 +64,9 @@ async def upsert_for_chat(here: Local, flow: Flow, body: PredictionRequest) -> N
         return
     chat: str = body.chatId or (body.overrideConfig or {}).get("sessionId") or str(uuid4())
     body.chatId = chat
-    files = [FormFile(upload.name, upload.mime, data_of(upload.data or "")[1]) for upload in sent]
+    files = await asyncio.to_thread(
+        lambda: [FormFile(upload.name, upload.mime, data_of(upload.data or "")[1]) for upload in sent]
+    )
     done = await upsert_files(here, flow, files, chat)
     if done.failures:
         raise FlowError(str(done.failures[0]))
@@ -68,4 +75,5 @@ async def upsert_for_chat(here: Local, flow: Flow, body: PredictionRequest) -> N
 async def upsert_files(here: Local, flow: Flow, files: list[FormFile], chat: str) -> Upserted:
     """Upserts a visitor's files for one chat alone. Raises what an upsert raises."""
     form = Form({}, files)
-    return await here.upserts.run(flow, UpsertRequest(overrideConfig=form.values, chatId=chat), form.inputs)
+    values = await asyncio.to_thread(lambda: form.values)
+    return await here.upserts.run(flow, UpsertRequest(overrideConfig=values, chatId=chat), form.inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from multipart import (
 )
 
 from headrace.errors import InvalidRequest
+from headrace.retrieval.files import to_base64
 from headrace.retrieval.folder import TEXTS
 
 _MOST_PARTS = 1000
@@ -76,8 +76,8 @@ class FormFile(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """The file as flows hold files."""
-        return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()},filename:{self.name}"
+        """The file as flows hold files. Blocking."""
+        return to_base64(self.content, f"data:{self.mime};base64,", f",filename:{self.name}")
 
     @property
     def input(self) -> str:
@@ -93,7 +93,7 @@ class Form(NamedTuple):
 
     @property
     def values(self) -> dict[str, str]:
-        """The files as values of loaders' inputs; File Loader's `file` takes all of them."""
+        """The files as values of loaders' inputs; File Loader's `file` takes all of them. Blocking."""
         found: dict[str, list[str]] = {}
         for file in self.files:
             uri = file.uri
@@ -104,7 +104,7 @@ class Form(NamedTuple):
     def overrides(self, own: Collection[str]) -> dict[str, Any]:
         """What the form overrides: `overrideConfig`, every field that is not the request's own, and the files.
 
-        Raises InvalidRequest.
+        Blocking. Raises InvalidRequest.
         """
         given = json_field(self.fields, "overrideConfig") or {}
         if not isinstance(given, dict):

@@ -59,7 +59,7 @@ async def predict(
     except OriginRefused as error:
         return _plain(error) if body.wants_stream else error_reply(error)
     await check_flow_key(request, flow)
-    body.uploads = checked(body.uploads or (), request.app.state.settings) or None
+    body.uploads = await checked(body.uploads or (), request.app.state.settings) or None
     await upsert_for_chat(here, flow, body)
     streaming = body.wants_stream and flow.streams
     run, after = await _run(request, here, flow, body, streaming=streaming)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -194,7 +195,7 @@ async def _sent(request: Request[Any, Any, Any]) -> tuple[StoreUpsert, Mapping[s
     """What a form asks, its files as values of inputs, and their names; its bytes are not held on to."""
     form = await read_form(request)
     asked = _asked({name: value for name, value in form.fields.items() if value})
-    return asked, form.values, [file.name for file in form.files]
+    return asked, await asyncio.to_thread(lambda: form.values), [file.name for file in form.files]
 
 
 def _asked(body: Any) -> StoreUpsert:

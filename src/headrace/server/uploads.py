@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import Parameter, QueryParameter
 
 from headrace.errors import InvalidRequest
-from headrace.retrieval.files import File
+from headrace.retrieval.files import File, to_base64
 from headrace.retrieval.folder import parse_for
 from headrace.retrieval.loading import FileDocuments, Finish, texts_of
 from headrace.retrieval.texts import text_documents
@@ -95,7 +95,7 @@ async def _attachment(file: FormFile, flow: Flow, settings: Settings, fields: di
         )
     check_size(file.name, file.mime, len(file.content), settings)
     if fields.get("base64") in ("true", "1"):
-        text = base64.b64encode(file.content).decode()
+        text = await asyncio.to_thread(to_base64, file.content)
     else:
         text = await _text(file)
     return Attachment(file.name, file.mime, len(file.content), text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -85,7 +86,8 @@ async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mappin
     if is_form(request):
         form = await read_form(request)
         named = {name: form.fields.get(name) or None for name in ("stopNodeId", "chatId")}
-        return UpsertRequest(overrideConfig=form.overrides(_OWN_FIELDS), **named), form.inputs
+        overrides = await asyncio.to_thread(form.overrides, _OWN_FIELDS)
+        return UpsertRequest(overrideConfig=overrides, **named), form.inputs
     body = await request.body()
     value = decoded(body) if body.strip() else {}
     try:
