@@ -483,6 +483,14 @@ def test_what_is_no_page_is_said(library: Library, site: tuple[str, type[Site]],
     assert reason in failure(library, "cheerioWebScraper", url=url + path)
 
 
+def test_parts_inside_of_chosen_parts_are_said_once(library: Library, site: tuple[str, type[Site]]):
+    url, server = site
+    server.pages = {"/": b"<p>Birds.</p>" + b"<p>x" * 20_000, "/list": b"<li>a<ul><li>b</ul><li>c<p>d</p>"}
+    (found,) = texts(loaded(library, "cheerioWebScraper", url=f"{url}/", selector="p"))
+    assert found == "Birds.\n" + "\n".join("x" * 20_000)
+    assert texts(loaded(library, "cheerioWebScraper", url=f"{url}/list", selector="li, p")) == ["a\nb\nc\nd"]
+
+
 def test_a_page_without_end_is_cut_off(library: Library, site: tuple[str, type[Site]]):
     url, server = site
     server.pages = {"/": b"x" * (11 << 20), "/hostile": b"<p>The Wren." + b"<a" * 500_000}

@@ -19,7 +19,7 @@ from headrace.engine.inputs import read
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.retrieval import encodings
+from headrace.retrieval import encodings, soup, splitters
 from headrace.retrieval.encodings import EncodingName, encoding
 from headrace.retrieval.languages import SEPARATORS
 from headrace.retrieval.languages import Language as Ours
@@ -166,6 +166,30 @@ def test_html_becomes_markdown():
     assert "# Birds" in chunk
     assert "**Heron**" in chunk
     assert "no()" not in chunk
+
+
+def test_quotes_inside_of_quotes_do_not_multiply_a_page():
+    html = "<blockquote>The Wren\n" * 100 + "sings.\n" * 5_000
+    with pytest.raises(FlowError, match="more than 4 times as long"):
+        built("htmlToMarkdownTextSplitter").split(Document(html))
+
+
+def test_a_page_that_takes_too_long_to_be_written_as_markdown_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(soup, "_SECONDS", 0.0)
+    with pytest.raises(FlowError, match="takes more than 0 seconds"):
+        built("htmlToMarkdownTextSplitter").split(Document("<p>The Wren.</p>"))
+
+
+def test_chunks_that_are_not_in_the_text_are_not_looked_for_without_end(monkeypatch: pytest.MonkeyPatch):
+    text = "\n\n".join(["one", "two", "", "three", "", "four", "five", "six"])
+    splitter = ChunkSplitter("x", by_characters("\n\n", 12, 0))
+
+    def lines() -> list[tuple[str, int]]:
+        return [(one.pageContent, one.metadata["loc"]["lines"]["from"]) for one in splitter.split(Document(text))]
+
+    assert lines() == [("one\n\ntwo", 1), ("three\n\nfour", 1), ("five\n\nsix", 13)]
+    monkeypatch.setattr(splitters, "_SEARCHED", 10)
+    assert lines() == [("one\n\ntwo", 1), ("three\n\nfour", 1), ("five\n\nsix", 1)]
 
 
 def test_code_needs_a_known_language():

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from time import thread_time
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.errors import FlowError
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
 
+_SECONDS: Final = 10.0
+"""Of computing: long lists and nested quotes take time that grows with their square."""
+_GROWTH: Final = 4
+"""Markdown may be so many times as long as its page, and `_ALWAYS` characters besides: each quote indents its lines."""
+_ALWAYS: Final = 10_000
 _UNSAID = ("script", "style", "noscript", "template")
 
 
@@ -37,18 +44,41 @@ def _closed(html: str) -> str:
 
 
 def markdown_of(html: str) -> str:
-    """The page as Markdown. Raises FlowError when it cannot be parsed, or packages are missing."""
+    """The page as Markdown.
+
+    Raises FlowError when it cannot be parsed, takes too long or becomes too long, or packages are missing.
+    """
     soup = _parsed(html)
     from markdownify import MarkdownConverter
 
+    converter: Any = MarkdownConverter(heading_style="ATX")  # its published types lack what it calls for each element
+    converter.process_tag = _bounded(converter.process_tag, _GROWTH * len(html) + _ALWAYS)
     try:
-        return str(MarkdownConverter(heading_style="ATX").convert_soup(soup)).strip()
+        return str(converter.convert_soup(soup)).strip()
     except RecursionError:
         raise FlowError("it nests its elements too deep to be written as Markdown") from None
 
 
+def _bounded(write: Callable[..., str], most: int) -> Callable[..., str]:
+    """The same, until it has taken too long or one element has more than `most` characters. Then raises FlowError."""
+    end = thread_time() + _SECONDS
+
+    def bounded(*args: Any, **kwargs: Any) -> str:
+        text = write(*args, **kwargs)
+        if thread_time() > end:
+            raise FlowError(f"writing it as Markdown takes more than {_SECONDS:.0f} seconds")
+        if len(text) > most:
+            raise FlowError(f"as Markdown it is more than {_GROWTH} times as long")
+        return text
+
+    return bounded
+
+
 def selected(html: str, selector: str) -> str:
-    """What those parts of the page say that a CSS selector chooses. Raises FlowError, also for a wrong selector."""
+    """What those parts of the page say that a CSS selector chooses; of parts inside of others, the outer ones say it.
+
+    Raises FlowError, also for a wrong selector.
+    """
     soup = _parsed(html)
     from soupsieve import SelectorSyntaxError
 
@@ -56,4 +86,9 @@ def selected(html: str, selector: str) -> str:
         parts = soup.select(selector)
     except SelectorSyntaxError:
         raise FlowError(f"the selector {selector!r} is not a CSS selector") from None
-    return "\n".join(text for part in parts if (text := part.get_text("\n", strip=True)))
+    said, texts = set[int](), list[str]()
+    for part in parts:  # in the page's order, so the outer ones come first
+        if id(part) not in said:
+            said.update(map(id, part.descendants))
+            texts.append(part.get_text("\n", strip=True))
+    return "\n".join(filter(None, texts))

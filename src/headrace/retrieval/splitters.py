@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Cut: TypeAlias = Callable[[str], list[str]]
 
+_SEARCHED = 500_000_000
+"""Characters that are searched for where the chunks of a text begin: about half a second."""
 _HEADING = re.compile(r"(#{1,6})\s")
 _FENCE = re.compile(r"\s*(```|~~~)")
 
@@ -45,11 +47,16 @@ def _location(document: Document) -> dict[str, object]:
 
 
 def _located(text: str, chunks: Iterable[str]) -> Iterable[tuple[str, int, int]]:
-    """Chunks with the numbers of their first and last lines."""
+    """Chunks with the numbers of their first and last lines.
+
+    One that is not in the text as it is, since empty pieces were left out of it, has the lines of the one before. Such
+    chunks are looked for in all of what follows, so at some point no more are.
+    """
     at, line = 0, 1
-    after = 0
+    after, left = 0, _SEARCHED
     for chunk in chunks:
-        found = text.find(chunk, after)
+        found = text.find(chunk, after) if left > 0 else -1
+        left -= (len(text) if found < 0 else found) - after
         if found >= 0:  # a chunk of tokens may begin inside a character, and is nowhere then
             line += text.count("\n", at, found)
             at, after = found, found + 1
