@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def web(running_site: Site) -> Site:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
-    """A PostgreSQL with pgvector."""
-    with postgres_server(tmp_path_factory.mktemp("database")) as place:
+def database() -> Generator[Place]:
+    """A PostgreSQL with pgvector, in a folder that pytest does not close to PostgreSQL's own user with its next run."""
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder, postgres_server(Path(folder)) as place:
         yield place
 
 
