@@ -10,7 +10,7 @@ run: .venv/server
 
 # Files side by side, each as a whole, since the tests of a file share servers and browsers.
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
