@@ -46,7 +46,7 @@ class SyncDriver:
     """Uses `Headrace`; `AsyncDriver` does the same with `AsyncHeadrace`."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.question = url, "Hi"
+        self.url, self.key, self.question = url, KEY, "Hi"
         self.limits: dict[str, Any] = {
             "timeout": BOUND,
             "read_timeout": BOUND,
@@ -55,7 +55,7 @@ class SyncDriver:
         }
 
     def open(self) -> Headrace:
-        return Headrace(self.url, KEY, **self.limits)
+        return Headrace(self.url, self.key, **self.limits)
 
     def call(self, name: str, *args: Any, **options: Any) -> Any:
         """One of the methods that give an answer at once."""
@@ -164,7 +164,7 @@ class SyncDriver:
 
 class AsyncDriver(SyncDriver):
     def open_async(self) -> AsyncHeadrace:
-        return AsyncHeadrace(self.url, KEY, **self.limits)
+        return AsyncHeadrace(self.url, self.key, **self.limits)
 
     def call(self, name: str, *args: Any, **options: Any) -> Any:
         async def run() -> Any:

@@ -11,22 +11,31 @@ from typing import Any
 
 import msgspec
 import pytest
-from clients import DRIVERS, KEY, SyncDriver
+from clients import DRIVERS, SyncDriver
 from scripted import BOUND, STARTING
 from waiting import alone
 
 from headrace import Chunk, HeadraceError, Prediction, PredictionData, RunInfo
 from headrace.errors import by_code
 from headrace.events import Event, decode
+from headrace.schema import Feedback, FileUpload, FlowRow
 
 SDK = Path(__file__).parents[1] / "sdk" / "typescript"
 DRIVER = Path(__file__).parent / "node" / "driver.mjs"
-OPTIONS = {
+CAMEL = {
     "chat_id": "chatId",
     "session_id": "sessionId",
     "override_config": "overrideConfig",
     "on_disconnect": "onDisconnect",
     "idempotency_key": "idempotencyKey",
+    "chat_config": "chatConfig",
+}
+GIVEN: dict[str, Any] = {
+    "runs": list[RunInfo],
+    "flows": list[FlowRow],
+    "chatConfig": dict[str, Any],
+    "attach": list[FileUpload],
+    "rate": Feedback,
 }
 LIMITS = {"timeout": "timeout", "read_timeout": "idleTimeout", "answer_timeout": "answerTimeout", "backoff": "backoff"}
 
@@ -161,12 +170,18 @@ class NodeDriver(SyncDriver):
     def does(self, job: str, **rest: Any) -> Any:
         limits = {LIMITS.get(name, name): value for name, value in self.limits.items()}
         limits = {name: value if name == "attempts" else value * 1000 for name, value in limits.items()}
-        setup = {"baseUrl": self.url, "apiKey": KEY, **limits}
+        setup = {"baseUrl": self.url, "apiKey": self.key, **limits}
         return node(*self.runtime).does({"job": job, "setup": setup, "question": self.question, **rest})
 
     def call(self, name: str, *args: Any, **options: Any) -> Any:
-        value = self.does("call", name=name, args=[*args, in_camel_case(options)])
-        return msgspec.convert(value, list[RunInfo] if name == "runs" else RunInfo)
+        if name == "attach":
+            flow, chat, files = args
+            args = (flow, chat, [(file, list(content), kind) for file, content, kind in files])
+        name = CAMEL.get(name, name)
+        value = self.does("attach" if name == "attach" else "call", name=name, args=[*args, in_camel_case(options)])
+        if name == "rate":
+            value = {"content": None, **value}  # what is null is absent in TypeScript
+        return msgspec.convert(value, GIVEN.get(name, RunInfo))
 
     def resumed(self, run: str, after: int = 0) -> list[Event]:
         return events(self.does("resumed", run=run, after=after))
@@ -231,7 +246,7 @@ class NodeDriver(SyncDriver):
 
 
 def in_camel_case(options: dict[str, Any]) -> dict[str, Any]:
-    given = {OPTIONS.get(name, name): value for name, value in options.items()}
+    given = {CAMEL.get(name, name): value for name, value in options.items()}
     return msgspec.to_builtins(given)
 
 

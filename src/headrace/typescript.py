@@ -45,15 +45,10 @@ export interface UnknownEvent {
 """
 _PLAIN: Final = {str: "string", int: "number", float: "number", bool: "boolean", Any: "unknown"}
 _FAMILIES: Final = (errors.ConnectionFailed, errors.ProviderError, errors.FlowError, RequestError, HeadraceError)
-_RESULTS: Final = (
-    events.Document,
-    events.UsedTool,
-    events.Usage,
-    events.RunMetadata,
-    events.Prediction,
-    schema.RunInfo,
-)
-_SHAPES: Final = (events.Document, events.UsedTool, events.Usage, events.RunMetadata, events.Error)
+_PARTS: Final = (events.Document, events.UsedTool, events.Usage, events.RunMetadata)
+_ANSWERS: Final = (events.Prediction, schema.RunInfo, schema.FlowRow, schema.Attachment, schema.Feedback)
+_SHAPES: Final = (*_PARTS, events.Error)
+_LITERALS: Final = {schema.RunState: "RunState", schema.Rating: "Rating"}
 _REQUESTS: Final = (schema.FileUpload, schema.HistoryMessage, schema.ContinueFor, schema.PredictionRequest)
 
 
@@ -63,16 +58,15 @@ def contract() -> str:
     union = "".join(f"\n  | {name(kind)}" for kind in kinds)
     parts = [
         _HEAD,
-        *(_interface(record) for record in (*_RESULTS, *kinds)),
+        *(_interface(record) for record in (*_PARTS, *_ANSWERS, *kinds)),
         _UNKNOWN,
         f"/** An event that this version knows. */\nexport type KnownEvent ={union};\n",
         "/** Every event that a stream can give; `event` tells them apart. */\n"
         "export type HeadraceEvent = KnownEvent | UnknownEvent;\n",
         f"/** How far a run is. */\nexport type RunState = {_literal(schema.RunState)};\n",
+        f"/** What a visitor says of an answer. */\nexport type Rating = {_literal(schema.Rating)};\n",
         *(_interface(record, request=True) for record in _REQUESTS),
-        *(f"export const {_constant(record)}: Fields = {{\n{_fields(record)}}};\n" for record in _SHAPES),
-        f"export const PREDICTION: Fields = {{\n{_fields(events.Prediction)}}};\n",
-        f"export const RUN_INFO: Fields = {{\n{_fields(schema.RunInfo)}}};\n",
+        *(f"export const {_constant(record)}: Fields = {{\n{_fields(record)}}};\n" for record in (*_SHAPES, *_ANSWERS)),
         "/** The fields of each kind of event. */\n"
         f"export const EVENTS: {{ readonly [kind: string]: Fields }} = {{\n{''.join(map(_event, kinds))}}};\n",
         _errors(),
@@ -100,7 +94,8 @@ def _interface(record: type, *, request: bool = False) -> str:
     hints, docs = get_type_hints(record), _field_docs(record)
     lines = [f"  event: {json.dumps(_tag(record))};\n"] if _tag(record) else []
     for field in msgspec.structs.fields(record):
-        optional = not field.required and (request or field.default is None)
+        absent = not field.required and (request or field.default is None)
+        optional = absent or _nullable(hints[field.name])
         kind = _type(hints[field.name])
         kind += " | null | undefined" if optional and request and kind != "unknown" else ""
         lines.append(f"{_doc(docs.get(field.name), '  ')}  {field.name}{'?' * optional}: {kind};\n")
@@ -119,7 +114,7 @@ def _type(hint: Any) -> str:
         return _PLAIN[hint]
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return "RunState" if hint == schema.RunState else _literal(hint)
+        return _LITERALS.get(hint) or _literal(hint)
     if origin is list:
         inner = _type(args[0])
         return f"Array<{inner}>" if " " in inner else f"{inner}[]"
@@ -138,6 +133,10 @@ def _is_union(hint: Any) -> bool:
     return get_origin(hint) is Union or type(hint).__name__ == "UnionType"
 
 
+def _nullable(hint: Any) -> bool:
+    return _is_union(hint) and NoneType in get_args(hint)
+
+
 def _fields(record: type) -> str:
     return "".join(f"  {line},\n" for line in _field_shapes(record))
 
@@ -150,7 +149,7 @@ def _field_shapes(record: type) -> list[str]:
 def _field(field: msgspec.structs.FieldInfo, hint: Any) -> str:
     shape = _shape(hint)
     if field.required:
-        return shape
+        return f'["optional", {shape}]' if _nullable(hint) else shape
     factory = field.default_factory
     default = field.default if factory is msgspec.NODEFAULT else factory()
     return f'["optional", {shape}]' if default is None else f'["optional", {shape}, {json.dumps(default)}]'

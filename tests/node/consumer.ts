@@ -61,7 +61,24 @@ async function typed(client: HeadraceClient) {
   const final: Prediction = await stream.final();
   const cancelled: RunInfo = await stream.cancel();
   const code: ErrorCode = new ConnectionFailed("x").kind;
-  return [answer, run, either, final, cancelled, code, run.state === "finished", run.links.events];
+  const uploads = await client.attach("f", "c", document.querySelector<HTMLInputElement>("input")?.files ?? []);
+  await client.predict("f", "Hi", { uploads });
+  const names: string[] = (await client.flows()).map((flow) => flow.name);
+  const title: unknown = (await client.chatConfig("f")).title;
+  const remark: string | undefined = (await client.rate("f", "m", "THUMBS_DOWN", { remark: "too short" })).content;
+  return [
+    names,
+    title,
+    remark,
+    answer,
+    run,
+    either,
+    final,
+    cancelled,
+    code,
+    run.state === "finished",
+    run.links.events,
+  ];
 }
 
 async function refused(client: HeadraceClient) {
@@ -81,6 +98,10 @@ async function refused(client: HeadraceClient) {
   for await (const _ of await client.createPrediction({ chatflowId: "f", question: "Hi" }));
   // @ts-expect-error: a stream has no text of its own
   (await client.createPrediction({ chatflowId: "f", question: "Hi", streaming: true })).text;
+  // @ts-expect-error: a file has a name
+  await client.attach("f", "c", [new Blob(["text"])]);
+  // @ts-expect-error: thumbs point up or down
+  await client.rate("f", "m", "THUMBS_SIDEWAYS");
   // @ts-expect-error: times are numbers
   new HeadraceClient({ timeout: "30s" });
   // @ts-expect-error: there is no such code

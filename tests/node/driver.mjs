@@ -21,6 +21,9 @@ async function taken(stream, count) {
 // The chunk's text as it came, and its id.
 const said = (chunk) => [JSON.stringify(chunk), chunk.id ?? ""];
 
+// Node 18 has no global File.
+const named = ([name, bytes, type]) => Object.assign(new Blob([new Uint8Array(bytes)], { type }), { name });
+
 const place = (stream) => [stream.runId ?? null, stream.lastEventId ?? null];
 
 function told({ name, message, kind, code, status, retryable, retryAfter, attempts, lastEventId, stack }) {
@@ -29,6 +32,7 @@ function told({ name, message, kind, code, status, retryable, retryAfter, attemp
 
 const jobs = {
   call: (client, { name, args }) => client[name](...args),
+  attach: (client, { args: [flow, chat, files, options] }) => client.attach(flow, chat, files.map(named), options),
   predict: (client, { flow, question, options }) => client.predict(flow, question, options),
   chunks: async (client, { data }) => {
     const answer = await client.createPrediction(data);

@@ -1,7 +1,15 @@
 /** What the client asks, without I/O: requests to a server, and the errors that come back in their place. */
 
 import { type ErrorDetails, failure, type HeadraceError, kindOf } from "./errors.js";
-import type { ContinueFor, ERRORS, ErrorEvent, FileUpload, HistoryMessage, PredictionRequest } from "./events.js";
+import type {
+  ContinueFor,
+  ERRORS,
+  ErrorEvent,
+  FileUpload,
+  HistoryMessage,
+  PredictionRequest,
+  Rating,
+} from "./events.js";
 import { object } from "./wire.js";
 
 /** How a client is set up. Times are in milliseconds; `Infinity` waits for ever. */
@@ -12,7 +20,7 @@ export interface HeadraceClientOptions {
   apiKey?: string | undefined;
   /** In place of the platform's own `fetch`. */
   fetch?: typeof globalThis.fetch | undefined;
-  /** Bounds the wait for what is answered at once: looking at runs, cancelling, starting in the background (30 s). */
+  /** Bounds the wait for what is answered at once: all but predictions and streams (30 s). */
   timeout?: number | undefined;
   /** Bounds each silence of a stream, the one before its beginning too; there is a sign of life every 15 s (60 s). */
   idleTimeout?: number | undefined;
@@ -29,6 +37,9 @@ export interface CallOptions {
   /** Ends the wait and closes the connection; the run goes on, unless `onDisconnect` says otherwise. */
   signal?: AbortSignal | undefined;
 }
+
+/** A file with its bytes and media type: a browser's `File`, or any other Blob that has a name. */
+export type NamedBlob = Blob & { readonly name: string };
 
 /** What may come with a question. */
 export interface AskOptions extends CallOptions {
@@ -62,7 +73,7 @@ export interface Ask {
   readonly url: string;
   readonly method: string;
   readonly headers: Record<string, string>;
-  readonly body?: string;
+  readonly body?: string | FormData;
   readonly start: string;
   readonly signal: AbortSignal | undefined;
 }
@@ -152,6 +163,33 @@ export class Server {
   cancel(run: string | undefined, signal?: AbortSignal): Ask {
     if (!run) throw invalid("there is no run to cancel: the stream has not begun, or the server names no run");
     return this.#ask("call", "POST", `runs/${encodeURIComponent(run)}/cancel`, { signal });
+  }
+
+  /** All flows. */
+  flows(signal?: AbortSignal): Ask {
+    return this.#ask("call", "GET", "chatflows", { signal });
+  }
+
+  /** How a flow's chat looks and what it takes. */
+  chatConfig(flow: string, signal?: AbortSignal): Ask {
+    return this.#ask("call", "GET", `public-chatbotConfig/${encodeURIComponent(flow)}`, { signal });
+  }
+
+  /** The texts of files. */
+  attach(flow: string, chat: string, files: Iterable<NamedBlob>, signal?: AbortSignal): Ask {
+    const body = new FormData();
+    for (const file of files) body.append("files", file, file.name);
+    const path = `attachments/${encodeURIComponent(flow)}/${encodeURIComponent(chat)}`;
+    return this.#ask("call", "POST", path, { body, signal });
+  }
+
+  /** A rating of an answer. */
+  rate(flow: string, messageId: string, rating: Rating, content?: string, signal?: AbortSignal): Ask {
+    return this.#ask("call", "POST", `feedback/${encodeURIComponent(flow)}`, {
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ messageId, rating, content }),
+      signal,
+    });
   }
 
   #ask(kind: Kind, method: string, path: string, more: More): Ask {

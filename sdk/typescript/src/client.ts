@@ -1,9 +1,23 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
 
-import type { Ask, AskOptions, CallOptions, HeadraceClientOptions } from "./ask.js";
+import type { Ask, AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./ask.js";
 import { Server } from "./ask.js";
 import { Call } from "./call.js";
-import { type HeadraceEvent, type Prediction, type PredictionRequest, RUN_INFO, type RunInfo } from "./events.js";
+import {
+  ATTACHMENT,
+  type Attachment,
+  FEEDBACK,
+  type Feedback,
+  type FileUpload,
+  FLOW_ROW,
+  type FlowRow,
+  type HeadraceEvent,
+  type Prediction,
+  type PredictionRequest,
+  type Rating,
+  RUN_INFO,
+  type RunInfo,
+} from "./events.js";
 import type { Chunk } from "./wire.js";
 
 /** A question to a flow, for `createPrediction`. */
@@ -187,6 +201,38 @@ export class HeadraceClient {
   /** Stops a run; one that is over stays as it is. Rejects with `run_not_found`. */
   async cancel(runId: string, { signal }: CallOptions = {}): Promise<RunInfo> {
     return this.#call(this.#server.cancel(runId, signal)).json(RUN_INFO);
+  }
+
+  /** All flows. Needs a key with the permission `chatflows:view`. */
+  async flows({ signal }: CallOptions = {}): Promise<FlowRow[]> {
+    return this.#call(this.#server.flows(signal)).json(["list", FLOW_ROW]);
+  }
+
+  /** How a flow's chat looks and what it takes: starter prompts, uploads, title. */
+  async chatConfig(flow: string, { signal }: CallOptions = {}): Promise<Record<string, unknown>> {
+    return this.#call(this.#server.chatConfig(flow, signal)).json({});
+  }
+
+  /** Reads files into what goes along with a question as `uploads`. */
+  async attach(
+    flow: string,
+    chatId: string,
+    files: Iterable<NamedBlob>,
+    { signal }: CallOptions = {},
+  ): Promise<FileUpload[]> {
+    const ask = this.#server.attach(flow, chatId, files, signal);
+    const found = await this.#call(ask).json<Attachment[]>(["list", ATTACHMENT]);
+    return found.map(({ name, mimeType, content }) => ({ type: "file:full", name, mime: mimeType, data: content }));
+  }
+
+  /** Rates an answer by its `chatMessageId`, with a remark if there is one; another time changes the rating. */
+  async rate(
+    flow: string,
+    messageId: string,
+    rating: Rating,
+    { remark, signal }: CallOptions & { remark?: string | undefined } = {},
+  ): Promise<Feedback> {
+    return this.#call(this.#server.rate(flow, messageId, rating, remark, signal)).json(FEEDBACK);
   }
 
   #call(ask: Ask): Call {

@@ -106,6 +106,47 @@ export interface RunInfo {
   links: Record<string, string>;
 }
 
+/** A stored flow. The configuration columns are JSON texts, as Flowise has them. */
+export interface FlowRow {
+  id: string;
+  name: string;
+  flowData: string;
+  type: string;
+  workspaceId?: string;
+  deployed?: boolean;
+  isPublic?: boolean;
+  apikeyid?: string;
+  chatbotConfig?: string;
+  apiConfig?: string;
+  analytic?: string;
+  speechToText?: string;
+  textToSpeech?: string;
+  followUpPrompts?: string;
+  category?: string;
+  mcpServerConfig?: string;
+  createdDate: string;
+  updatedDate: string;
+}
+
+/** The text of a file, or with the field `base64` its bytes. */
+export interface Attachment {
+  name: string;
+  mimeType: string;
+  size: number;
+  content: string;
+}
+
+/** What a visitor thinks of an answer; flow and chat are the message's. */
+export interface Feedback {
+  id: string;
+  chatflowid: string;
+  chatId: string;
+  messageId: string;
+  rating: Rating;
+  content?: string;
+  createdDate: string;
+}
+
 /** The first chunk of the model; `token` repeats it, so it must not be rendered. */
 export interface StartEvent {
   event: "start";
@@ -307,6 +348,9 @@ export type HeadraceEvent = KnownEvent | UnknownEvent;
 /** How far a run is. */
 export type RunState = "running" | "finished" | "failed" | "cancelled";
 
+/** What a visitor says of an answer. */
+export type Rating = "THUMBS_UP" | "THUMBS_DOWN";
+
 /** A file that comes with a question; `data` is a data URI, or the address for type "url". */
 export interface FileUpload {
   type: string;
@@ -434,6 +478,44 @@ export const RUN_INFO: Fields = {
   usage: ["optional", USAGE],
   error: ["optional", "string"],
   code: ["optional", "string"],
+};
+
+export const FLOW_ROW: Fields = {
+  id: "string",
+  name: "string",
+  flowData: "string",
+  type: ["optional", "string", "CHATFLOW"],
+  workspaceId: ["optional", "string"],
+  deployed: ["optional", "boolean"],
+  isPublic: ["optional", "boolean"],
+  apikeyid: ["optional", "string"],
+  chatbotConfig: ["optional", "string"],
+  apiConfig: ["optional", "string"],
+  analytic: ["optional", "string"],
+  speechToText: ["optional", "string"],
+  textToSpeech: ["optional", "string"],
+  followUpPrompts: ["optional", "string"],
+  category: ["optional", "string"],
+  mcpServerConfig: ["optional", "string"],
+  createdDate: ["optional", "string", ""],
+  updatedDate: ["optional", "string", ""],
+};
+
+export const ATTACHMENT: Fields = {
+  name: "string",
+  mimeType: "string",
+  size: "integer",
+  content: "string",
+};
+
+export const FEEDBACK: Fields = {
+  id: "string",
+  chatflowid: "string",
+  chatId: "string",
+  messageId: "string",
+  rating: "string",
+  content: ["optional", "string"],
+  createdDate: "string",
 };
 
 /** The fields of each kind of event. */

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-export type { AskOptions, CallOptions, HeadraceClientOptions } from "./ask.js";
+export type { AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./ask.js";
 export { HeadraceClient, type PredictionData, type PredictionOptions, RunReader, Stream } from "./client.js";
 export {
   ConnectionFailed,
@@ -28,8 +28,10 @@ export type {
   EndEvent,
   ErrorCode,
   ErrorEvent,
+  Feedback,
   FileAnnotationsEvent,
   FileUpload,
+  FlowRow,
   HeadraceEvent,
   HistoryMessage,
   KnownEvent,
@@ -38,6 +40,7 @@ export type {
   NextAgentFlowEvent,
   Prediction,
   PredictionRequest,
+  Rating,
   RunInfo,
   RunMetadata,
   RunState,

@@ -141,6 +141,24 @@ class HeadraceClient {
     async cancel(runId, { signal } = {}) {
         return this.#call(this.#server.cancel(runId, signal)).json(events_js_1.RUN_INFO);
     }
+    /** All flows. Needs a key with the permission `chatflows:view`. */
+    async flows({ signal } = {}) {
+        return this.#call(this.#server.flows(signal)).json(["list", events_js_1.FLOW_ROW]);
+    }
+    /** How a flow's chat looks and what it takes: starter prompts, uploads, title. */
+    async chatConfig(flow, { signal } = {}) {
+        return this.#call(this.#server.chatConfig(flow, signal)).json({});
+    }
+    /** Reads files into what goes along with a question as `uploads`. */
+    async attach(flow, chatId, files, { signal } = {}) {
+        const ask = this.#server.attach(flow, chatId, files, signal);
+        const found = await this.#call(ask).json(["list", events_js_1.ATTACHMENT]);
+        return found.map(({ name, mimeType, content }) => ({ type: "file:full", name, mime: mimeType, data: content }));
+    }
+    /** Rates an answer by its `chatMessageId`, with a remark if there is one; another time changes the rating. */
+    async rate(flow, messageId, rating, { remark, signal } = {}) {
+        return this.#call(this.#server.rate(flow, messageId, rating, remark, signal)).json(events_js_1.FEEDBACK);
+    }
     #call(ask) {
         return new call_js_1.Call(this.#fetch, this.#server, ask);
     }

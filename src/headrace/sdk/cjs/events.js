@@ -1,7 +1,7 @@
 "use strict";
 // Made by `make gen` from headrace.events, headrace.errors and headrace.schema: change those instead.
 Object.defineProperty(exports, "__esModule", { value: true });
-exports.ERRORS = exports.EVENTS = exports.RUN_INFO = exports.PREDICTION = exports.ERROR = exports.RUN_METADATA = exports.USAGE = exports.USED_TOOL = exports.DOCUMENT = void 0;
+exports.ERRORS = exports.EVENTS = exports.FEEDBACK = exports.ATTACHMENT = exports.FLOW_ROW = exports.RUN_INFO = exports.PREDICTION = exports.ERROR = exports.RUN_METADATA = exports.USAGE = exports.USED_TOOL = exports.DOCUMENT = void 0;
 exports.DOCUMENT = {
     pageContent: "string",
     metadata: ["optional", "object", {}],
@@ -83,6 +83,41 @@ exports.RUN_INFO = {
     usage: ["optional", exports.USAGE],
     error: ["optional", "string"],
     code: ["optional", "string"],
+};
+exports.FLOW_ROW = {
+    id: "string",
+    name: "string",
+    flowData: "string",
+    type: ["optional", "string", "CHATFLOW"],
+    workspaceId: ["optional", "string"],
+    deployed: ["optional", "boolean"],
+    isPublic: ["optional", "boolean"],
+    apikeyid: ["optional", "string"],
+    chatbotConfig: ["optional", "string"],
+    apiConfig: ["optional", "string"],
+    analytic: ["optional", "string"],
+    speechToText: ["optional", "string"],
+    textToSpeech: ["optional", "string"],
+    followUpPrompts: ["optional", "string"],
+    category: ["optional", "string"],
+    mcpServerConfig: ["optional", "string"],
+    createdDate: ["optional", "string", ""],
+    updatedDate: ["optional", "string", ""],
+};
+exports.ATTACHMENT = {
+    name: "string",
+    mimeType: "string",
+    size: "integer",
+    content: "string",
+};
+exports.FEEDBACK = {
+    id: "string",
+    chatflowid: "string",
+    chatId: "string",
+    messageId: "string",
+    rating: "string",
+    content: ["optional", "string"],
+    createdDate: "string",
 };
 /** The fields of each kind of event. */
 exports.EVENTS = {

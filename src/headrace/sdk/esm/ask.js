@@ -82,6 +82,30 @@ export class Server {
             throw invalid("there is no run to cancel: the stream has not begun, or the server names no run");
         return this.#ask("call", "POST", `runs/${encodeURIComponent(run)}/cancel`, { signal });
     }
+    /** All flows. */
+    flows(signal) {
+        return this.#ask("call", "GET", "chatflows", { signal });
+    }
+    /** How a flow's chat looks and what it takes. */
+    chatConfig(flow, signal) {
+        return this.#ask("call", "GET", `public-chatbotConfig/${encodeURIComponent(flow)}`, { signal });
+    }
+    /** The texts of files. */
+    attach(flow, chat, files, signal) {
+        const body = new FormData();
+        for (const file of files)
+            body.append("files", file, file.name);
+        const path = `attachments/${encodeURIComponent(flow)}/${encodeURIComponent(chat)}`;
+        return this.#ask("call", "POST", path, { body, signal });
+    }
+    /** A rating of an answer. */
+    rate(flow, messageId, rating, content, signal) {
+        return this.#ask("call", "POST", `feedback/${encodeURIComponent(flow)}`, {
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ messageId, rating, content }),
+            signal,
+        });
+    }
     #ask(kind, method, path, more) {
         const headers = { Accept: "text/event-stream, application/json", ...more.headers };
         if (this.#authorization)

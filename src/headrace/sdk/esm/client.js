@@ -1,7 +1,7 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
 import { Server } from "./ask.js";
 import { Call } from "./call.js";
-import { RUN_INFO } from "./events.js";
+import { ATTACHMENT, FEEDBACK, FLOW_ROW, RUN_INFO, } from "./events.js";
 /**
  * What one run says, piece by piece, each once; over another connection when one breaks.
  *
@@ -135,6 +135,24 @@ export class HeadraceClient {
     /** Stops a run; one that is over stays as it is. Rejects with `run_not_found`. */
     async cancel(runId, { signal } = {}) {
         return this.#call(this.#server.cancel(runId, signal)).json(RUN_INFO);
+    }
+    /** All flows. Needs a key with the permission `chatflows:view`. */
+    async flows({ signal } = {}) {
+        return this.#call(this.#server.flows(signal)).json(["list", FLOW_ROW]);
+    }
+    /** How a flow's chat looks and what it takes: starter prompts, uploads, title. */
+    async chatConfig(flow, { signal } = {}) {
+        return this.#call(this.#server.chatConfig(flow, signal)).json({});
+    }
+    /** Reads files into what goes along with a question as `uploads`. */
+    async attach(flow, chatId, files, { signal } = {}) {
+        const ask = this.#server.attach(flow, chatId, files, signal);
+        const found = await this.#call(ask).json(["list", ATTACHMENT]);
+        return found.map(({ name, mimeType, content }) => ({ type: "file:full", name, mime: mimeType, data: content }));
+    }
+    /** Rates an answer by its `chatMessageId`, with a remark if there is one; another time changes the rating. */
+    async rate(flow, messageId, rating, { remark, signal } = {}) {
+        return this.#call(this.#server.rate(flow, messageId, rating, remark, signal)).json(FEEDBACK);
     }
     #call(ask) {
         return new Call(this.#fetch, this.#server, ask);

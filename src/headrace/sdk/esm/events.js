@@ -81,6 +81,41 @@ export const RUN_INFO = {
     error: ["optional", "string"],
     code: ["optional", "string"],
 };
+export const FLOW_ROW = {
+    id: "string",
+    name: "string",
+    flowData: "string",
+    type: ["optional", "string", "CHATFLOW"],
+    workspaceId: ["optional", "string"],
+    deployed: ["optional", "boolean"],
+    isPublic: ["optional", "boolean"],
+    apikeyid: ["optional", "string"],
+    chatbotConfig: ["optional", "string"],
+    apiConfig: ["optional", "string"],
+    analytic: ["optional", "string"],
+    speechToText: ["optional", "string"],
+    textToSpeech: ["optional", "string"],
+    followUpPrompts: ["optional", "string"],
+    category: ["optional", "string"],
+    mcpServerConfig: ["optional", "string"],
+    createdDate: ["optional", "string", ""],
+    updatedDate: ["optional", "string", ""],
+};
+export const ATTACHMENT = {
+    name: "string",
+    mimeType: "string",
+    size: "integer",
+    content: "string",
+};
+export const FEEDBACK = {
+    id: "string",
+    chatflowid: "string",
+    chatId: "string",
+    messageId: "string",
+    rating: "string",
+    content: ["optional", "string"],
+    createdDate: "string",
+};
 /** The fields of each kind of event. */
 export const EVENTS = {
     start: { data: "unknown" },

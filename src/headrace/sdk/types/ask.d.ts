@@ -1,6 +1,6 @@
 /** What the client asks, without I/O: requests to a server, and the errors that come back in their place. */
 import { type ErrorDetails, type HeadraceError } from "./errors.js";
-import type { ContinueFor, ErrorEvent, FileUpload, HistoryMessage, PredictionRequest } from "./events.js";
+import type { ContinueFor, ErrorEvent, FileUpload, HistoryMessage, PredictionRequest, Rating } from "./events.js";
 /** How a client is set up. Times are in milliseconds; `Infinity` waits for ever. */
 export interface HeadraceClientOptions {
     /** Where the server is; http://localhost:3000 when absent. A user and password in it are sent with each request. */
@@ -9,7 +9,7 @@ export interface HeadraceClientOptions {
     apiKey?: string | undefined;
     /** In place of the platform's own `fetch`. */
     fetch?: typeof globalThis.fetch | undefined;
-    /** Bounds the wait for what is answered at once: looking at runs, cancelling, starting in the background (30 s). */
+    /** Bounds the wait for what is answered at once: all but predictions and streams (30 s). */
     timeout?: number | undefined;
     /** Bounds each silence of a stream, the one before its beginning too; there is a sign of life every 15 s (60 s). */
     idleTimeout?: number | undefined;
@@ -25,6 +25,10 @@ export interface CallOptions {
     /** Ends the wait and closes the connection; the run goes on, unless `onDisconnect` says otherwise. */
     signal?: AbortSignal | undefined;
 }
+/** A file with its bytes and media type: a browser's `File`, or any other Blob that has a name. */
+export type NamedBlob = Blob & {
+    readonly name: string;
+};
 /** What may come with a question. */
 export interface AskOptions extends CallOptions {
     /** The thread; the server makes one when absent. */
@@ -55,7 +59,7 @@ export interface Ask {
     readonly url: string;
     readonly method: string;
     readonly headers: Record<string, string>;
-    readonly body?: string;
+    readonly body?: string | FormData;
     readonly start: string;
     readonly signal: AbortSignal | undefined;
 }
@@ -78,6 +82,14 @@ export declare class Server {
     runs(flow: string, chat: string, signal?: AbortSignal): Ask;
     /** The end of a run, whether or not it is over already. Throws when there is none. */
     cancel(run: string | undefined, signal?: AbortSignal): Ask;
+    /** All flows. */
+    flows(signal?: AbortSignal): Ask;
+    /** How a flow's chat looks and what it takes. */
+    chatConfig(flow: string, signal?: AbortSignal): Ask;
+    /** The texts of files. */
+    attach(flow: string, chat: string, files: Iterable<NamedBlob>, signal?: AbortSignal): Ask;
+    /** A rating of an answer. */
+    rate(flow: string, messageId: string, rating: Rating, content?: string, signal?: AbortSignal): Ask;
     /** How long the answer to a request may be silent, in milliseconds. */
     silence(kind: Kind): number;
     /** The error that an answer with an error status stands for. */

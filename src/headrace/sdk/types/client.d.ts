@@ -1,6 +1,6 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
-import type { AskOptions, CallOptions, HeadraceClientOptions } from "./ask.js";
-import { type HeadraceEvent, type Prediction, type PredictionRequest, type RunInfo } from "./events.js";
+import type { AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./ask.js";
+import { type Feedback, type FileUpload, type FlowRow, type HeadraceEvent, type Prediction, type PredictionRequest, type Rating, type RunInfo } from "./events.js";
 import type { Chunk } from "./wire.js";
 /** A question to a flow, for `createPrediction`. */
 export interface PredictionData extends PredictionRequest {
@@ -99,4 +99,14 @@ export declare class HeadraceClient {
     runs(flow: string, chatId: string, { signal }?: CallOptions): Promise<RunInfo[]>;
     /** Stops a run; one that is over stays as it is. Rejects with `run_not_found`. */
     cancel(runId: string, { signal }?: CallOptions): Promise<RunInfo>;
+    /** All flows. Needs a key with the permission `chatflows:view`. */
+    flows({ signal }?: CallOptions): Promise<FlowRow[]>;
+    /** How a flow's chat looks and what it takes: starter prompts, uploads, title. */
+    chatConfig(flow: string, { signal }?: CallOptions): Promise<Record<string, unknown>>;
+    /** Reads files into what goes along with a question as `uploads`. */
+    attach(flow: string, chatId: string, files: Iterable<NamedBlob>, { signal }?: CallOptions): Promise<FileUpload[]>;
+    /** Rates an answer by its `chatMessageId`, with a remark if there is one; another time changes the rating. */
+    rate(flow: string, messageId: string, rating: Rating, { remark, signal }?: CallOptions & {
+        remark?: string | undefined;
+    }): Promise<Feedback>;
 }

@@ -96,6 +96,44 @@ export interface RunInfo {
     /** Paths of the run itself, of its events, and to cancel it. */
     links: Record<string, string>;
 }
+/** A stored flow. The configuration columns are JSON texts, as Flowise has them. */
+export interface FlowRow {
+    id: string;
+    name: string;
+    flowData: string;
+    type: string;
+    workspaceId?: string;
+    deployed?: boolean;
+    isPublic?: boolean;
+    apikeyid?: string;
+    chatbotConfig?: string;
+    apiConfig?: string;
+    analytic?: string;
+    speechToText?: string;
+    textToSpeech?: string;
+    followUpPrompts?: string;
+    category?: string;
+    mcpServerConfig?: string;
+    createdDate: string;
+    updatedDate: string;
+}
+/** The text of a file, or with the field `base64` its bytes. */
+export interface Attachment {
+    name: string;
+    mimeType: string;
+    size: number;
+    content: string;
+}
+/** What a visitor thinks of an answer; flow and chat are the message's. */
+export interface Feedback {
+    id: string;
+    chatflowid: string;
+    chatId: string;
+    messageId: string;
+    rating: Rating;
+    content?: string;
+    createdDate: string;
+}
 /** The first chunk of the model; `token` repeats it, so it must not be rendered. */
 export interface StartEvent {
     event: "start";
@@ -243,6 +281,8 @@ export type KnownEvent = StartEvent | TokenEvent | ThinkingEvent | SourceDocumen
 export type HeadraceEvent = KnownEvent | UnknownEvent;
 /** How far a run is. */
 export type RunState = "running" | "finished" | "failed" | "cancelled";
+/** What a visitor says of an answer. */
+export type Rating = "THUMBS_UP" | "THUMBS_DOWN";
 /** A file that comes with a question; `data` is a data URI, or the address for type "url". */
 export interface FileUpload {
     type: string;
@@ -286,6 +326,9 @@ export declare const RUN_METADATA: Fields;
 export declare const ERROR: Fields;
 export declare const PREDICTION: Fields;
 export declare const RUN_INFO: Fields;
+export declare const FLOW_ROW: Fields;
+export declare const ATTACHMENT: Fields;
+export declare const FEEDBACK: Fields;
 /** The fields of each kind of event. */
 export declare const EVENTS: {
     readonly [kind: string]: Fields;
