@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from documents import add_loader, done, file, insert, new_store, process, send, store_of
+from documents import add_loader, done, file, filled_store, insert, new_store, process, send, store_of
 from servers import Server
 from sqlalchemy import func, select
 from sqlalchemy import insert as inserting
@@ -43,9 +43,9 @@ def test_of_a_flows_upserts_the_newest_thousand_are_kept(store: Store) -> None:
         ]
         await store.database.write(lambda c: c.execute(inserting(upsert_history), rows))
         newest = await history.add(own, Upserted(numAdded=1), ())
-        kept = [row.id for row in await history.of_flow(own)]
+        kept = [row.id for row in await history.of(own)]
         assert kept == [*(f"{own}-{n}" for n in range(MANY - 999, MANY)), newest.id]
-        assert len(await history.of_flow(other)) == MANY
+        assert len(await history.of(other)) == MANY
 
     within(scenario())
 
@@ -65,6 +65,24 @@ def test_a_row_of_the_history_stays_small_and_counts_everything(store: Store) ->
         assert len(small.result["addedDocs"]) == 100
 
     within(scenario())
+
+
+def test_the_history_of_a_document_store_tells_each_upsert_and_goes_with_it(server: Server):
+    store, loader = filled_store(server)
+    done(insert(server, store, docId=loader))
+    path = f"/api/v1/upsert-history/{store}"
+    first, second = server.send("GET", path, admin=True).json
+    assert [row["result"]["numAdded"] for row in (first, second)] == [3, 0]
+    assert [part["name"] for part in first["flowData"]] == ["SQLiteRecordManager", "memoryVectorStore"]
+    assert (first["chatflowid"], first["result"]["addedDocs"]) == (store, [])
+    for permissions, status in ((["chatflows:view"], 403), (["chatflows:view", "documentStores:view"], 200)):
+        made = server.send("POST", "/api/v1/apikey", {"keyName": "k", "permissions": permissions}, admin=True)
+        assert server.send("GET", path, None, {"Authorization": f"Bearer {made.json['apiKey']}"}).status == status
+    gone = server.send("PATCH", "/api/v1/upsert-history", {"ids": [first["id"]]}, admin=True)
+    assert gone.json == {"affected": 1}
+    assert server.send("GET", path, admin=True).json == [second]
+    done(send(server, "DELETE", f"store/{store}"))
+    assert server.send("GET", path, admin=True).status == 404
 
 
 def test_a_loader_names_its_first_failures_and_counts_all(server: Server) -> None:

@@ -26,6 +26,8 @@ from headrace.schema import is_id
 from headrace.store.document_chunks import Attempt, DocumentChunks
 from headrace.store.document_stores import Loader, StoreRow
 from headrace.store.store import Store
+from headrace.store.tables import store_upsert_history
+from headrace.store.upserts import UpsertHistory
 
 _BATCH: Final = 512
 _BATCH_TEXT: Final = 2_000_000  # characters
@@ -51,6 +53,7 @@ class Intake:
         self._library, self._store, self._outside = library, store, outside
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)
+        self.history = UpsertHistory(store.database, store_upsert_history)
         self.placing = asyncio.Lock()
         """Who stores a loader's files holds it until the loader names them."""
 
@@ -182,9 +185,10 @@ class Intake:
             try:
                 done = await self._brought(store, loaders, graph, done)
                 ended = True
-                return done
             finally:
                 await self.stores.end_upsert(store, ids, owner, _counts(done), done=ended)
+            await self.history.add(store.id, msgspec.structs.replace(done, addedDocs=[]), graph.order)
+            return done
 
     async def _brought(self, store: StoreRow, loaders: Sequence[Loader], graph: Graph, so_far: Upserted) -> Upserted:
         """Brings the chunks of these loaders into the store that the graph ends with."""

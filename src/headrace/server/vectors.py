@@ -10,10 +10,10 @@ import msgspec
 from litestar import Request, get, patch, post
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import QueryParameter
+from litestar.params import Parameter, QueryParameter
 
 from headrace.engine.ports import Upserted
-from headrace.errors import Interrupted, InvalidRequest, Unauthorized
+from headrace.errors import FlowNotFound, Interrupted, InvalidRequest, NotFound, Unauthorized
 from headrace.runtime.flows import Flow
 from headrace.schema import UpsertRequest
 from headrace.server.auth import check_flow_key, check_origin, check_permission, local, needs
@@ -24,7 +24,7 @@ from headrace.server.forms import is_form, read_form
 from headrace.server.leaving import while_there
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
-from headrace.store.upserts import UpsertRow
+from headrace.store.upserts import UpsertHistory, UpsertRow
 
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
 
@@ -99,20 +99,34 @@ async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mappin
 @get(
     "/api/v1/upsert-history/{flow_id:str}",
     guards=[needs("chatflows:view")],
-    summary="A flow's upserts",
+    summary="The upserts of a flow or a document store",
     tags=["retrieval"],
 )
 async def upsert_history(
     request: Request[Any, Any, Any],
-    flow_id: FlowId,
+    flow_id: Annotated[str, Parameter(description="The id of a flow or of a document store.")],
     order: Literal["ASC", "DESC"] = "ASC",
     start: Annotated[str | None, QueryParameter(name="startDate")] = None,
     end: Annotated[str | None, QueryParameter(name="endDate")] = None,
 ) -> list[UpsertRow]:
-    """What each upsert did, with the first hundred passages that it added."""
+    """What each upsert did; for flows with the first passages that it added. Stores need `documentStores:view` too."""
+    history = await _history_of(flow_id, request)
+    return await history.of(flow_id, start, end, newest_first=order == "DESC")
+
+
+async def _history_of(owner: str, request: Request[Any, Any, Any]) -> UpsertHistory:
+    """Raises FlowNotFound when there is neither a flow nor a document store."""
     here = local(request)
-    await here.store.flow(flow_id)
-    return await here.upserts.history.of_flow(flow_id, start, end, newest_first=order == "DESC")
+    try:
+        await here.store.flow(owner)
+    except FlowNotFound as error:
+        try:
+            await here.intake.stores.get(owner)
+        except NotFound:
+            raise error from None
+        await check_permission(request, "documentStores:view")
+        return here.intake.history
+    return here.upserts.history
 
 
 class HistoryIds(msgspec.Struct):
@@ -129,7 +143,10 @@ class HistoryIds(msgspec.Struct):
 )
 async def delete_history(request: Request[Any, Any, Any], data: HistoryIds) -> dict[str, int]:
     """Deletes entries; what was upserted stays."""
-    return {"affected": await local(request).upserts.history.delete(data.ids)}
+    here = local(request)
+    return {
+        "affected": sum([await history.delete(data.ids) for history in (here.upserts.history, here.intake.history)])
+    }
 
 
 ROUTES = (upsert, upsert_history, delete_history)

@@ -233,17 +233,22 @@ run_order = Table(
 )
 """What another process asks the owner of a run to do."""
 
-upsert_history = Table(
-    "upsert_history",
-    metadata,
-    Column("position", Integer, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True),
-    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
-    Column("result", Text, nullable=False),
-    Column("flowData", Text, nullable=False),
-    Column("date", Text, nullable=False),
-    Index("upsert_history_flow", "chatflowid", "position"),
-)
+
+def _history(name: str, owner: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("position", Integer, primary_key=True, autoincrement=True),
+        Column("id", Text, nullable=False, unique=True),
+        Column("chatflowid", Text, ForeignKey(f"{owner}.id", ondelete="CASCADE"), nullable=False),
+        *(Column(column, Text, nullable=False) for column in ("result", "flowData", "date")),
+        Index(f"{name}_flow", "chatflowid", "position"),
+    )
+
+
+upsert_history = _history("upsert_history", "flow")
+store_upsert_history = _history("store_upsert_history", "document_store")
+"""The same of document stores, whose ids are in the column that has the flows'."""
 
 collection = Table(
     "collection",

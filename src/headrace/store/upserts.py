@@ -1,4 +1,4 @@
-"""What was upserted into the stores of each flow: its newest upserts, each in a row that cannot grow large."""
+"""What was upserted for each flow or document store: its newest upserts, each in a row that cannot grow large."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, Delete, delete, insert, select
+from sqlalchemy import Connection, Delete, Table, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from headrace.engine.ports import Upserted
-from headrace.errors import FlowNotFound
+from headrace.errors import NotFound
 from headrace.events import Document
 from headrace.schema import NodeData
 from headrace.store.database import Database
@@ -21,14 +21,14 @@ from headrace.store.store import timestamp
 from headrace.store.tables import upsert_history
 
 _KEPT = 1000
-"""Upserts of a flow: six weeks of hourly ones."""
+"""Upserts of a flow or a document store: six weeks of hourly ones."""
 _SHOWN = 100
 _SHOWN_BYTES = 20_000
 """Documents of `addedDocs` that a row keeps, and what their JSON takes together; the counts are of all."""
 
 
 class UpsertRow(msgspec.Struct):
-    """One upsert: when, what it did, and the nodes that took part."""
+    """One upsert: when, what it did, and the nodes that took part; `chatflowid` may be a document store's id."""
 
     id: str
     chatflowid: str
@@ -38,39 +38,39 @@ class UpsertRow(msgspec.Struct):
 
 
 class UpsertHistory:
-    """The table `upsert_history`."""
+    """The table `upsert_history` of flows, or `store_upsert_history` of document stores."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, table: Table = upsert_history) -> None:
+        self._database, self._table = database, table
 
-    async def add(self, flow_id: str, done: Upserted, nodes: Sequence[NodeData]) -> UpsertRow:
+    async def add(self, owner: str, done: Upserted, nodes: Sequence[NodeData]) -> UpsertRow:
         """Keeps what an upsert did, with the first documents and failures; the oldest beyond a thousand go.
 
-        Raises FlowNotFound when the flow was deleted meanwhile.
+        Raises NotFound when the flow or document store was deleted meanwhile.
         """
         shown = msgspec.structs.replace(done, addedDocs=_shown(done.addedDocs), failures=kept(done.failures))
         result = {**msgspec.to_builtins(shown), "numFailed": len(done.failures)}
         took_part = [{"id": n.id, "label": n.label, "name": n.name, "category": n.category} for n in nodes]
-        row = UpsertRow(str(uuid4()), flow_id, result, took_part, timestamp())
+        row = UpsertRow(str(uuid4()), owner, result, took_part, timestamp())
         texts = {name: msgspec.json.encode(getattr(row, name)).decode() for name in ("result", "flowData")}
-        statement = insert(upsert_history).values(**{**msgspec.structs.asdict(row), **texts})
+        statement = insert(self._table).values(**{**msgspec.structs.asdict(row), **texts})
 
         def work(c: Connection) -> None:
             c.execute(statement)
-            c.execute(_beyond(flow_id))
+            c.execute(_beyond(self._table, owner))
 
         try:
             await self._database.write(work)
         except IntegrityError:
-            raise FlowNotFound("the flow was deleted during the upsert: what was stored for it is gone") from None
+            raise NotFound(f"{owner!r} was deleted during the upsert: what was stored for it is gone") from None
         return row
 
-    async def of_flow(
-        self, flow_id: str, start: str | None = None, end: str | None = None, *, newest_first: bool = False
+    async def of(
+        self, owner: str, start: str | None = None, end: str | None = None, *, newest_first: bool = False
     ) -> list[UpsertRow]:
-        """The upserts of a flow between two dates."""
-        table = upsert_history.c
-        statement = select(upsert_history).where(table.chatflowid == flow_id)
+        """The upserts of a flow or document store between two dates."""
+        table = self._table.c
+        statement = select(self._table).where(table.chatflowid == owner)
         statement = statement.where(table.date >= start) if start else statement
         statement = statement.where(table.date <= end) if end else statement
         statement = statement.order_by(table.position.desc() if newest_first else table.position)
@@ -78,7 +78,7 @@ class UpsertHistory:
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Deletes entries and says how many; what was upserted stays."""
-        statement = delete(upsert_history).where(upsert_history.c.id.in_(ids))
+        statement = delete(self._table).where(self._table.c.id.in_(ids))
         return await self._database.write(lambda c: c.execute(statement).rowcount)
 
 
@@ -87,12 +87,12 @@ def _shown(documents: list[Document]) -> list[Document]:
     return documents[: sum(1 for _ in takewhile(lambda size: size <= _SHOWN_BYTES, sizes))]
 
 
-def _beyond(flow_id: str) -> Delete:
-    """Deletes a flow's upserts that are older than those which are kept."""
-    table = upsert_history.c
-    own = select(table.position).where(table.chatflowid == flow_id)
+def _beyond(history: Table, owner: str) -> Delete:
+    """Deletes upserts that are older than those which are kept."""
+    table = history.c
+    own = select(table.position).where(table.chatflowid == owner)
     oldest = own.order_by(table.position.desc()).offset(_KEPT - 1).limit(1).scalar_subquery()
-    return delete(upsert_history).where(table.chatflowid == flow_id, table.position < oldest)
+    return delete(history).where(table.chatflowid == owner, table.position < oldest)
 
 
 def _read(row: Any) -> UpsertRow:
