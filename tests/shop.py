@@ -34,8 +34,8 @@ Chatbot.{init}({props})
 """
 REACT = """import {{ createElement }} from "react"
 import {{ createRoot }} from "react-dom/client"
-import {{ {component} }} from "flowise-embed-react"
-createRoot(document.getElementById("chat")).render(createElement({component}, window.chat))
+{component}
+createRoot(document.getElementById("chat")).render(createElement(Chat, window.chat))
 """
 
 
@@ -44,14 +44,28 @@ def widgets() -> Path:
     return installed(FOLDER, "the chat widget") / "node_modules"
 
 
+def react(component: str, props: str) -> bytes:
+    """A page's script that shows a component, `Chat` of these lines, with its properties as JSON."""
+    return f"window.chat = {props}\n".encode() + _bundled(component)
+
+
 @cache
-def react(component: str) -> bytes:
-    """A page's script with React and the component from flowise-embed-react, bundled."""
+def _bundled(component: str) -> bytes:
     packages = widgets()
     esbuild = built() / "node_modules" / ".bin" / "esbuild"
-    command = [str(esbuild), "--bundle", "--format=esm", "--define:process.env.NODE_ENV='production'"]
+    rules = [
+        "--bundle",
+        "--format=esm",
+        "--loader=jsx",
+        "--jsx=automatic",
+        "--define:process.env.NODE_ENV='production'",
+    ]
     done = subprocess.run(
-        command, input=REACT.format(component=component).encode(), capture_output=True, cwd=packages.parent, timeout=120
+        [str(esbuild), *rules],
+        input=REACT.format(component=component).encode(),
+        capture_output=True,
+        cwd=packages.parent,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -69,16 +83,20 @@ class Shop:
         self, page: Page, server: Server, flow: str, kind: Kind = "bubble", policy: str = "", **props: Any
     ) -> None:
         """Opens the shop's page with the widget on it, under a content security policy."""
-        given = json.dumps({"chatflowid": flow, "apiHost": server.url, **props})
+        given = {"chatflowid": flow, "apiHost": server.url, **props}
         match kind:
             case "bubble":
-                script = PLAIN.format(init="init", props=given).encode()
+                script = PLAIN.format(init="init", props=json.dumps(given)).encode()
             case "full":
-                script = PLAIN.format(init="initFull", props=given).encode()
+                script = PLAIN.format(init="initFull", props=json.dumps(given)).encode()
             case "react bubble":
-                script = f"window.chat = {given}\n".encode() + react("BubbleChat")
+                script = react('import { BubbleChat as Chat } from "flowise-embed-react"', json.dumps(given))
             case "react full":
-                script = f"window.chat = {given}\n".encode() + react("FullPageChat")
+                script = react('import { FullPageChat as Chat } from "flowise-embed-react"', json.dumps(given))
+        self.run(page, script, policy)
+
+    def run(self, page: Page, script: bytes, policy: str = "") -> None:
+        """Opens a page that runs this script."""
         self.site.paths["/chat.js"] = Answer(script, "text/javascript")
         self.show(page, '<div id="chat"></div><script type="module" src="/chat.js"></script>', policy)
 

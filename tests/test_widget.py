@@ -14,7 +14,7 @@ from clients import counted
 from playwright.sync_api import Browser, Locator, Page, expect
 from provider import Answer, Provider
 from servers import Server, conversation, node
-from shop import Kind, Shop, opened, widgets
+from shop import Kind, Shop, opened, react, widgets
 from test_follow_ups import said, suggesting
 from test_retrieval_chains import qa
 from test_uploads import PIXEL, searching
@@ -331,12 +331,11 @@ def stored_chat(chat: Chat, flow: str) -> str:
     return chat.page.evaluate(f"JSON.parse(localStorage.getItem('{flow}_EXTERNAL')).chatId")
 
 
-def reloaded_in_mid_answer(chat: Chat, upstream: Upstream, question: str = HELD) -> None:
+def reloaded_in_mid_answer(chat: Chat, question: str = HELD) -> None:
     chat.open()
     chat.ask(question)
     expect(chat.answers.last).to_have_text(counted(8))
     chat.page.reload()
-    upstream.go_on()
 
 
 def test_a_reload_in_mid_answer_keeps_the_question_and_the_server_the_answer(
@@ -344,7 +343,8 @@ def test_a_reload_in_mid_answer_keeps_the_question_and_the_server_the_answer(
 ) -> None:
     flow = flow_for(server, upstream)
     shop.embed(chat.page, server, flow)
-    reloaded_in_mid_answer(chat, upstream)
+    reloaded_in_mid_answer(chat)
+    upstream.go_on()
     chat.open()
     expect(chat.questions).to_have_text([HELD])
     expect(chat.answers).to_have_text([GREETING])
@@ -355,9 +355,9 @@ def test_a_reload_in_mid_answer_keeps_the_question_and_the_server_the_answer(
     chat.says("And on.")
 
 
-def snippets(server: Server, flow: str) -> list[str]:
+def snippets(server: Server, flow: str, language: str = "html") -> list[str]:
     """The docs' pages, with this server and this flow in them."""
-    found = re.findall(r"(?ms)^```html\n(.*?)^```$", DOCS.read_text())
+    found = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", DOCS.read_text())
     return [page.replace("<flow-id>", flow).replace("http://localhost:3000", server.url) for page in found]
 
 
@@ -377,7 +377,8 @@ def test_the_other_page_of_the_docs_has_the_whole_answer_after_a_reload(
     if full:
         page = "<flowise-fullchatbot></flowise-fullchatbot>" + page.replace("Chatbot.init(", "Chatbot.initFull(")
     shop.show(chat.page, page)
-    reloaded_in_mid_answer(chat, upstream)
+    reloaded_in_mid_answer(chat)
+    upstream.go_on()
     expect(chat.answers).to_have_text([GREETING, counted(40)])
     expect(chat.widget.get_by_title("Thumbs Up")).to_be_visible()
     chat.ask("/say And on.")
@@ -388,11 +389,31 @@ def test_the_other_page_of_the_docs_has_the_whole_answer_after_a_reload(
     assert len(messages(server, flow)) == 4
 
 
+@pytest.mark.parametrize("component", ["FullPageChat", "BubbleChat"])
+def test_the_component_of_the_docs_has_the_whole_answer_after_a_reload(
+    server: Server, upstream: Upstream, shop: Shop, chat: Chat, component: str
+) -> None:
+    flow = flow_for(server, upstream)
+    (written,) = snippets(server, flow, "jsx")
+    props = json.dumps({"chatflowid": flow, "apiHost": server.url})
+    shop.run(chat.page, react(written.replace("FullPageChat", component), props))
+    reloaded_in_mid_answer(chat)
+    chat.widget.evaluate("(first) => (first.id = 'first')")
+    upstream.go_on()
+    expect(chat.page.locator("#first")).to_have_count(0)  # another has taken its place
+    chat.open()
+    expect(chat.answers).to_have_text([GREETING, counted(40)])
+    chat.ask("/say And on.")
+    chat.says("And on.")
+    assert len(messages(server, flow)) == 4
+
+
 def test_the_other_page_says_how_a_run_failed_after_a_reload(
     server: Server, upstream: Upstream, shop: Shop, chat: Chat
 ) -> None:
     shop.show(chat.page, snippets(server, flow_for(server, upstream))[1])
-    reloaded_in_mid_answer(chat, upstream, "/count 40 | /hold 8 | /cut 9")
+    reloaded_in_mid_answer(chat, "/count 40 | /hold 8 | /cut 9")
+    upstream.go_on()
     expect(chat.answers.last).to_contain_text("broke inside the answer")
 
 
