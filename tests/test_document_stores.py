@@ -110,6 +110,8 @@ def test_a_chosen_id_is_taken_once(server: Server):
         ("POST", "vectorstore/query", "view"),
         ("POST", "upsert/x", "upsert-config"),
         ("POST", "refresh/x", "upsert-config"),
+        ("GET", "store-configs/x/y", "view"),
+        ("POST", "generate-tool-desc/x", "view"),
     ],
 )
 def test_every_endpoint_needs_its_permission(server: Server, method: str, path: str, permission: str):

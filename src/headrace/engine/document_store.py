@@ -52,6 +52,11 @@ def loader_graph(loader: Part, splitter: Part | None, catalog: Catalog) -> Graph
     return _graph([*nodes, _node(Part(loader.name, inputs), output="document")], catalog)
 
 
+def single_graph(part: Part, catalog: Catalog) -> Graph:
+    """A flow of one node, such as a model. Raises UnknownNodes."""
+    return _graph([_node(part)], catalog)
+
+
 def _graph(nodes: list[NodeData], catalog: Catalog) -> Graph:
     return Graph(FlowFile([FlowNode(node.id, node) for node in nodes]), catalog, nodes[-1])
 

@@ -12,12 +12,15 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine import chatflow
-from headrace.engine.document_store import Part, loader_graph, store_graph
+from headrace.engine.answering import spoken
+from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.document_store import Part, loader_graph, single_graph, store_graph
 from headrace.engine.graph import Graph
+from headrace.engine.inputs import provides
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
-from headrace.engine.ports import Documents, LoadFailure, Outside, Retriever, Upserted
-from headrace.errors import FlowError, HeadraceError, InvalidRequest, ProviderError
+from headrace.engine.ports import ChatModel, Documents, LoadFailure, Outside, Retriever, Upserted
+from headrace.errors import FlowError, HeadraceError, InvalidRequest, NotFound, ProviderError
 from headrace.events import Document
 from headrace.retrieval.library import Library, parts_of
 from headrace.runtime.store_files import StoreFiles
@@ -34,6 +37,13 @@ _BATCH_TEXT: Final = 2_000_000  # characters
 _TOLD_EVERY: Final = 0.25  # seconds
 _NOTHING: Final = Overrides(OverrideRules(), None)
 _COUNTS: Final = ("numAdded", "numUpdated", "numSkipped", "numDeleted")
+_DESCRIBED: Final = 4
+_DESCRIBED_TEXT: Final = 20_000
+"""Chunks, and characters of them, that a model reads to describe a store."""
+_DESCRIBE: Final = (
+    "An assistant may search a collection of documents. Write one sentence, of 1024 characters at most, that tells it "
+    "for which questions to do so. Answer with that sentence alone. The collection begins so:\n\n{text}"
+)
 _SHARED: Final = ("faiss",)
 """Vector stores of this data folder that several document stores may keep their passages in."""
 
@@ -240,6 +250,24 @@ class Intake:
         if not hasattr(found, "find"):
             raise FlowError(f"{vectors.name!r} cannot be searched: choose another vector store")
         return await cast("Retriever", found).find(text)
+
+    async def describe(self, store_id: str, model: Part) -> str:
+        """When to search the store, in a sentence by a chat model that reads its first chunks.
+
+        Raises NotFound without chunks, InvalidRequest for what is no chat model, and what models raise.
+        """
+        name = (await self.stores.get(store_id)).name
+        chunks, _ = await self.chunks.page(store_id, None, 1)
+        if not chunks:
+            raise NotFound(f"the document store {name!r} has no chunks yet: process a loader first")
+        self.check(model.name)
+        ctx = await self._context(store_id)
+        found = await chatflow.built(single_graph(model, self._library.catalog), self._library.catalog, ctx)
+        if not provides(type(found), ChatModel):
+            raise InvalidRequest(f"{model.name!r} is no chat model: name one at $.selectedChatModel.name")
+        text = "\n".join(chunk.pageContent for chunk in chunks[:_DESCRIBED])[:_DESCRIBED_TEXT]
+        request = ChatRequest([ModelMessage("user", _DESCRIBE.format(text=text))])
+        return (await spoken(cast("ChatModel", found), request, ctx)).strip()
 
     async def _context(self, folder: str) -> Context:
         return await upsert_context(self._store, self._outside, folder)

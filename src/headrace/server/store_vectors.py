@@ -12,6 +12,7 @@ from litestar import Request, delete, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
+from headrace.engine.document_store import Part
 from headrace.engine.ports import Upserted
 from headrace.errors import Interrupted, InvalidRequest
 from headrace.runtime.local import Local
@@ -184,6 +185,35 @@ async def refresh(request: Request[Any, Any, Any], store_id: StoreId) -> list[St
     return await while_there(request, here.store_upserts.refresh(store_id, items))
 
 
+class ChosenModel(msgspec.Struct):
+    """A chat model: the name of its node and its inputs."""
+
+    name: str
+    inputs: dict[str, Any] = {}
+    credential: str | None = None
+
+
+class Describing(msgspec.Struct):
+    """Which model is to describe a store."""
+
+    selectedChatModel: ChosenModel
+
+
+@post(
+    "/api/v1/document-store/generate-tool-desc/{store_id:str}",
+    guards=[needs("documentStores:view")],
+    status_code=200,
+    summary="Have a model say when to search a store",
+    tags=["document stores"],
+)
+async def describe(request: Request[Any, Any, Any], store_id: StoreId, data: Describing) -> dict[str, str]:
+    """A sentence for agents, as `content`; the model reads the first four chunks. Leaving stops it."""
+    model = data.selectedChatModel
+    inputs = {**model.inputs, **({"credential": model.credential} if model.credential else {})}
+    content = await while_there(request, local(request).intake.describe(store_id, Part(model.name, inputs)))
+    return {"content": content}
+
+
 def _working(request: Request[Any, Any, Any]) -> Local:
     here = local(request)
     if here.stopping:
@@ -212,4 +242,4 @@ def _asked(body: Any) -> StoreUpsert:
         raise InvalidRequest(f"the body is not an upsert: {error}") from None
 
 
-ROUTES = (save_nodes, change_nodes, insert, empty, query, upsert, refresh)
+ROUTES = (save_nodes, change_nodes, insert, empty, query, upsert, refresh, describe)
