@@ -289,6 +289,19 @@ def test_the_widget_is_told_what_may_be_uploaded(small: Server, upstream: Upstre
     assert told(closed)["isRAGFileUploadAllowed"] is False
 
 
+def test_what_only_a_chat_finds_goes_with_its_messages(server: Server, upstream: Upstream) -> None:
+    flow = searching(server, upstream)
+    for chat in ("c", "d", "d/c"):
+        body = form({"chatId": chat}, [("a.txt", f"The Wren of {chat}.".encode(), "text/plain")])
+        assert counts(upsert(server, flow, *body)) == (1, 0, 0, 0)
+    path = f"/api/v1/chatmessage/{flow}"
+    assert server.send("DELETE", f"{path}?chatId=c", admin=True).status == 200
+    assert stored(server, flow) == ["The Wren of d.", "The Wren of d/c."]
+    assert counts(upsert(server, flow, *form(files=[("a.txt", b"The Owl.", "text/plain")]))) == (1, 0, 0, 0)
+    assert server.send("DELETE", path, admin=True).status == 200
+    assert stored(server, flow) == ["The Owl."]
+
+
 LARGE = bytes(range(256)) * 2**16
 
 

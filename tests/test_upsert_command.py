@@ -24,12 +24,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_flow_is_upserted_by_its_name_with_a_summary(folder: Path) -> None:
     assert done(headrace(folder, "upsert", "birds")) == "2 added, 0 updated, 0 unchanged, 0 deleted\n"
-    bad = folder / "files" / "birds" / "bad.txt"
-    bad.write_bytes(b"\xff")
+    for name in ("bad.txt", "bad.pdf"):
+        (folder / "files" / "birds" / name).write_bytes(b"\xff" * 100)
     result = headrace(folder, "upsert", "birds")
     assert result.returncode == 1
-    assert result.stdout == "0 added, 0 updated, 2 unchanged, 0 deleted, 1 documents failed\n"
-    assert result.stderr.startswith("not stored: 'bad.txt' could not be read: ")
+    assert result.stdout == "0 added, 0 updated, 2 unchanged, 0 deleted, 2 documents failed\n"
+    for line, name in zip(result.stderr.splitlines(), ("bad.pdf", "bad.txt"), strict=True):
+        assert line.startswith(f"not stored: '{name}' could not be read: ")
 
 
 def test_a_store_that_the_flow_has_not_is_named(folder: Path) -> None:

@@ -288,7 +288,7 @@ async def upsert(settings: Settings, flow: str, node: str | None) -> None:
                 progress=lambda done: shown.update(bar, description=_counts(done)),
             )
     for failure in done.failures:
-        _err.print(f"not stored: {failure}")
+        _err.print(f"not stored: {failure}", soft_wrap=True)
     _out.print(_counts(done))
     if done.failures:
         raise click.exceptions.Exit(1)

@@ -72,6 +72,14 @@ class Library:
         for name in names[: max(0, len(names) - keep)]:
             await self.collection(name).drop()
 
+    async def forget_chats(self, flow: str, chat: str | None) -> None:
+        """Deletes what was upserted for one chat of a flow alone, or for each of its chats."""
+        prefix = f"upserted/{flow}/"
+        for name in await self._database.scan(lambda c: passages.collection_names(c, prefix)):
+            _, slash, owner = name.removeprefix(prefix).partition("/")  # behind the node's id; chats have any name
+            if slash and chat in (None, owner):
+                await self.collection(name).drop()
+
     async def sweep(self) -> None:
         """Deletes the collections of flows and document stores that were deleted."""
         await self.forget_oldest("deleted/", 0)

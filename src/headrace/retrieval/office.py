@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ def pdf_documents(file: BinaryIO, name: str, usage: PdfUsage = "perPage") -> Ite
         from pypdf.errors import PyPdfError
     except ImportError:
         raise FlowError("reading PDF files needs one more package: pip install 'headrace[rag]'") from None
+    logging.getLogger("pypdf").setLevel(
+        logging.CRITICAL
+    )  # it tells of faults without the file's name; failures have it
     # A damaged file makes the parser stumble in any of these ways.
     stumbles = (
         PyPdfError,

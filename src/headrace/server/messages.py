@@ -113,13 +113,14 @@ async def delete_messages(
     startDate: str | None = None,  # noqa: N803
     endDate: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
-    """Deletes messages of a flow: all of them, or those that the query names. A whole chat takes its files with it."""
+    """Deletes messages of a flow: all, or those that the query names. A chat goes with its files and passages."""
     wanted = MessageFilter(chatId, sessionId, memoryType, None, _list(chat_types, "chatType"), startDate, endDate)
     here = local(request)
     await here.store.flow(flow_id)
     count = await here.store.delete_messages(flow_id, wanted)
     if wanted == MessageFilter(chatId):
         await here.uploads.forget(flow_id, chatId)
+        await here.library.forget_chats(flow_id, chatId)
     return {"raw": [], "affected": count}
 
 
