@@ -176,6 +176,14 @@ def test_a_loader_is_deleted_while_its_vector_store_is_down(server: Server, prov
     assert chroma.rows["birds"] == {}
 
 
+def test_a_deleted_store_says_where_its_passages_stay(server: Server, provider: Provider):
+    chroma = Chroma(provider)
+    store, _ = in_chroma(server, provider, "The Wren is small.")
+    told = done(send(server, "DELETE", f"store/{store}"))
+    assert "its passages stay in the vector store 'chroma'" in told["warning"]
+    assert len(chroma.rows["birds"]) == 1
+
+
 # Upsert and refresh
 
 

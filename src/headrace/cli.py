@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import click
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn, track
+from rich.progress import BarColumn, Progress, TimeElapsedColumn, track
 from rich.table import Column, Table
 
 from headrace import __version__
@@ -276,7 +276,12 @@ async def _own_flows(settings: Settings) -> list[str]:
 async def upsert(settings: Settings, flow: str, node: str | None) -> None:
     """Read a flow's documents into its vector store. Needs no running server."""
     shown = Progress(
-        "{task.description}", TimeElapsedColumn(), console=_err, transient=True, disable=not _err.is_terminal
+        BarColumn(),
+        "{task.description}",
+        TimeElapsedColumn(),
+        console=_err,
+        transient=True,
+        disable=not _err.is_terminal,
     )
     async with opened(settings) as here:
         row = await _find(here.store, flow)

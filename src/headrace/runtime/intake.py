@@ -14,7 +14,7 @@ import msgspec
 from headrace.engine import chatflow
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
-from headrace.engine.document_store import Part, loader_graph, single_graph, store_graph
+from headrace.engine.document_store import EMBEDDED, Part, loader_graph, single_graph, store_graph
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import provides
 from headrace.engine.node import Context
@@ -171,13 +171,16 @@ class Intake:
         await self.stores.delete_loader(store_id, loader_id)
         await asyncio.to_thread(self.files.forget, store_id, loader_id)
 
-    async def delete_store(self, store_id: str) -> None:
-        """Deletes a store. What it has in vector stores on other servers stays there."""
-        for loader in (await self.stores.get(store_id)).loaders:
+    async def delete_store(self, store_id: str) -> str:
+        """Deletes a store, and its passages if they are in the embedded vector store; else names who keeps them."""
+        store = await self.stores.get(store_id)
+        vectors = parts_of(store).vectors.name
+        for loader in store.loaders:
             await self.chunks.clear(loader.id)
         await self.stores.delete(store_id)
         await asyncio.to_thread(self.files.forget, store_id)
         await self._library.sweep()
+        return vectors if vectors != EMBEDDED and store.progress is not None else ""
 
     # Vector stores
 

@@ -204,11 +204,19 @@ async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data:
     tags=["document stores"],
 )
 async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict[str, Any]:
-    """Deletes the store with its chunks, files and passages; says which flows used it, which now lack it."""
+    """Deletes the store with its chunks, files and passages; says which flows used it, which now lack it.
+
+    Passages in another vector store than the embedded one stay there, and `warning` says so.
+    """
     here = local(request)
     uses = (await here.intake.stores.uses(store_id)).get(store_id, ())
-    await here.intake.delete_store(store_id)
-    return {"deleted": 1, "whereUsed": msgspec.to_builtins(uses)}
+    told = {"deleted": 1, "whereUsed": msgspec.to_builtins(uses)}
+    if vectors := await here.intake.delete_store(store_id):
+        told["warning"] = (
+            f"its passages stay in the vector store {vectors!r}: to have them deleted too, call "
+            "DELETE /api/v1/document-store/vectorstore/<store> before you delete a store"
+        )
+    return told
 
 
 @post(
