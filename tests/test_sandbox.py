@@ -16,7 +16,7 @@ from waiting import until, within
 
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest
 from headrace.errors import FetchRefused, ScriptError
-from headrace.sandbox.child import Limits, Outcome
+from headrace.sandbox.child import Child, Limits, Outcome
 from headrace.sandbox.sandbox import Sandbox
 
 TOOLS = Path(__file__).parents[2] / "shared" / "flowise" / "templates" / "tools"
@@ -219,6 +219,19 @@ def test_bytes_pass_both_ways() -> None:
     """
     assert outcome(code, web).value == list(range(256))
     assert web.asked[0].body == b"\x00\xff\x80"
+
+
+def test_an_answer_that_json_would_blow_up_passes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    body, sent, send = "\0\x01é\n".encode() * 100_000, list[int](), Child._send
+
+    async def counted(child: Child, kind: bytes, frame: bytes) -> None:
+        sent.append(len(frame))
+        await send(child, kind, frame)
+
+    monkeypatch.setattr(Child, "_send", counted)
+    code = "const reply = await fetch('http://x.test'); return (await reply.text()) === '\\0\\x01é\\n'.repeat(1e5)"
+    assert outcome(code, Web(body)).value is True
+    assert len(body) < max(sent) < 1.5 * len(body)
 
 
 def test_axios_speaks_json() -> None:

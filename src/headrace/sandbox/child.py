@@ -33,6 +33,7 @@ _DEEPEST = 200  # levels of a result: what encodes it later is recursive
 _MOST_VALUES = 200_000  # of a result: reading many small ones costs much more than reading text
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
+_CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\f\r"))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _HALF = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
@@ -103,6 +104,7 @@ class Child:
         self._ready = True
         self._questions = self._requests = 0
         self._fetching: dict[int, asyncio.Task[None]] = {}
+        self._telling = asyncio.Lock()
         assert process.stdin
         assert process.stdout
         self._stdin, self._stdout = process.stdin, process.stdout
@@ -210,7 +212,9 @@ class Child:
     async def _fetch(self, fetch: Fetch | None, asked: _Asked) -> None:
         """Answers one fetch. A fault that is none of the tree's ends the script."""
         try:
-            await self._send(b"r", msgspec.json.encode({"id": asked.id, **await _reply(fetch, asked)}))
+            reply = await _reply(fetch, asked)
+            async with self._telling:  # several at once would all wait in memory until the child reads them
+                await self._send(b"r", msgspec.json.encode({"id": asked.id, **reply}))
             del self._fetching[asked.id]
         except asyncio.CancelledError:  # the script has ended without waiting for this
             raise
@@ -234,7 +238,8 @@ class Child:
         await self._send(b"z", msgspec.json.encode(_offset(name[:64], moment)))
 
     async def _send(self, kind: bytes, body: bytes) -> None:
-        self._stdin.write(struct.pack(">I", len(body) + 1) + kind + body)
+        self._stdin.write(struct.pack(">I", len(body) + 1) + kind)
+        self._stdin.write(body)  # by itself: it may be large, and joined with its head it would be there twice
         await self._stdin.drain()
 
     async def _frame(self) -> tuple[bytes, bytes]:
@@ -312,10 +317,13 @@ async def _reply(fetch: Fetch | None, asked: _Asked) -> dict[str, Any]:
     except HeadraceError as error:
         return {"error": str(error)}
     told = {"status": reply.status, "headers": reply.headers, "url": reply.url}
+    controls = len(reply.body) - len(reply.body.translate(None, _CONTROLS))
     try:
-        return {**told, "text": reply.body.decode()}
+        if controls * 6 < len(reply.body):  # as text each would take six times its room
+            return {**told, "text": reply.body.decode()}
     except UnicodeDecodeError:
-        return {**told, "base64": base64.b64encode(reply.body).decode()}
+        pass
+    return {**told, "base64": base64.b64encode(reply.body).decode()}
 
 
 @lru_cache(1024)
