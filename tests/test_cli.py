@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import conversation, free_port
+from servers import conversation, free_port, with_database
 from upstream import Upstream
 
 from headrace.errors import InvalidRequest
@@ -67,8 +67,15 @@ def wrote(path: Path, content: Any) -> Path:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
+def fresh(tmp_path: Path) -> Path:
+    """A data folder that is not there yet."""
     return tmp_path / "data"
+
+
+@pytest.fixture
+def data(fresh: Path) -> Path:
+    """A data folder with an empty database."""
+    return with_database(fresh)
 
 
 # import
@@ -81,16 +88,16 @@ def row(name: str, **more: Any) -> dict[str, Any]:
     return {"id": str(uuid.uuid4()), "name": name, "flowData": json.dumps(FLOW), **more}
 
 
-def test_a_file_is_imported_with_a_coverage_report(tmp_path: Path, data: Path) -> None:
+def test_a_file_is_imported_with_a_coverage_report(tmp_path: Path, fresh: Path) -> None:
     paths = [wrote(tmp_path / "My flow.json", FLOW), wrote(tmp_path / "Strange.json", STRANGE)]
-    report = done(headrace(data, "import", *map(str, paths)))
+    report = done(headrace(fresh, "import", *map(str, paths)))
     (line,) = [line for line in report.split("\n") if "Strange" in line]
     assert "chatOpenAI, conversationChain" in line
     assert "zepMemory" in line
-    listed = done(headrace(data, "flows"))
+    listed = done(headrace(fresh, "flows"))
     assert "My flow" in listed
     assert "CHATFLOW" in listed
-    assert all(key in listed for key in flow_ids(data))
+    assert all(key in listed for key in flow_ids(fresh))
 
 
 def test_a_folder_is_imported_whole(tmp_path: Path, data: Path) -> None:
@@ -291,14 +298,14 @@ def serve(data: Path, *flags: str, **environ: str) -> Generator[Serving]:
         yield Serving(process, port)
 
 
-def test_the_first_start_shows_the_admin_key_once(data: Path) -> None:
-    with serve(data) as first:
+def test_the_first_start_shows_the_admin_key_once(fresh: Path) -> None:
+    with serve(fresh) as first:
         said = first.stop()
     (key,) = re.findall(r"^Admin key, shown only now: (hr_[\w-]{43})$", said, re.MULTILINE)
     assert f"answers at http://localhost:{first.port}   (API: http://localhost:{first.port}/docs" in said
-    assert str(data) in said
+    assert str(fresh) in said
     assert "curl" not in said  # there is no flow to ask
-    with serve(data) as second:
+    with serve(fresh) as second:
         said = second.stop()
     assert "Admin key" not in said
     assert key not in said
@@ -326,8 +333,8 @@ def test_the_printed_curl_line_streams_an_answer_as_it_stands(tmp_path: Path, da
 
 
 @needs_examples
-def test_the_demo_answers_without_a_key_or_another_service_and_is_imported_once(data: Path) -> None:
-    with serve(data, "--demo", OPENAI_API_KEY="") as server:
+def test_the_demo_answers_without_a_key_or_another_service_and_is_imported_once(fresh: Path) -> None:
+    with serve(fresh, "--demo", OPENAI_API_KEY="") as server:
         said = server.until("^curl ")
         (line,) = [line for line in said.split("\n") if line.startswith("curl ")]
         answer = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", timeout=30, check=True)
@@ -335,11 +342,11 @@ def test_the_demo_answers_without_a_key_or_another_service_and_is_imported_once(
     assert '"event":"token"' in answer.stdout
     assert '"event":"error"' not in answer.stdout
     assert answer.stdout.rstrip().endswith('data:{"event":"end","data":"[DONE]"}')
-    ids = flow_ids(data)
+    ids = flow_ids(fresh)
     assert len(ids) == len(EXAMPLES)
-    with serve(data, "--demo") as again:
+    with serve(fresh, "--demo") as again:
         again.stop()
-    assert flow_ids(data) == ids
+    assert flow_ids(fresh) == ids
 
 
 def test_the_demo_leaves_a_database_alone_that_has_flows(asked: Path) -> None:

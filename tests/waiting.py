@@ -36,13 +36,13 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def eventually(condition: Callable[[], T | None], seconds: float = 20) -> T:
-    """What the condition gives once it gives something; looked at a thousand times a second at most."""
+def eventually(condition: Callable[[], T | None], seconds: float = 20, every: float = 0.001) -> T:
+    """What the condition gives once it gives something; looked at after so many seconds again."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"it did not come true within {seconds:g} s")
-        pause.wait(0.001)
+        pause.wait(every)
     return found
 
 
