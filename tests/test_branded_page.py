@@ -61,7 +61,7 @@ def test_a_browser_shows_the_brand_and_reads_more_than_six_streams(
         assert page.evaluate(LOOKS)["color"] == "rgb(0, 170, 119)"
         page.evaluate(ASKING, branded_server.create_flow(conversation(upstream.url)))
         page.wait_for_function("window.open === 30")  # and none of them can end before
-        upstream.go_on()
+        upstream.go_on(30)
         assert page.evaluate(ASKED) == {"whole": True, "protocol": "h2"}
 
 

@@ -26,6 +26,7 @@ from typing import Any, Self, cast
 
 import msgspec
 from upstream_script import ChatRequest, Ending, Script, completion, error_body, parse, question_of, writes
+from waiting import eventually
 
 MODELS = ("bench", "test-model")
 CUT_DELAY = 10  # ms: a reset may overtake what the peer has not read yet
@@ -297,9 +298,10 @@ class Upstream:
                 raise TimeoutError(f"not seen within {timeout} s; received {self.requests!r}")
             return list(self.requests)
 
-    def go_on(self) -> None:
-        """Lets the answers go on that `/hold` has stopped; from another thread than the endpoint's."""
+    def go_on(self, answers: int = 1) -> None:
+        """Lets the answers go on that `/hold` stops, once there are so many; from another thread than the endpoint's."""
         assert self.loop
+        eventually(lambda: len(self.held) >= answers)
         self.loop.call_soon_threadsafe(self._go_on)
 
     def _go_on(self) -> None:
