@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ TEXTS = {
 class Said:
     """What a client gave to its user."""
 
-    def __init__(self, output: str) -> None:
-        lines = [json.loads(line) for line in output.split("\n") if line]
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
         self.chunks: list[dict[str, Any]] = [line["chunk"] for line in lines if "chunk" in line]
         self.error: str | None = next((line["error"] for line in lines if "error" in line), None)
 
@@ -49,14 +49,16 @@ class Said:
 Ask = Callable[..., Said]
 
 
-@pytest.fixture(params=["flowise", "headrace", "flowise-sdk", "headrace-sdk"])
+@pytest.fixture(scope="module", params=["flowise", "headrace", "flowise-sdk", "headrace-sdk"])
 def client(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def ask(client: str, server: Server, request: pytest.FixtureRequest) -> Ask:
-    """Asks a flow through one of the clients, in a process of its own."""
+@pytest.fixture(scope="module")
+def process(
+    client: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[subprocess.Popen[str]]:
+    """One of the clients in a process, which ends by itself and complains of nothing."""
     if client == "flowise-sdk":
         package = request.getfixturevalue("sdk") / "node_modules" / "flowise-sdk"
         command = ["node", str(PUBLISHED / "client.js"), str(package), "FlowiseClient"]
@@ -64,14 +66,33 @@ def ask(client: str, server: Server, request: pytest.FixtureRequest) -> Ask:
         command = ["node", str(PUBLISHED / "client.js"), str(built()), "HeadraceClient"]
     else:
         command = [sys.executable, str(PUBLISHED / "client.py"), client]
+    complaints = tmp_path_factory.mktemp("published") / "complaints"
+    with complaints.open("w") as stderr:
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr}
+        with subprocess.Popen(command, encoding="utf-8", **pipes) as process:
+            yield process
+            process.communicate(timeout=30)
+    assert (process.returncode, complaints.read_text()) == (0, "")
+
+
+@pytest.fixture
+def ask(process: subprocess.Popen[str], server: Server) -> Ask:
+    """Asks a flow through one of the clients."""
 
     def run(flow: str, question: str, key: str = "", **data: Any) -> Said:
         job = {"baseUrl": server.url, "apiKey": key, "data": {"chatflowId": flow, "question": question, **data}}
-        result = subprocess.run(
-            command, input=json.dumps(job), capture_output=True, encoding="utf-8", timeout=30, check=False
-        )
-        assert (result.returncode, result.stderr) == (0, "")
-        return Said(result.stdout)
+        assert process.stdin
+        assert process.stdout
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        lines: list[str] = []
+        while (line := process.stdout.readline()).strip():
+            lines.append(line)
+        watchdog.cancel()
+        assert line, "the client's process ended"
+        return Said([json.loads(line) for line in lines])
 
     return run
 

@@ -1,6 +1,8 @@
-"""A prediction with one of the two Python clients, as a process: a job as JSON comes in, a JSON line a chunk goes out.
+"""Predictions with one of the two Python clients: a job as JSON comes in on a line, a JSON line a chunk goes out.
 
-python client.py flowise|headrace < job.json
+After a job's chunks comes an empty line.
+
+python client.py flowise|headrace < jobs
 """
 
 import importlib
@@ -8,10 +10,10 @@ import json
 import sys
 from typing import Any
 
+module: Any = importlib.import_module(sys.argv[1])
 
-def main() -> None:
-    module: Any = importlib.import_module(sys.argv[1])
-    job = json.load(sys.stdin)
+
+def asked(job: dict[str, Any]) -> None:
     data = job["data"]
     for name, kind in (("history", module.IMessage), ("uploads", module.IFileUpload)):
         if name in data:
@@ -19,9 +21,11 @@ def main() -> None:
     client = getattr(module, sys.argv[1].title())(job["baseUrl"], job.get("apiKey"))
     try:
         for chunk in client.create_prediction(module.PredictionData(**data)):
-            print(json.dumps({"chunk": chunk if isinstance(chunk, dict) else json.loads(chunk)}), flush=True)
+            print(json.dumps({"chunk": chunk if isinstance(chunk, dict) else json.loads(chunk)}))
     except Exception as error:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
 
 
-main()
+for line in sys.stdin:
+    asked(json.loads(line))
+    print(flush=True)
