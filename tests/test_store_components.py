@@ -5,7 +5,7 @@ from documents import add_loader, done, filled_store, new_store, process, send
 from servers import Server
 from upstream import Upstream
 
-from headrace.server.store_components import label
+from headrace.engine.labels import label
 
 
 @pytest.mark.parametrize(

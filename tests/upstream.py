@@ -299,7 +299,7 @@ class Upstream:
             return list(self.requests)
 
     def go_on(self, answers: int = 1) -> None:
-        """Lets the answers go on that `/hold` stops, once there are so many; from another thread than the endpoint's."""
+        """Lets the answers go on that `/hold` stops, once there are so many; from another thread."""
         assert self.loop
         eventually(lambda: len(self.held) >= answers)
         self.loop.call_soon_threadsafe(self._go_on)

@@ -1,22 +1,17 @@
-"""What the builder calls a node type, for flows and executions that do not say it."""
+"""Names of node types and their inputs in words, for flows and lists that do not say them."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_OTHERS: Final = {
-    "agentAsTool": "Agent as Tool",
-    "braveSearchAPI": "BraveSearch API",
-    "currentDateTime": "CurrentDateTime",
-    "openAPIToolkit": "OpenAPI Toolkit",
-    "searXNG": "SearXNG",
-    "wolframAlpha": "WolframAlpha",
-}  # those that are not the words of the name
+_WORD: Final = re.compile(
+    r"OpenAI|OpenAPI|LocalAI|MistralAI|VoyageAI|SQLite|WolframAlpha|SearXNG|BraveSearch|[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+"
+)
+_OTHERS: Final = {"agentAsTool": "Agent as Tool", "currentDateTime": "CurrentDateTime"}  # as the builder has them
 
 
 def label(name: str) -> str:
-    """The label of a tool's node type: `retrieverTool` is a Retriever Tool."""
-    words = _WORDS.sub(" ", name)
-    return _OTHERS.get(name) or words[:1].upper() + words[1:]
+    """`plainText` is "Plain Text"."""
+    words = _WORD.findall(name[:1].upper() + name[1:])
+    return _OTHERS.get(name) or " ".join(word[:1].upper() + word[1:] for word in words)

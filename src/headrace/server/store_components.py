@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -13,6 +12,7 @@ from litestar import Request, get
 
 from headrace.engine.catalog import fields
 from headrace.engine.inputs import fields_of
+from headrace.engine.labels import label
 from headrace.engine.node import Node, Sink
 from headrace.nodes import documents, embeddings
 from headrace.nodes.record_managers import RecordManager
@@ -28,7 +28,6 @@ _CATEGORIES: Final[Mapping[Part, str]] = {
     "vectorstore": "Vector Stores",
     "recordmanager": "Record Manager",
 }
-_WORD: Final = re.compile(r"OpenAI|LocalAI|MistralAI|VoyageAI|SQLite|[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TYPES: Final[Mapping[Any, str]] = {str: "string", int: "number", float: "number", bool: "boolean"}
 
 
@@ -60,11 +59,6 @@ class Setting(msgspec.Struct):
     label: str
     name: str
     type: str
-
-
-def label(name: str) -> str:
-    """A name of the wire in words: `plainText` is "Plain Text"."""
-    return " ".join(word[:1].upper() + word[1:] for word in _WORD.findall(name[:1].upper() + name[1:]))
 
 
 def _belongs(kind: type[Node], part: Part) -> bool:
