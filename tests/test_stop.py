@@ -9,6 +9,7 @@ from pathlib import Path
 from servers import Server, conversation, serving
 from test_resume import frames, open_stream, read_frames
 from upstream import Upstream
+from waiting import eventually
 
 
 def kinds(body: bytes) -> list[str]:
@@ -152,7 +153,8 @@ def test_a_reader_that_does_not_read_is_cut_and_may_resume(tmp_path: Path, upstr
         text = " ".join(["x" * 100_000] * 200)  # more than the kernel's buffers hold
         with open_stream(server, flow, f"/say {text} | /pace 5") as response:
             run = str(response.headers["X-Run-Id"])
-            assert server.ask(flow, "/count 300 | /pace 10", streaming=True).kinds[-1] == "end"
+            eventually(lambda: server.send("GET", f"/api/v1/runs/{run}").json["state"] == "finished")
+            assert server.ask(flow, "/count 200 | /pace 10", streaming=True).kinds[-1] == "end"
             cut = b""
             try:
                 while data := response.read1(1 << 20):
