@@ -32,6 +32,17 @@ READ = """async ([baseUrl, flow, question]) => {
   }
 }"""
 
+BESIDES = """async ([baseUrl, flow]) => {
+  const { HeadraceClient } = await import("/dist/esm/index.js");
+  const client = new HeadraceClient({ baseUrl });
+  const { title } = await client.chatConfig(flow);
+  const chatId = crypto.randomUUID();
+  const uploads = await client.attach(flow, chatId, [new File(["A wren."], "wren.txt", { type: "text/plain" })]);
+  const { text, chatMessageId } = await client.predict(flow, "/say Small.", { chatId, uploads });
+  const { rating } = await client.rate(flow, chatMessageId, "THUMBS_UP");
+  return [title, uploads.map(({ name, data }) => [name, data]), text, rating];
+}"""
+
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
@@ -62,6 +73,20 @@ def test_a_page_on_an_allowed_site_resumes_and_cancels(
     kinds, text, state = asked(page, site, server.url, flow, "/count 500 | /pace 5")
     assert (kinds, state) == ("start token abort end", "cancelled")
     assert counted(500).startswith(text)
+
+
+def test_a_page_on_an_allowed_site_sends_files_and_rates(
+    page: Page, site: str, server: Server, upstream: Upstream
+) -> None:
+    config = {
+        "title": "Birds",
+        "allowedOrigins": [site],
+        "fullFileUpload": {"status": True, "allowedUploadFileTypes": "text/plain"},
+    }
+    flow = server.create_flow(conversation(upstream.url), chatbotConfig=config)
+    page.goto(f"{site}/dist/")
+    found = page.evaluate(BESIDES, [server.url, flow])
+    assert found == ["Birds", [["wren.txt", "A wren."]], "Small.", "THUMBS_UP"]
 
 
 def test_a_page_on_another_site_is_refused(page: Page, site: str, server: Server, upstream: Upstream) -> None:
