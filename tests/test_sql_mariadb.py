@@ -1,6 +1,5 @@
 """A real MariaDB that flows may read, where one is installed (`apt-get install mariadb-server`)."""
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from test_sql_servers import on_a_port
-from waiting import eventually, within
+from waiting import eventually, left, within
 
 from headrace.engine.ports import SqlDatabase
 from headrace.errors import FlowError
@@ -158,16 +157,7 @@ def test_a_statement_has_its_time_on_the_server(
 def test_a_statement_that_nobody_waits_for_is_stopped(database: SqlDatabase, work: str) -> None:
     waiting = f"SELECT COUNT(*) AS n FROM information_schema.processlist WHERE info LIKE 'SELECT {work[:5]}%'"
 
-    async def left() -> None:
-        async def running() -> bool:
-            return await database.query(waiting) == "n\n1"
+    async def running() -> bool:
+        return await database.query(waiting) == "n\n1"
 
-        task = asyncio.ensure_future(database.query(f"SELECT {work}"))
-        while not await running():
-            pass
-        task.cancel()
-        await asyncio.wait([task])
-        while await running():
-            pass
-
-    within(left(), 8)
+    within(left(database.query(f"SELECT {work}"), running), 8)

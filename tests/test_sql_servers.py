@@ -1,6 +1,5 @@
 """Database servers that flows may read: a real PostgreSQL, and what may not be read on it."""
 
-import asyncio
 import socket
 import sys
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import within
+from waiting import left, within
 
 from headrace.engine.ports import SqlDatabase
 from headrace.errors import FlowError
@@ -105,20 +104,12 @@ def test_tables_are_described_and_read(databases: Databases, address: str) -> No
 def test_a_statement_that_nobody_waits_for_is_stopped(databases: Databases, address: str) -> None:
     waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
-    async def left() -> None:
-        async def running() -> bool:
-            return await database.query(waiting) == "n\n1"
+    database = databases.open("postgres", address)
 
-        database = databases.open("postgres", address)
-        task = asyncio.ensure_future(database.query("SELECT pg_sleep(9)"))
-        while not await running():
-            pass
-        task.cancel()
-        await asyncio.wait([task])
-        while await running():
-            pass
+    async def running() -> bool:
+        return await database.query(waiting) == "n\n1"
 
-    within(left(), 8)
+    within(left(database.query("SELECT pg_sleep(9)"), running), 8)
 
 
 def test_of_very_many_rows_only_those_are_fetched_that_are_told(databases: Databases, address: str) -> None:

@@ -36,6 +36,17 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+async def left(work: Coroutine[Any, Any, Any], running: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """Leaves the work once it runs, and waits until it does not run any more; `within` bounds it."""
+    task = asyncio.ensure_future(work)
+    while not await running():
+        pass
+    task.cancel()
+    await asyncio.wait([task])
+    while await running():
+        pass
+
+
 def eventually(condition: Callable[[], T | None], seconds: float = 20, every: float = 0.001) -> T:
     """What the condition gives once it gives something; looked at after so many seconds again."""
     deadline, pause = time.monotonic() + seconds, threading.Event()

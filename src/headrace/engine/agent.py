@@ -18,17 +18,16 @@ from headrace.engine.ports import ChatModel, Tool, ToolResult
 from headrace.engine.schemas import mismatch
 from headrace.engine.trace import Trace
 from headrace.engine.turn import LONGEST_ARGUMENTS, Turn, as_object, given
-from headrace.errors import HeadraceError
+from headrace.errors import FlowError, HeadraceError
 from headrace.events import Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
 
 MAX_ITERATIONS: Final = 15
-PATIENCE: Final = 300.0
-"""Seconds that one call of a tool may take."""
 STOPPED: Final = "Agent stopped due to max iterations."
 _logger = logging.getLogger("headrace.runs")
 _AT_ONCE: Final = 8  # tools that run side by side
 _MOST_CALLS: Final = 64  # of one turn; the model is told about those beyond
 _LONGEST_RESULT: Final = 200_000  # characters that the model is given to read
+_PATIENCE: Final = 300.0  # seconds that one call may take
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -151,10 +150,7 @@ class Agent:
 
     async def _called(self, tool: Tool, call: ToolCall, shown: Any, known: dict[str, Any]) -> Use:
         try:
-            async with asyncio.timeout(PATIENCE):
-                result = await tool.call(known)
-        except TimeoutError:
-            return _failed(call, shown, f"{call.name} took longer than {PATIENCE:.0f} seconds")
+            result = await called(tool, known)
         except HeadraceError as error:
             return _failed(call, shown, str(error))
         except Exception:  # a tool may come from another package, and its fault is the model's to know
@@ -164,6 +160,15 @@ class Agent:
             text = f"{result.text[:_LONGEST_RESULT]}\n[cut here: {len(result.text)} characters in all]"
             result = msgspec.structs.replace(result, text=text)
         return Use(call, result, UsedTool(call.name, shown, result.text), tool.return_direct)
+
+
+async def called(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+    """What the tool gives. Raises FlowError when it takes too long, and what the tool raises."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await tool.call(arguments)
+    except TimeoutError:
+        raise FlowError(f"{tool.spec.name} took longer than {_PATIENCE:.0f} seconds") from None
 
 
 def _told(call: ToolCall, text: str) -> Use:

@@ -129,6 +129,12 @@ class Task:
         self.fallback: str | None = None
         """What the node says once its execution has been told; it becomes its content."""
 
+    def keep(self, told: Sequence[Event]) -> None:
+        """Has the output hold what events tell, each by the event's name."""
+        for event in told:
+            kept = msgspec.to_builtins(event)
+            self.output[kept["event"]] = kept["data"]
+
     def update(self, updates: Sequence[StateUpdate], output: Any = None) -> None:
         """Sets values in the flow's state; they may refer to the node's `output`."""
         for update in updates:

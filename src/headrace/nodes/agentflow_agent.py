@@ -229,9 +229,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             if price := usage.get("base_output_cost"):
                 usage["output_cost"] = (usage["output_tokens"] + talk.spent) * price
                 usage["total_cost"] = usage["input_cost"] + usage["output_cost"]
-        for event in rests:
-            kept = msgspec.to_builtins(event)
-            task.output[kept["event"]] = kept["data"]
+        task.keep(rests)
         if talk.used:
             task.beside = {"usedTools": task.output["usedTools"]}
         task.output["availableTools"] = [_described(offer) for offer in offers]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from headrace.engine.agent import PATIENCE
+from headrace.engine.agent import called
 from headrace.engine.agentnode import AgentNode, StateUpdates, Task
 from headrace.engine.inputs import provides
 from headrace.engine.ports import Tool, ToolResult
@@ -43,9 +42,7 @@ class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
         beside: list[Event] = [SourceDocuments(list(result.documents))] if result.documents else []
         beside += [Artifacts(list(result.artifacts))] if result.artifacts else []
         task.output = {"content": result.text}
-        for event in beside:
-            kept = msgspec.to_builtins(event)
-            task.output[kept["event"]] = kept["data"]
+        task.keep(beside)
         task.update(self.toolUpdateState, result.text)
         yield [Token(result.text), *beside] if task.is_last else []
 
@@ -61,15 +58,11 @@ async def built(task: Task, name: str, config: Any) -> list[Tool]:
 
 
 async def _used(tool: Tool, given: Mapping[str, Any]) -> ToolResult:
-    name, schema = tool.spec.name, tool.spec.parameters
+    schema = tool.spec.parameters
     arguments = {key: _read(value, schema.get("properties", {}).get(key)) for key, value in given.items() if key}
     if wrong := mismatch(schema, arguments):
-        raise FlowError(f"the tool {name!r} does not take its arguments: {wrong}")
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await tool.call(arguments)
-    except TimeoutError:
-        raise FlowError(f"{name} took longer than {PATIENCE:.0f} seconds") from None
+        raise FlowError(f"the tool {tool.spec.name!r} does not take its arguments: {wrong}")
+    return await called(tool, arguments)
 
 
 def _read(value: Any, wanted: Any) -> Any:

@@ -31,9 +31,8 @@ def pdf_documents(file: BinaryIO, name: str, usage: PdfUsage = "perPage") -> Ite
         from pypdf.errors import PyPdfError
     except ImportError:
         raise FlowError("reading PDF files needs one more package: pip install 'headrace[rag]'") from None
-    logging.getLogger("pypdf").setLevel(
-        logging.CRITICAL
-    )  # it tells of faults without the file's name; failures have it
+    # It tells of faults without the file's name, which failures have.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     # A damaged file makes the parser stumble in any of these ways.
     stumbles = (
         PyPdfError,
