@@ -9,7 +9,7 @@ from documents import done, filled_store, send, store_of
 from servers import Server
 from upstream import Upstream
 
-from headrace.nodes.agentflow_agent import knowledge_name
+from headrace.nodes.agentflow.agent import knowledge_name
 
 AGENT = {"type": "AGENTFLOW"}
 LOOK = '/tool birds {"input": "who spears fish?"} | /say Herons do'

@@ -9,18 +9,18 @@ from calls import context
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.engine.agentgraph import AgentGraph
-from headrace.engine.agentnode import AgentRun, Loops
+from headrace.engine.agentflow.execution import HIDDEN, Execution, public
+from headrace.engine.agentflow.graph import AgentGraph
+from headrace.engine.agentflow.mentions import Mentions
+from headrace.engine.agentflow.node import AgentRun, Loops
 from headrace.engine.chat import ModelMessage
-from headrace.engine.execution import HIDDEN, Execution, public
-from headrace.engine.mentions import Mentions
 from headrace.engine.prices import cost
 from headrace.engine.richtext import markdown
 from headrace.errors import FlowError
 from headrace.events import Usage
 from headrace.nodes import built_in
-from headrace.nodes.agentflow_conditions import Condition, fulfilled
-from headrace.nodes.agentflow_forms import FormField, form
+from headrace.nodes.agentflow.conditions import Condition, fulfilled
+from headrace.nodes.agentflow.forms import FormField, form
 from headrace.schema import FlowFile
 
 RICH = {

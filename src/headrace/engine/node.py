@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
 
+from headrace.engine.agentflow.execution import Execution
 from headrace.engine.chat import ModelMessage
-from headrace.engine.execution import Execution
 from headrace.engine.ports import Documents, Http, Notes, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError
 from headrace.events import Event, Prediction, Usage

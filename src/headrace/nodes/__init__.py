@@ -3,10 +3,6 @@
 from headrace.engine.catalog import Catalog, catalog
 from headrace.nodes import (
     agentflow,
-    agentflow_agent,
-    agentflow_conditions,
-    agentflow_models,
-    agentflow_tools,
     agents,
     api_chains,
     caches,
@@ -47,11 +43,10 @@ TOOLS = (tools, search_tools, request_tools, scraper, openapi_toolkit, mcp)
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
     models = (openai_models, chat_models, completions, caches)
-    steps = (agentflow, agentflow_conditions, agentflow_models, agentflow_agent, agentflow_tools)
     memories = (memory, redis_memory)
     answering = (chains, routing_chains, sql, api_chains, agents)
     stores = (vector_stores, served_stores, record_managers, retrievers, rerankers)
     retrieval = (documents, document_stores, splitters, embeddings, *stores, retrieval_chains)
     chained = (prompts, *memories, moderation, output_parsers, *retrieval, *TOOLS, scripts, *answering)
-    families = (*models, *chained, *steps)
+    families = (*models, *chained, agentflow)
     return catalog(family.NODES for family in families)

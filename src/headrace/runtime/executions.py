@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.engine.execution import Execution
+from headrace.engine.agentflow.execution import Execution
 from headrace.errors import HeadraceError, NotFound
 from headrace.events import whole
 from headrace.runtime.queue import Job

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
-from headrace.engine.agentflow import Agentflow
+from headrace.engine.agentflow.flow import Agentflow
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
 from headrace.engine.graph import Graph, read_flow, sink, streams, takes_images

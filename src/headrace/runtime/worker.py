@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine import chatflow
-from headrace.engine.agentnode import filled
+from headrace.engine.agentflow.node import filled
 from headrace.engine.chat import ModelMessage
 from headrace.engine.followups import follow_ups
 from headrace.engine.nesting import tell

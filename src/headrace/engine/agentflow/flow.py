@@ -8,14 +8,14 @@ from contextlib import aclosing
 from typing import Final, Literal
 from uuid import uuid4
 
-from headrace.engine.agentgraph import AgentGraph
-from headrace.engine.agentnode import AgentRun
+from headrace.engine.agentflow.execution import Execution
+from headrace.engine.agentflow.graph import AgentGraph
+from headrace.engine.agentflow.node import AgentRun
+from headrace.engine.agentflow.walk import Plan, Walk
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import remembered
-from headrace.engine.execution import Execution
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
-from headrace.engine.walk import Plan, Walk
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.events import AgentFlowEvent, AgentFlowExecutedData, Event
 from headrace.schema import FlowFile, NodeData, PredictionRequest

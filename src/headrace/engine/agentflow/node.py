@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
+from headrace.engine.agentflow.execution import Execution
 from headrace.engine.chat import ModelMessage
-from headrace.engine.execution import Execution
 from headrace.engine.node import Context, Node
 from headrace.engine.references import text_of
 from headrace.errors import FlowError

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_type_hints
 
 import msgspec
 
-from headrace.engine.agentnode import Accepts, AgentNode, StateUpdates, Task, shown
+from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, shown
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema, Role
 from headrace.engine.chatflow import transcript
@@ -18,7 +18,7 @@ from headrace.engine.ports import ChatModel
 from headrace.engine.reply import Reply
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
-from headrace.nodes.agentflow_forms import FormField, form
+from headrace.nodes.agentflow.forms import FormField, form
 from headrace.nodes.chains import images
 
 _SUMMARY: Final = (

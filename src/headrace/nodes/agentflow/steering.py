@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from headrace.engine.agentnode import Accepts, AgentNode, StateUpdate, StateUpdates, Task
+from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import Event, Token
 

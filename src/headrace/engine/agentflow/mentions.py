@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headrace.engine.agentnode import AgentRun, Loops
+from headrace.engine.agentflow.node import AgentRun, Loops
 from headrace.engine.chat import ModelMessage
 from headrace.engine.chatflow import flow_values, transcript
 from headrace.engine.references import MISSING, dig, text_of

@@ -12,13 +12,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
-from headrace.engine.agentgraph import AgentGraph, Arrow
-from headrace.engine.agentnode import AgentNode, AgentRun, Loops, Task, shown
+from headrace.engine.agentflow.execution import public
+from headrace.engine.agentflow.graph import AgentGraph, Arrow
+from headrace.engine.agentflow.mentions import Mentions
+from headrace.engine.agentflow.node import AgentNode, AgentRun, Loops, Task, shown
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ModelMessage
-from headrace.engine.execution import public
 from headrace.engine.inputs import Field, fields_of, given, parsed, read
-from headrace.engine.mentions import Mentions
 from headrace.engine.node import Node
 from headrace.engine.overrides import Overrides
 from headrace.engine.references import MISSING

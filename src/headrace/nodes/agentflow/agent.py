@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.engine import chatflow
 from headrace.engine.agent import MAX_ITERATIONS, STOPPED, Agent, Use
-from headrace.engine.agentnode import Task, shown
+from headrace.engine.agentflow.node import Task, shown
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
 from headrace.engine.document_store import Part, Parts, store_graph
 from headrace.engine.labels import label
@@ -22,9 +22,9 @@ from headrace.engine.trace import sent
 from headrace.engine.turn import Turn, as_object, given
 from headrace.errors import FlowError
 from headrace.events import Artifacts, CalledTools, Event, SourceDocuments, Token, UsedTool, UsedTools
-from headrace.nodes.agentflow_forms import form
-from headrace.nodes.agentflow_models import ModelNode, named
-from headrace.nodes.agentflow_tools import built
+from headrace.nodes.agentflow.forms import form
+from headrace.nodes.agentflow.models import ModelNode, named
+from headrace.nodes.agentflow.tools import built
 from headrace.nodes.document_stores import DocumentStoreVS
 from headrace.nodes.retrieval_chains import RetrieverTool
 from headrace.nodes.tools import free_name

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from headrace.engine.agent import called
-from headrace.engine.agentnode import AgentNode, StateUpdates, Task
+from headrace.engine.agentflow.node import AgentNode, StateUpdates, Task
 from headrace.engine.inputs import provides
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.schemas import mismatch

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import re2
 
-from headrace.engine.agentnode import AgentNode, Task
+from headrace.engine.agentflow.node import AgentNode, Task
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
 from headrace.events import Event

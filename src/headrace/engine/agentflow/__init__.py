@@ -1,0 +1,1 @@
+"""Agent flows: read, stepped through, and told as an execution."""

@@ -1,0 +1,5 @@
+"""The nodes of agent flows."""
+
+from headrace.nodes.agentflow import agent, conditions, models, steering, tools
+
+NODES = (*steering.NODES, *conditions.NODES, *models.NODES, *agent.NODES, *tools.NODES)
