@@ -30,8 +30,8 @@ from scripted import (
 from typescript import CLIENTS
 
 from headrace import AsyncHeadrace, HeadraceError, PredictionData, errors
-from headrace.answer import Answer
-from headrace.ask import Limits, Server
+from headrace.client.requests import Limits, Server
+from headrace.client.response import Answer
 from headrace.events import End, Event, Token, decode, fold
 
 EVENTS = [decode(text) for text in TEXTS]

@@ -4,11 +4,11 @@ Importing this package loads the client only: msgspec and httpx2.
 """
 
 from headrace.client import AsyncHeadrace, AsyncStream, Chunk, Headrace, Stream
-from headrace.compat import IFileUpload, IMessage, PredictionData
+from headrace.client.display import aprint_stream, print_stream
+from headrace.client.flowise import IFileUpload, IMessage, PredictionData
 from headrace.errors import HeadraceError
 from headrace.events import Event, Prediction
 from headrace.schema import ContinueFor, FileUpload, HistoryMessage, RunInfo
-from headrace.show import aprint_stream, print_stream
 
 __version__ = "0.1.0"
 

@@ -19,8 +19,8 @@ from msgspec import structs
 from headrace.apps.chat.chats import Chats, Turn
 from headrace.apps.chat.shown import Shown
 from headrace.apps.chat.uploads import UNREAD, content_of
-from headrace.ask import Options
 from headrace.client import AsyncHeadrace, Headrace
+from headrace.client.requests import Options
 from headrace.errors import ConnectionFailed, HeadraceError
 from headrace.schema import FileUpload
 

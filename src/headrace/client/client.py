@@ -1,6 +1,6 @@
 """The client: `Headrace` and, for asyncio, `AsyncHeadrace`, with the streams they give.
 
-call.py does the I/O; ask.py and answer.py do the rest. httpx2's types stay out of every public signature.
+transport.py does the I/O; requests.py and response.py do the rest. httpx2's types stay out of every public signature.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import httpx2
 
-from headrace.answer import Answer, Chunk
-from headrace.ask import Ask, Home, Limits, Options, Server
-from headrace.call import AsyncCall, Call
-from headrace.compat import PredictionData, to_request
+from headrace.client.flowise import PredictionData, to_request
+from headrace.client.requests import Ask, Home, Limits, Options, Server
+from headrace.client.response import Answer, Chunk
+from headrace.client.transport import AsyncCall, Call
 from headrace.events import Event, Prediction, Token
 from headrace.schema import Attachment, Feedback, FileUpload, FlowRow, Look, Rating, RunInfo
 
 if TYPE_CHECKING:
     import ssl
-
-__all__ = ["AsyncHeadrace", "AsyncStream", "Chunk", "Headrace", "Options", "Stream"]
 
 # The pool must not bound how many streams are open at once: a stream lasts as long as its run.
 _LIMITS: Final = httpx2.Limits(max_connections=None, max_keepalive_connections=20)

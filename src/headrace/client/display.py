@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Final, Protocol, TextIO
 
-from headrace.client import AsyncStream, Stream
+from headrace.client.client import AsyncStream, Stream
 from headrace.events import Event, Prediction, SourceDocuments, Token, UsedTools
 
 _REDRAW: Final = 0.05  # seconds; a notebook formats the whole text each time

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx2
 import msgspec
 
-from headrace.ask import Ask, Server
+from headrace.client.requests import Ask, Server
 from headrace.errors import (
     ConnectionFailed,
     HeadraceError,

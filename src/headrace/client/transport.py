@@ -1,4 +1,4 @@
-"""Moves the bytes of an answer, and connects again when the connection breaks; what to do says answer.py."""
+"""Moves the bytes of an answer, and reconnects when the connection breaks; response.py decides what happens next."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import httpx2
 
-from headrace.answer import Answer, Chunk
-from headrace.ask import Ask, Server
+from headrace.client.requests import Ask, Server
+from headrace.client.response import Answer, Chunk
 from headrace.errors import HeadraceError
 from headrace.events import Event
 from headrace.schema import RunInfo
