@@ -8,7 +8,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from headrace.nodes import chat_models, completions, openai_models, providers
+from headrace.engine.catalog import tag
+from headrace.nodes import completions, providers
+from headrace.nodes.chat_models import anthropic, bedrock, cohere, google, local, ollama, openai
 from headrace.nodes.providers import Provider
 
 SECRET = "sk-of-the-tests"
@@ -22,12 +24,12 @@ class ModelNode(NamedTuple):
     inputs: dict[str, Any]
 
 
-def _openai(row: openai_models.Row) -> ModelNode:
+def _openai(row: openai.Row) -> ModelNode:
     return ModelNode("openai", {row.names.get("modelName", "modelName"): "m"})
 
 
 MODEL_NODES: dict[str, ModelNode] = {
-    **{row.node: _openai(row) for _, row in openai_models.ROWS},
+    **{row.node: _openai(row) for _, row in openai.ROWS},
     "chatAnthropic": ModelNode("anthropic", {}),
     "chatAnthropic_LlamaIndex": ModelNode("anthropic", {}),
     "chatGoogleGenerativeAI": ModelNode("google", {}),
@@ -43,9 +45,8 @@ MODEL_NODES: dict[str, ModelNode] = {
     "replicate": ModelNode("replicate", {"model": "owner/model"}),
 }
 WITHOUT_PROVIDER = {"chatExtractive", "chatArithmetic", "chatFallback"}
-ALL = {
-    str(kind.__struct_config__.tag) for kind in (*chat_models.NODES, *completions.NODES, *openai_models.NODES)
-} - WITHOUT_PROVIDER
+FAMILIES = (openai, anthropic, google, ollama, cohere, bedrock, local, completions)
+ALL = {tag(kind) for family in FAMILIES for kind in family.NODES} - WITHOUT_PROVIDER
 
 PATHS = {  # how the path of a protocol's calls ends
     "/chat/completions": "openai",

@@ -19,7 +19,7 @@ from headrace.engine.chat import (
 )
 from headrace.errors import InvalidRequest
 from headrace.nodes import built_in
-from headrace.nodes.chat_models import ChatOllama
+from headrace.nodes.chat_models.ollama import ChatOllama
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.openai import OpenAIChat, Quirks
 

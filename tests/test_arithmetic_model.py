@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ToolCall, ToolCallDelta, ToolSpec
-from headrace.nodes.arithmetic import calculated
+from headrace.nodes.tools.arithmetic import calculated
 from headrace.providers.arithmetic import ArithmeticChat, expressions, told, wishes
 
 SUMS = {

@@ -20,7 +20,7 @@ from upstream import Upstream
 from waiting import eventually, within
 
 from headrace.errors import FetchRefused
-from headrace.nodes.mcp_connection import Pinned
+from headrace.nodes.tools.mcp_connection import Pinned
 
 PROGRAM = Path(__file__).with_name("mcp_server.py")
 STDIO = [sys.executable, str(PROGRAM), "stdio"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from headrace.errors import FlowError
-from headrace.nodes.openapi import Api, Reader, api_of
-from headrace.nodes.openapi_toolkit import known
+from headrace.formats.openapi import Api, Reader, api_of
+from headrace.nodes.tools.openapi import known
 
 
 @pytest.mark.parametrize(

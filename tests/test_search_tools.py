@@ -14,7 +14,7 @@ from waiting import within
 
 from headrace.errors import FlowError
 from headrace.nodes import built_in
-from headrace.nodes.results import NOTHING
+from headrace.nodes.tools.results import NOTHING
 
 KEY = "key-of-the-tests/+1"
 

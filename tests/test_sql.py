@@ -13,7 +13,7 @@ from servers import Server, chat_model, flow, node, serving
 from upstream import Upstream
 
 from headrace.errors import FlowError
-from headrace.nodes.sql import statement_of
+from headrace.nodes.chains.sql import statement_of
 from headrace.providers.databases import FOLDER, Databases
 
 SCRIPT = """

@@ -19,8 +19,8 @@ from headrace.engine.chat import Delta, ImagePart, ModelMessage, TextDelta, Text
 from headrace.engine.textmodel import Action, TextProtocol, TextToolModel
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
-from headrace.nodes.json_actions import JsonActions
-from headrace.nodes.text_protocols import ReAct, Tags
+from headrace.nodes.agents.json_actions import JsonActions
+from headrace.nodes.agents.text_protocols import ReAct, Tags
 
 FENCE = '```json\n{"action": "%s", "action_input": %s}\n```'
 TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}

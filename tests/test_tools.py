@@ -15,7 +15,7 @@ from upstream import Upstream
 from upstream_script import ChatRequest, deltas, question_of
 
 from headrace.events import decode, fold
-from headrace.nodes.arithmetic import calculated
+from headrace.nodes.tools.arithmetic import calculated
 
 SUMS = {
     "2+2*10": "22",

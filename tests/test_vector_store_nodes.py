@@ -19,7 +19,7 @@ from headrace.engine.ports import Upserted
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.nodes.vector_stores import MemoryVectorStore
+from headrace.nodes.vector_stores.embedded import MemoryVectorStore
 from headrace.retrieval.collection import Collection
 from headrace.retrieval.library import Library
 from headrace.retrieval.library import library as library_of

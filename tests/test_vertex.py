@@ -21,7 +21,7 @@ from waiting import within
 
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.errors import FlowError, ProviderError, ProviderMalformed, ProviderUnauthorized
-from headrace.nodes.chat_models import ChatGoogleVertexAI
+from headrace.nodes.chat_models.google import ChatGoogleVertexAI
 from headrace.providers.http import Limits, ProviderHttp
 from headrace.providers.vertex import service_account
 

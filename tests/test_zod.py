@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from headrace.nodes.zod import json_schema
+from headrace.formats.zod import json_schema
 
 
 def field(kind: str) -> Any:

@@ -24,9 +24,9 @@ from headrace.engine.references import node_ids
 from headrace.events import Known
 from headrace.nodes import TOOLS, built_in
 from headrace.nodes.providers import Provider
-from headrace.nodes.search_tools import ROWS as LOOKUPS
-from headrace.nodes.search_tools import LookupNode
-from headrace.nodes.served_stores import ServedNode
+from headrace.nodes.tools.search import ROWS as LOOKUPS
+from headrace.nodes.tools.search import LookupNode
+from headrace.nodes.vector_stores.served import ServedNode
 from headrace.server import app
 
 ROOT: Final = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def providers_part() -> str:
 
 def tools_part() -> str:
     """Every tool that needs no service of its own row."""
-    kinds = [kind for family in TOOLS for kind in family.NODES if not issubclass(kind, LookupNode)]
+    kinds = [kind for family in TOOLS for kind in family if not issubclass(kind, LookupNode)]
     return _table(("node", "does"), ((_code(tag(kind)), _about(kind)) for kind in kinds))
 
 

@@ -10,8 +10,8 @@ from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
 from headrace.nodes.accounts import account
 from headrace.nodes.caches import cached
-from headrace.nodes.chat_models import ChatOllama
-from headrace.nodes.openai_models import Place, azure_place
+from headrace.nodes.chat_models.ollama import ChatOllama
+from headrace.nodes.chat_models.openai import Place, azure_place
 from headrace.nodes.providers import AZURE, HUGGING_FACE, OPENAI, REPLICATE, Provider
 from headrace.providers.completions import CompletionChat, CompletionParser, GenerationParser
 from headrace.providers.endpoint import Endpoint, set_values

@@ -12,7 +12,7 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import OutputParser
 from headrace.engine.schemas import mismatch
 from headrace.errors import FlowError
-from headrace.nodes.zod import json_schema
+from headrace.formats.zod import json_schema
 
 _FENCED: Final = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL)
 

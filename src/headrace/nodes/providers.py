@@ -1,6 +1,6 @@
 """The providers of models: one row each. A provider that speaks a known protocol needs nothing more than its row.
 
-`Lookup` stands for an API of its own that a tool asks, see `headrace.nodes.lookups`.
+`Lookup` stands for an API of its own that a tool asks, see `headrace.nodes.tools.lookups`.
 """
 
 from __future__ import annotations

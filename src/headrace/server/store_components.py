@@ -14,7 +14,8 @@ from headrace.engine.catalog import fields
 from headrace.engine.inputs import fields_of
 from headrace.engine.labels import label
 from headrace.engine.node import Node, Sink
-from headrace.nodes import documents, embeddings
+from headrace.nodes import embeddings
+from headrace.nodes.document_loaders.loader import Loader
 from headrace.nodes.record_managers import RecordManager
 from headrace.runtime.store_files import is_file_input
 from headrace.server.auth import local, needs
@@ -64,7 +65,7 @@ class Setting(msgspec.Struct):
 def _belongs(kind: type[Node], part: Part) -> bool:
     match part:
         case "loaders":
-            return kind in documents.NODES
+            return issubclass(kind, Loader)
         case "embeddings":
             return kind in embeddings.NODES
         case "vectorstore":

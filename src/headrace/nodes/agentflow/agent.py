@@ -18,6 +18,7 @@ from headrace.engine.labels import label
 from headrace.engine.node import Context
 from headrace.engine.ports import Tool
 from headrace.engine.reply import Reply, tokens
+from headrace.engine.tool_names import free_name
 from headrace.engine.trace import sent
 from headrace.engine.turn import Turn, as_object, given
 from headrace.errors import FlowError
@@ -26,8 +27,7 @@ from headrace.nodes.agentflow.forms import form
 from headrace.nodes.agentflow.models import ModelNode, named
 from headrace.nodes.agentflow.tools import built
 from headrace.nodes.document_stores import DocumentStoreVS
-from headrace.nodes.retrieval_chains import RetrieverTool
-from headrace.nodes.tools import free_name
+from headrace.nodes.tools.retriever import RetrieverTool
 from headrace.retrieval.library import library
 
 _SPELT: Final = "Give this answer once more, in the form that is asked for:\n\n"

@@ -19,7 +19,7 @@ from headrace.engine.reply import Reply
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
 from headrace.nodes.agentflow.forms import FormField, form
-from headrace.nodes.chains import images
+from headrace.nodes.chains.conversation import images
 
 _SUMMARY: Final = (
     "Sum up this conversation in a few sentences for somebody who takes it over. Keep names, numbers, decisions and "

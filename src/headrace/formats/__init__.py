@@ -1,0 +1,1 @@
+"""Formats that flows carry, read as data: Zod schemas, YAML, OpenAPI and Swagger documents."""

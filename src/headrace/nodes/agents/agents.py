@@ -1,0 +1,134 @@
+"""Agents: a model that decides which tools to use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from headrace.engine.agent import Agent
+from headrace.engine.answering import recited
+from headrace.engine.chat import ModelMessage, TextPart
+from headrace.engine.node import Context, Step, Template
+from headrace.engine.ports import ChatModel, Memory, Moderation, Tool, ToolMemory
+from headrace.engine.textmodel import TextProtocol, TextToolModel
+from headrace.events import Event
+from headrace.nodes.agents.json_actions import JsonActions
+from headrace.nodes.agents.text_protocols import ReAct, Tags
+from headrace.nodes.chains.conversation import images, refusal
+from headrace.nodes.prompts import ChatPromptTemplate, filled
+
+
+class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
+    """An agent whose model calls tools by itself."""
+
+    tools: list[Tool] = []
+    model: ChatModel
+    memory: Memory | None = None
+    chatPromptTemplate: ChatPromptTemplate | None = None
+    systemMessage: Template = "You are a helpful AI assistant."
+    inputModeration: list[Moderation] = []
+    maxIterations: int | None = None
+    enableDetailedStreaming: bool = False
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The agent's answer to the question in its conversation."""
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
+        if isinstance(self.memory, ToolMemory):
+            history = await self.memory.exchanges()
+        else:
+            history = await self.memory.messages() if self.memory else list(ctx.prior)
+        first, *_, last = self._prompt(ctx)
+        last = _pictured(last.text, self.model, ctx)
+        agent = Agent(
+            ctx, self.model, self.tools, max_iterations=self.maxIterations, traced=self.enableDetailedStreaming
+        )
+        return agent.run([first, *history, last])
+
+    def _prompt(self, ctx: Context) -> list[ModelMessage]:
+        values = {"input": ctx.question}
+        if self.chatPromptTemplate:
+            return self.chatPromptTemplate.format({**values, **self.chatPromptTemplate.values})
+        return [ModelMessage("system", filled(self.systemMessage, values)), ModelMessage("user", ctx.question)]
+
+
+def _pictured(text: str, model: ChatModel, ctx: Context) -> ModelMessage:
+    pictures = images(model, ctx)
+    return ModelMessage("user", [TextPart(text), *pictures] if pictures else text)
+
+
+class OpenAIFunctionAgent(ToolAgent, frozen=True, kw_only=True, tag="openAIFunctionAgent"):
+    """The tool agent's predecessor."""
+
+
+class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag="conversationalRetrievalToolAgent"):
+    """The tool agent, as older flows name it where its tools are retrievers."""
+
+
+class _TextAgent(Step, frozen=True, kw_only=True):
+    """What agents share whose model uses tools by a protocol in its text."""
+
+    tools: list[Tool] = []
+    model: ChatModel
+    inputModeration: list[Moderation] = []
+    maxIterations: int | None = None
+
+    async def _answer(
+        self, ctx: Context, protocol: TextProtocol, system: str = "", memory: Memory | None = None
+    ) -> AsyncGenerator[Sequence[Event]]:
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
+        history = await memory.messages() if memory else list(ctx.prior)
+        agent = Agent(ctx, TextToolModel(self.model, protocol), self.tools, max_iterations=self.maxIterations)
+        return agent.run([ModelMessage("system", system), *history, _pictured(ctx.question, self.model, ctx)])
+
+
+class ConversationalAgent(_TextAgent, frozen=True, kw_only=True, tag="conversationalAgent"):
+    """An agent whose model answers with JSON in a block of code: a tool to use, or the final answer."""
+
+    memory: Memory | None = None
+    systemMessage: str = "You are a helpful assistant. Answer what you are asked, and say so when you do not know."
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The agent's answer to the question in its conversation."""
+        return await self._answer(ctx, JsonActions(), self.systemMessage, self.memory)
+
+
+class ReactAgentChat(_TextAgent, frozen=True, kw_only=True, tag="reactAgentChat"):
+    """An agent whose model thinks, acts and observes in lines of text, until it writes a final answer."""
+
+    memory: Memory | None = None
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The agent's answer to the question in its conversation."""
+        return await self._answer(ctx, ReAct(), memory=self.memory)
+
+
+class ReactAgentLLM(_TextAgent, frozen=True, kw_only=True, tag="reactAgentLLM"):
+    """The same for models that continue a text; it remembers nothing."""
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The agent's answer to the question."""
+        return await self._answer(ctx, ReAct(joined=True))
+
+
+class XmlAgent(_TextAgent, frozen=True, kw_only=True, tag="xmlAgent"):
+    """An agent whose model writes tags: a tool to use, or the final answer."""
+
+    memory: Memory | None = None
+    systemMessage: str = "You are a helpful assistant."
+    """May be a template with `{tools}`, `{chat_history}`, `{input}` and `{agent_scratchpad}`."""
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The agent's answer to the question in its conversation."""
+        return await self._answer(ctx, Tags(), self.systemMessage, self.memory)
+
+
+NODES = (
+    ToolAgent,
+    OpenAIFunctionAgent,
+    ConversationalRetrievalToolAgent,
+    ConversationalAgent,
+    ReactAgentChat,
+    ReactAgentLLM,
+    XmlAgent,
+)

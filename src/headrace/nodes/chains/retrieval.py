@@ -1,0 +1,124 @@
+"""Chains that answer from documents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from headrace.engine.answering import recited, spoken, told
+from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.node import Context, Step, Template
+from headrace.engine.ports import ChatModel, Memory, Moderation, Retriever, Search, VectorStore
+from headrace.events import Document, Event, SourceDocuments
+from headrace.nodes.chains.conversation import refusal
+from headrace.nodes.prompts import filled
+
+_REPHRASE = (
+    "Below are a conversation and a question that continues it. Write the question anew so that it can be understood "
+    "without the conversation.\n\nConversation:\n{chat_history}\nQuestion: {question}\nQuestion that stands alone:"
+)
+_RESPOND = (
+    "Answer the question from the passages between the lines, and from nothing else. When they do not answer it, say "
+    'just "Hmm, I\'m not sure."\n------------\n{context}\n------------'
+)
+_SPEAKERS = {"user": "human", "assistant": "ai"}
+
+
+def cited(documents: Sequence[Document]) -> str:
+    """Passages as a model reads them, each with its number."""
+    return "\n".join(f"<doc id='{n}'>{document.pageContent}</doc>" for n, document in enumerate(documents))
+
+
+async def sourced(
+    batches: AsyncGenerator[Sequence[Event]], documents: Sequence[Document]
+) -> AsyncGenerator[Sequence[Event]]:
+    """An answer, and behind it the passages that it rests on, if there are any."""
+    async with aclosing(batches):
+        async for events in batches:
+            yield events
+    if documents:
+        yield [SourceDocuments(list(documents))]
+
+
+class ConversationalRetrievalQAChain(Step, frozen=True, kw_only=True, tag="conversationalRetrievalQAChain"):
+    """Answers from passages that fit the question; a question that continues a conversation is written anew first."""
+
+    model: ChatModel
+    vectorStoreRetriever: Retriever
+    memory: Memory | None = None
+    returnSourceDocuments: bool = False
+    rephrasePrompt: Template = _REPHRASE
+    responsePrompt: Template = _RESPOND
+    inputModeration: list[Moderation] = []
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The answer, then its sources when the flow wants them."""
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
+        history = await self.memory.messages() if self.memory else list(ctx.prior)
+        documents = await self.vectorStoreRetriever.find(await self._alone(ctx, history))
+        system = filled(self.responsePrompt, {"context": cited(documents), "question": ctx.question})
+        messages = [ModelMessage("system", system), *history, ModelMessage("user", ctx.question)]
+        answer = told(self.model, ChatRequest(messages), ctx, opens_empty=False)
+        return sourced(answer, documents) if self.returnSourceDocuments else answer
+
+    async def _alone(self, ctx: Context, history: Sequence[ModelMessage]) -> str:
+        """The question without need of what was said before."""
+        if not history:
+            return ctx.question
+        said = "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in history)
+        prompt = filled(self.rephrasePrompt, {"chat_history": said, "question": ctx.question})
+        return await spoken(self.model, ChatRequest([ModelMessage("user", prompt)]), ctx)
+
+
+class RetrievalQAChain(Step, frozen=True, kw_only=True, tag="retrievalQAChain"):
+    """Answers one question from passages; remembers nothing."""
+
+    model: ChatModel
+    vectorStoreRetriever: Retriever
+    inputModeration: list[Moderation] = []
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The answer."""
+        if message := await refusal(self.inputModeration, ctx):
+            return recited(message)
+        return await answered(self.model, self.vectorStoreRetriever, ctx.question, ctx)
+
+
+async def answered(
+    model: ChatModel, retriever: Retriever, question: str, ctx: Context, *, sources: bool = False
+) -> AsyncGenerator[Sequence[Event]]:
+    """The answer to one question from passages, and these behind it if wanted."""
+    documents = await retriever.find(question)
+    system = filled(_RESPOND, {"context": cited(documents)})
+    messages = [ModelMessage("system", system), ModelMessage("user", question)]
+    answer = told(model, ChatRequest(messages), ctx, opens_empty=False)
+    return sourced(answer, documents) if sources else answer
+
+
+class VectorDBQAChain(Step, frozen=True, kw_only=True, tag="vectorDBQAChain"):
+    """The same over a vector store itself."""
+
+    model: ChatModel
+    vectorStore: VectorStore
+    inputModeration: list[Moderation] = []
+
+    async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+        """The answer."""
+        chain = RetrievalQAChain(
+            model=self.model, vectorStoreRetriever=_Searched(self.vectorStore), inputModeration=self.inputModeration
+        )
+        return await chain.run(ctx)
+
+
+class _Searched:
+    """The plainest retriever over a vector store."""
+
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+
+    async def find(self, query: str) -> list[Document]:
+        return [hit.document for hit in await self._store.search(Search(text=query))]
+
+
+NODES = (ConversationalRetrievalQAChain, RetrievalQAChain, VectorDBQAChain)

@@ -1,0 +1,90 @@
+"""Chat models that Ollama serves."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from headrace.engine.node import Context, Node
+from headrace.engine.ports import Cache, ChatModel
+from headrace.errors import FlowError
+from headrace.nodes.accounts import account, words
+from headrace.nodes.caches import cached
+from headrace.nodes.chat_models.images import image_policy
+from headrace.nodes.providers import OLLAMA, Provider
+from headrace.providers.endpoint import Endpoint, set_values
+from headrace.providers.ollama import OllamaChat
+
+
+class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
+    """Models that Ollama serves."""
+
+    provider: ClassVar[Provider] = OLLAMA
+
+    credential: str = ""
+    cache: Cache | None = None
+    baseUrl: str = ""
+    modelName: str = ""
+    temperature: float | None = 0.9
+    streaming: bool = True
+    allowImageUploads: bool = False
+    think: bool = False
+    jsonMode: bool = False
+    keepAlive: str = "5m"
+    topP: float | None = None
+    topK: int | None = None
+    mirostat: int | None = None
+    mirostatEta: float | None = None
+    mirostatTau: float | None = None
+    numCtx: int | None = None
+    numGpu: int | None = None
+    numThread: int | None = None
+    repeatLastN: int | None = None
+    repeatPenalty: float | None = None
+    stop: str = ""
+    seed: int | None = None
+    tfsZ: float | None = None
+
+    async def build(self, ctx: Context) -> ChatModel:
+        """The model's adapter. Raises FlowError when no model is named."""
+        if not self.modelName:
+            raise FlowError("the Ollama node has no model: name one that `ollama list` shows")
+        where = await account(ctx, OLLAMA, base=self.baseUrl, credential=self.credential)
+        headers = {"Authorization": f"Bearer {where.key}"} if where.key else {}
+        endpoint = Endpoint(ctx.http, f"{where.base}/api/chat", headers, where.key)
+        options = self._body()
+        return cached(
+            self.cache, OllamaChat(endpoint, options, image_policy(self.allowImageUploads)), endpoint.url, options
+        )
+
+    def _body(self) -> dict[str, Any]:
+        sampling = {
+            "temperature": self.temperature,
+            "top_p": self.topP,
+            "top_k": self.topK,
+            "mirostat": self.mirostat,
+            "mirostat_eta": self.mirostatEta,
+            "mirostat_tau": self.mirostatTau,
+            "num_ctx": self.numCtx,
+            "num_gpu": self.numGpu,
+            "num_thread": self.numThread,
+            "repeat_last_n": self.repeatLastN,
+            "repeat_penalty": self.repeatPenalty,
+            "stop": words(self.stop),
+            "seed": self.seed,
+            "tfs_z": self.tfsZ,
+        }
+        body = {
+            "model": self.modelName,
+            "options": set_values(sampling),
+            "keep_alive": self.keepAlive or None,
+            "think": self.think or None,  # models that cannot think refuse the very word
+            "format": "json" if self.jsonMode else None,
+        }
+        return set_values(body)
+
+
+class ChatOllamaLlamaIndex(ChatOllama, frozen=True, kw_only=True, tag="chatOllama_LlamaIndex"):
+    """Models that Ollama serves, as the node for engines."""
+
+
+NODES = (ChatOllama, ChatOllamaLlamaIndex)

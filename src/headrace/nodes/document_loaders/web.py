@@ -1,0 +1,80 @@
+"""Document loaders of web pages and repositories."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.engine.node import Context
+from headrace.errors import FlowError
+from headrace.nodes.document_loaders.loader import Loader
+from headrace.retrieval.github import Repository, RepositoryDocuments
+from headrace.retrieval.library import library
+from headrace.retrieval.web import Crawl, PageDocuments
+
+_GITHUB = "https://github.com"
+_GITHUB_API = "https://api.github.com"
+
+
+class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScraper"):
+    """A web page, the pages that it leads to, or those of a site map. Read anew each hour."""
+
+    url: str
+    relativeLinksMethod: Crawl | None = None
+    limit: int = 10
+    selector: str = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        documents = PageDocuments(
+            library(ctx).fetch,
+            self.url.strip(),
+            self.finish,
+            crawl=self.relativeLinksMethod,
+            limit=self.limit,
+            selector=self.selector,
+        )
+        return await self.output_of(documents)
+
+
+class Github(Loader, frozen=True, kw_only=True, tag="github"):
+    """The text files of a repository on GitHub. Read anew each hour."""
+
+    credential: str = ""
+    repoLink: str
+    branch: str = "main"
+    recursive: bool = False
+    maxConcurrency: int | None = None
+    githubBaseUrl: str = ""
+    githubInstanceApi: str = ""
+    ignorePath: str = ""
+    maxRetries: int | None = None
+
+    async def build(self, ctx: Context) -> object:
+        """The documents, or their text."""
+        token = (await ctx.secrets(self.credential)).get("accessToken", "").strip() if self.credential else ""
+        repository = Repository(
+            link=self.repoLink.strip(),
+            branch=self.branch,
+            recursive=self.recursive,
+            ignored=self._ignored(),
+            api=self.githubInstanceApi or _GITHUB_API,
+        )
+        base = self.githubBaseUrl or _GITHUB
+        if not repository.link.startswith(f"{base.rstrip('/')}/"):
+            raise FlowError(
+                f"the repository {repository.link!r} is not on {base!r}: set its base URL, or mend the link"
+            )
+        return await self.output_of(RepositoryDocuments(library(ctx).fetch, repository, token, self.finish))
+
+    def _ignored(self) -> list[str]:
+        if not self.ignorePath.strip():
+            return []
+        try:
+            return msgspec.json.decode(self.ignorePath, type=list[str])
+        except msgspec.MsgspecError:
+            raise FlowError(
+                f'the paths to ignore are {self.ignorePath!r}: write a JSON list of texts, such as ["*.md"]'
+            ) from None
+
+
+NODES = (CheerioWebScraper, Github)

@@ -1,0 +1,1 @@
+"""Nodes of the categories Tools and Tools (MCP)."""
