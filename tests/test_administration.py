@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from admin import call, ok
 from refusals import refused
-from servers import Reply, Server, conversation, node, serving
+from servers import Server, conversation, node, serving
 from upstream import Upstream
 
 import headrace
@@ -31,15 +32,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     """A server that no other module fills."""
     with serving(tmp_path_factory.mktemp("own") / "data", TESTED_TOWN="Tromsø") as server:
         yield server
-
-
-def call(server: Server, method: str, path: str, body: Any = None) -> Reply:
-    return server.send(method, f"/api/v1/{path}", body, admin=True)
-
-
-def ok(reply: Reply) -> Any:
-    assert reply.status == 200, reply.text
-    return reply.json
 
 
 # Flows

@@ -124,7 +124,10 @@ def test_a_full_export_is_imported_and_says_what_is_not(tmp_path: Path, data: Pa
     file = str(wrote(tmp_path / "ExportData.json", export))
     result = headrace(data, "import", file)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == "not imported: 2 x Execution\n"
+    locked, missing, rest = result.stderr.split("\n", 2)
+    assert locked.startswith("the flow 'First' was bound to an API key and is locked")
+    assert missing.startswith("the export has no settings of flows")
+    assert rest == "not imported: 2 x Execution\n"
     assert "tool: Twice" in result.stdout
     listed = done(headrace(data, "flows"))
     assert [name in listed for name in ("First", "Twin", "Numbered", "Agents", "AGENTFLOW")] == [True] * 5

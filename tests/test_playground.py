@@ -292,6 +292,10 @@ def test_a_dropped_flow_file_is_stored_and_its_coverage_shown(alone: Page, serve
     ask(page, "/say Hello there.")
     ended(page)
     assert text(page) == "Hello there."
+    bound = {"name": "Bound", "flowData": json.dumps(parts), "apikeyid": "gone"}
+    dropped(page, "Bound.json", json.dumps({"ChatFlow": [bound]}))
+    expect(page.locator(".report .key")).to_contain_text('API key "Bound (imported)", shown only now: hr_')
+    expect(page.locator(".report")).to_contain_text("is locked")
     dropped(page, "broken.json", "{")
     expect(page.locator(".report .error")).to_have_text("broken.json: this is no JSON file")
 

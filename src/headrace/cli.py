@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, ParamSpec
-from uuid import uuid4
 
 import click
 from rich.console import Console
@@ -29,8 +28,8 @@ from headrace.events import Abort, Error, Token
 from headrace.nodes import built_in
 from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
 from headrace.settings import Settings, load
-from headrace.store.document_chunks import DocumentChunks
-from headrace.store.exports import Export, flow_files, read_export
+from headrace.store.exports import flow_files, read_export
+from headrace.store.imports import Imported, take
 from headrace.store.store import ADMIN, Store
 
 if TYPE_CHECKING:
@@ -157,34 +156,11 @@ def _examples() -> list[Path]:
     return sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
 
 
-async def _import(store: Store, paths: list[Path]) -> tuple[list[FlowRow], list[Export]]:
-    """Stores what the files hold and returns the flows. All files are read before anything is written.
-
-    Flows get new ids where theirs are taken; variables, tools and document stores that are there already stay as they
-    are.
-    """
+async def _import(store: Store, paths: list[Path]) -> Imported:
+    """Stores what the files hold. All files are read before anything is written."""
     watched = track(flow_files(paths), "reading", console=_err, transient=True, disable=not _err.is_terminal)
     exports = [read_export(path) for path in watched]
-    taken = {row.id for row in await store.flows()}
-    names = {variable.name for variable in await store.variables()}
-    tools = {tool.id for tool in await store.tools()}
-    chunks = DocumentChunks(store.database)
-    stored: list[FlowRow] = []
-    for export in exports:
-        for row in export.flows:
-            row.id = row.id if row.id and row.id not in taken else str(uuid4())
-            taken.add(row.id)
-            stored.append(await store.add_flow(row))
-        for variable in export.variables:
-            if variable.name not in names:
-                names.add(variable.name)
-                await store.add_variable(variable.name, variable.value, variable.type)
-        for tool in export.tools:
-            if tool.id not in tools:
-                tools.add((await store.add_tool(tool)).id)
-        for documents in export.stores:
-            await chunks.restore(documents, export.chunks)
-    return stored, exports
+    return await take(store, exports)
 
 
 @cli.command("import")
@@ -195,23 +171,31 @@ async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
     """Store flows, tools and document stores: exported files, folders of them, or a builder's ExportData.json."""
     store = Store(settings.folder)
     try:
-        stored, exports = await _import(store, list(paths))
+        done = await _import(store, list(paths))
     finally:
         store.close()
+    _report(done)
+
+
+def _report(done: Imported) -> None:
+    """Says what has been imported, and what has not. A new key is written nowhere else."""
     catalog = built_in()
     table = Table("flow", _id_column(), "nodes that run", "nodes that are missing")
-    for row in stored:
+    for row in done.flows:
         found = coverage(read_flow(row.flowData), catalog)
         table.add_row(row.name, row.id, ", ".join(found.runs), ", ".join(found.missing) or "none")
-    if stored:
+    if done.flows:
         _out.print(table)
-    for export in exports:
-        for tool in export.tools:
-            _out.print(f"tool: {tool.name}")
-        for documents in export.stores:
-            _out.print(f"document store: {documents.name}")
-        for section, count in export.skipped.items():
-            _err.print(f"not imported: {count} x {section}")
+    for key in done.keys:
+        _out.print(f"API key {key.keyName!r}, shown only now: {key.apiKey}", soft_wrap=True)
+    for tool in done.tools:
+        _out.print(f"tool: {tool.name}")
+    for documents in done.stores:
+        _out.print(f"document store: {documents}")
+    for note in done.notes:
+        _err.print(note, soft_wrap=True)
+    for section, count in done.skipped.items():
+        _err.print(f"not imported: {count} x {section}")
 
 
 @cli.command()

@@ -151,8 +151,8 @@ def api_part() -> str:
 
 
 def _permission(route: Any) -> str:
-    names = [inspect.getclosurevars(guard).nonlocals["permission"] for guard in route.guards or ()]
-    return ", ".join(_code(name) for name in names)
+    every = [inspect.getclosurevars(guard).nonlocals["permissions"] for guard in route.guards or ()]
+    return ", ".join(" or ".join(map(_code, some)) for some in every)
 
 
 def settings_part() -> str:

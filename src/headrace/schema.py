@@ -181,8 +181,8 @@ class FlowRow(msgspec.Struct):
     flowData: str
     type: str = "CHATFLOW"
     workspaceId: str | None = None
-    deployed: bool | None = None
-    isPublic: bool | None = None
+    deployed: bool = False
+    isPublic: bool = False
     apikeyid: str | None = None
     chatbotConfig: str | None = None
     apiConfig: str | None = None
@@ -309,7 +309,7 @@ class Variable(msgspec.Struct):
 
     id: str
     name: str
-    value: str | None
+    value: str | None = None
     type: Literal["static", "runtime"] = "static"
     createdDate: str = ""
     updatedDate: str = ""

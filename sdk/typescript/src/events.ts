@@ -113,8 +113,8 @@ export interface FlowRow {
   flowData: string;
   type: string;
   workspaceId?: string;
-  deployed?: boolean;
-  isPublic?: boolean;
+  deployed: boolean;
+  isPublic: boolean;
   apikeyid?: string;
   chatbotConfig?: string;
   apiConfig?: string;
@@ -486,8 +486,8 @@ export const FLOW_ROW: Fields = {
   flowData: "string",
   type: ["optional", "string", "CHATFLOW"],
   workspaceId: ["optional", "string"],
-  deployed: ["optional", "boolean"],
-  isPublic: ["optional", "boolean"],
+  deployed: ["optional", "boolean", false],
+  isPublic: ["optional", "boolean", false],
   apikeyid: ["optional", "string"],
   chatbotConfig: ["optional", "string"],
   apiConfig: ["optional", "string"],

@@ -21,23 +21,23 @@ def local(connection: ASGIConnection[Any, Any, Any, Any]) -> Local:
     return connection.app.state.local
 
 
-def needs(permission: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
-    """A guard that lets in keys with this permission. Raises Unauthorized and Forbidden."""
+def needs(*permissions: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """A guard that lets in keys with one of these permissions. Raises Unauthorized and Forbidden."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        await check_permission(connection, permission)
+        await check_permission(connection, *permissions)
 
     return guard
 
 
-async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> None:
-    """Lets in keys with this permission. Raises Unauthorized and Forbidden."""
+async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *permissions: str) -> None:
+    """Lets in keys with one of these permissions. Raises Unauthorized and Forbidden."""
     local(connection).store.refresh()
     key = await _key(connection)
     if key is None:
         raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
-    if ADMIN not in key.permissions and permission not in key.permissions:
-        raise Forbidden(f"this key does not have the permission {permission!r}")
+    if not {ADMIN, *permissions} & set(key.permissions):
+        raise Forbidden(f"this key does not have the permission {' or '.join(map(repr, permissions))}")
 
 
 async def check_flow_key(connection: ASGIConnection[Any, Any, Any, Any], flow: Flow) -> None:

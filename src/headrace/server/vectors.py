@@ -29,12 +29,12 @@ from headrace.store.upserts import UpsertHistory, UpsertRow
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
 
 
-def _unless_a_visitor(permission: str) -> Any:
+def _unless_a_visitor(*permissions: str) -> Any:
     """A guard that leaves to the endpoint who sends a form and no key: it takes files for the visitor's own chat."""
 
     async def guard(connection: Request[Any, Any, Any], _: BaseRouteHandler) -> None:
         if not _is_visitor(connection):
-            await check_permission(connection, permission)
+            await check_permission(connection, *permissions)
 
     return guard
 

@@ -23,8 +23,28 @@ _SECTIONS = {
 _GRAPH_AGENTS = ("Multi Agents", "Sequential Agents")
 
 
+_SETTINGS = ("apikeyid", "apiConfig", "chatbotConfig", "isPublic")
+_TEXTS = (
+    "chatbotConfig",
+    "apiConfig",
+    "analytic",
+    "speechToText",
+    "textToSpeech",
+    "followUpPrompts",
+    "mcpServerConfig",
+)
+_UNUSED = {
+    "analytic": "tracing with other services",
+    "speechToText": "speech to text",
+    "textToSpeech": "text to speech",
+    "mcpServerConfig": "its MCP server",
+}
+_SWITCHES = ("status", "enabled")
+
+
 class Export(msgspec.Struct):
-    """What a file holds. `skipped` names the sections that are not taken over, with how many entries each."""
+    """What a file holds. `skipped` names the sections that are not taken over, with how many entries each; `notes` say
+    what else does not come along."""
 
     flows: list[FlowRow] = []
     variables: list[Variable] = []
@@ -32,6 +52,7 @@ class Export(msgspec.Struct):
     stores: list[StoreRow] = []
     chunks: list[StoredChunk] = []
     skipped: dict[str, int] = {}
+    notes: list[str] = []
 
 
 def flow_files(paths: list[Path]) -> list[Path]:
@@ -48,9 +69,18 @@ def read_export(path: Path) -> Export:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"{path} is not valid JSON: {error}") from None
     try:
-        return _read(content, path.stem)
+        return export_of(content, path.stem)
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from None
+
+
+def export_of(content: Any, name: str) -> Export:
+    """What a file's JSON value holds; `name` is for a flow that has none. Raises InvalidRequest."""
+    export = _read(content, name)
+    for variable in export.variables:
+        if variable.type == "static" and not variable.value:
+            export.notes.append(f"the variable {variable.name!r} has no value: Flowise's exports leave values out")
+    return export
 
 
 def _read(content: Any, name: str) -> Export:
@@ -59,15 +89,18 @@ def _read(content: Any, name: str) -> Export:
     if "nodes" in content:
         return Export(flows=[_row({"name": name, "flowData": msgspec.json.encode(content).decode()})])
     if "flowData" in content:
-        return Export(flows=[_row({"name": name, **content})])
+        return Export(flows=[_row({"name": name, **content})], notes=_notes({"name": name, **content}))
     if "func" in content:
         return Export(tools=[_tool({"name": name, **content})])
     if not any(section in content for section in (*_SECTIONS, "Variable", "Tool", "DocumentStore")):
         raise InvalidRequest("neither a flow (`nodes`), nor a tool (`func`), nor an export (`ChatFlow`, `Tool`, …)")
-    export = Export()
+    export, bare = Export(), False
     for section, items in content.items():
         if section in _SECTIONS:
-            export.flows += [_row({"type": _SECTIONS[section], **item}) for item in _objects(section, items)]
+            found = _objects(section, items)
+            export.flows += [_row({"type": _SECTIONS[section], **item}) for item in found]
+            export.notes += [note for item in found for note in _notes(item)]
+            bare = bare or any(not any(name in item for name in _SETTINGS) for item in found)
         elif section == "Variable":
             export.variables += [_variable(item) for item in _objects(section, items)]
         elif section == "Tool":
@@ -78,7 +111,37 @@ def _read(content: Any, name: str) -> Export:
             export.chunks += [document_chunk(item) for item in _objects(section, items)]
         elif isinstance(items, list) and items:
             export.skipped[section] = len(items)
+    if bare:
+        export.notes.append(
+            "the export has no settings of flows (Flowise's page leaves them out): flows that asked for an API key, "
+            "limited requests or named allowed sites there do none of it here until you set it again"
+        )
     return export
+
+
+def _notes(values: dict[str, Any]) -> list[str]:
+    """What of a flow does not work here as it did."""
+    flow = f"the flow {values.get('name')!r}"
+    notes = [f"{flow}: {about} is kept and does nothing here" for name, about in _UNUSED.items() if _on(values, name)]
+    if values.get("webhookSecret") or values.get("webhookSecretConfigured"):
+        notes.append(f"{flow}: the secret of its webhook does not come along, and nothing here answers its webhook")
+    return notes
+
+
+def _on(values: dict[str, Any], name: str) -> bool:
+    """Whether this configuration switches anything on, at any depth."""
+    config = values.get(name)
+    try:
+        value: Any = msgspec.json.decode(config) if isinstance(config, str) and config else config
+    except msgspec.DecodeError:
+        return False
+    found, waiting = False, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            found = found or any(item.get(switch) is True for switch in _SWITCHES)
+            waiting += item.values()
+    return found
 
 
 def _objects(section: str, items: Any) -> list[dict[str, Any]]:
@@ -107,16 +170,20 @@ def _row(values: dict[str, Any]) -> FlowRow:
     data = values.get("flowData")
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
     flow = read_flow(text)
-    # Keys and workspaces of the other server mean nothing here.
-    kept = {
-        name: value for name, value in values.items() if name not in ("apikeyid", "workspaceId") and value is not None
-    }
+    # Workspaces of the other server mean nothing here; a key does: the flow stays closed (imports.py).
+    kept = {name: value for name, value in values.items() if name != "workspaceId" and value is not None}
     if not is_id(kept.get("id")):
         kept.pop("id", None)
+    kept |= {name: _text(kept[name]) for name in ("apikeyid", *_TEXTS) if name in kept}
     try:
-        return msgspec.convert({"id": "", "type": _type(flow), **kept, "flowData": text}, FlowRow)
+        return msgspec.convert({"id": "", "type": _type(flow), **kept, "flowData": text}, FlowRow, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"a flow of the export cannot be read: {error}") from None
+
+
+def _text(value: Any) -> str:
+    """A column that is a text; other exports have it as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _type(flow: FlowFile) -> str:

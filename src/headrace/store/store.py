@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 _JSON = frozenset(
     "sourceDocuments usedTools fileAnnotations agentReasoning reasonContent fileUploads artifacts action".split()
 )
+_FLAGS = ("deployed", "isPublic")  # older rows have null
 _HISTORY = (
     select(*(tables.message.c[name] for name in ("role", "content", "fileUploads", "chatId")))
     .add_columns(case((bindparam("tools", type_=Boolean), tables.message.c.usedTools)))
@@ -116,9 +117,8 @@ class Store:
         return await self._database.scan(lambda c: [_read(row, FlowRow) for row in c.execute(statement).mappings()])
 
     async def add_flow(self, row: FlowRow) -> FlowRow:
-        """Stores a new flow; an empty id gets one. Raises InvalidRequest when the id is taken."""
-        now = timestamp()
-        new = msgspec.structs.replace(row, id=row.id or str(uuid4()), createdDate=now, updatedDate=now)
+        """Stores a new flow; an empty id gets one, empty dates are now. Raises InvalidRequest when the id is taken."""
+        new = msgspec.structs.replace(row, id=row.id or str(uuid4()), **_dates(row))
         await self._insert(tables.flow, msgspec.structs.asdict(new), f"there is a flow with the id {new.id!r} already")
         return new
 
@@ -199,19 +199,14 @@ class Store:
             self._variables = found
         return found
 
-    async def add_variable(self, name: str, value: str | None, kind: str) -> Variable:
-        """Stores a variable. Raises InvalidRequest when the name is taken."""
-        now = timestamp()
-        values = {
-            "id": str(uuid4()),
-            "name": name,
-            "value": value,
-            "type": kind,
-            "createdDate": now,
-            "updatedDate": now,
-        }
-        await self._insert(tables.variable, values, f"there is a variable {name!r} already")
-        return msgspec.convert(values, Variable)
+    async def add_variable(
+        self, name: str, value: str | None, kind: Literal["static", "runtime"], created: str = "", updated: str = ""
+    ) -> Variable:
+        """Stores a variable; without dates it is from now. Raises InvalidRequest when the name is taken."""
+        new = Variable(str(uuid4()), name, value, kind, created, updated)
+        new = msgspec.structs.replace(new, **_dates(new))
+        await self._insert(tables.variable, msgspec.structs.asdict(new), f"there is a variable {name!r} already")
+        return new
 
     async def change_variable(self, variable_id: str, changes: Mapping[str, Any]) -> Variable:
         """Stores changed columns. Raises NotFound."""
@@ -240,9 +235,8 @@ class Store:
         return await self._database.read(lambda c: [_read(row, CustomTool) for row in c.execute(statement).mappings()])
 
     async def add_tool(self, tool: CustomTool) -> CustomTool:
-        """Stores a new tool; an empty id gets one. Raises InvalidRequest when the id is taken."""
-        now = timestamp()
-        new = msgspec.structs.replace(tool, id=tool.id or str(uuid4()), createdDate=now, updatedDate=now)
+        """Stores a new tool; an empty id gets one, empty dates are now. Raises InvalidRequest when the id is taken."""
+        new = msgspec.structs.replace(tool, id=tool.id or str(uuid4()), **_dates(tool))
         await self._insert(tables.tool, msgspec.structs.asdict(new), f"there is a tool with the id {new.id!r} already")
         return new
 
@@ -274,10 +268,12 @@ class Store:
         statement = select(tables.api_key).order_by(tables.api_key.c.createdDate)
         return await self._database.read(lambda c: [_read(row, ApiKey) for row in c.execute(statement).mappings()])
 
-    async def add_key(self, name: str, permissions: Sequence[str], token: str | None = None) -> ApiKey:
+    async def add_key(
+        self, name: str, permissions: Sequence[str], token: str | None = None, *, key_id: str | None = None
+    ) -> ApiKey:
         """Makes a key, or stores a given one; the answer is the only place that ever holds the key itself."""
         token = token or f"hr_{secrets.token_urlsafe(32)}"
-        key = ApiKey(str(uuid4()), name, list(permissions), timestamp(), token)
+        key = ApiKey(key_id or str(uuid4()), name, list(permissions), timestamp(), token)
         text = msgspec.json.encode(key.permissions).decode()
         values = {"id": key.id, "keyName": name, "hash": hash_of(token), "createdDate": key.createdDate}
         await self._insert(tables.api_key, {**values, "permissions": text}, "this key exists already")
@@ -356,6 +352,11 @@ class Store:
         self.refresh()
 
 
+def _dates(row: FlowRow | CustomTool | Variable) -> dict[str, str]:
+    now = timestamp()
+    return {"createdDate": row.createdDate or now, "updatedDate": row.updatedDate or row.createdDate or now}
+
+
 def _turn(role: Role, content: str, uploads: str | None, chat: str, tools: str | None) -> Turn:
     files = msgspec.json.decode(uploads, type=list[FileUpload]) if uploads else ()
     return Turn(role, content, files, chat if files else "", msgspec.json.decode(tools) if tools else ())
@@ -389,6 +390,8 @@ def _read(row: RowMapping, kind: type[_T]) -> _T:
 
 
 def _parsed(name: str, value: Any) -> Any:
+    if name in _FLAGS:
+        return bool(value)
     return msgspec.json.decode(value) if value is not None and name in (*_JSON, "permissions") else value
 
 

@@ -53,5 +53,6 @@ export const flow = (id) => ask(`chatflows/${encodeURIComponent(id)}`);
 /** What everybody may see of a flow: its nodes without secrets, and its starter prompts. */
 export const publicFlow = (id) => ask(`public-chatbotConfig/${encodeURIComponent(id)}`);
 
-/** Stores a flow; needs a key. */
-export const addFlow = (flow) => ask("chatflows", { method: "POST", body: flow });
+/** Stores what an exported file holds, and says what became of it; needs a key. */
+export const importFile = (content, name) =>
+  ask(`export-import/import?name=${encodeURIComponent(name)}`, { method: "POST", body: content });

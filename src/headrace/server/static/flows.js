@@ -3,37 +3,11 @@
 import * as api from "./api.js";
 import { button, count, el } from "./dom.js";
 
-const KINDS = { ChatFlow: "CHATFLOW", AgentFlow: "MULTIAGENT", AgentFlowV2: "AGENTFLOW", AssistantFlow: "ASSISTANT" };
-
-/** The flows that a file holds, as the server takes them. Throws for what is no flow. */
-export function flowsIn(content, fileName) {
-  const value = JSON.parse(content);
-  const name = fileName.replace(/\.json$/i, "");
-  if (Array.isArray(value?.nodes)) return [{ name, type: kindOf(value), flowData: JSON.stringify(value) }];
-  if (value?.flowData) return [row(value, name)];
-  const found = Object.entries(KINDS).flatMap(([section, type]) =>
-    Array.isArray(value?.[section]) ? value[section].map((item) => row({ type, ...item }, name)) : [],
-  );
-  if (!found.length) throw new Error("it holds no flow: export one from the builder (Settings, Export Chatflow)");
-  return found;
-}
-
-function row(value, name) {
-  const flowData = typeof value.flowData === "string" ? value.flowData : JSON.stringify(value.flowData);
-  const { chatbotConfig, apiConfig, category } = value;
-  return {
-    name: value.name || name,
-    type: value.type || kindOf(JSON.parse(flowData)),
-    flowData,
-    chatbotConfig,
-    apiConfig,
-    category,
-  };
-}
-
-function kindOf({ nodes = [] }) {
-  if (nodes.some((node) => node.type === "agentFlow")) return "AGENTFLOW";
-  return nodes.some((node) => /^(Multi|Sequential) Agents$/.test(node.data?.category)) ? "MULTIAGENT" : "CHATFLOW";
+/** A file's content as the server imports it: a flow without a name gets the file's. Throws for what is no JSON. */
+function contentOf(text, name) {
+  const value = JSON.parse(text);
+  if (Array.isArray(value) || typeof value !== "object" || !value) throw new Error("it holds no flow");
+  return Array.isArray(value.nodes) ? { name, flowData: value } : value;
 }
 
 export class FlowList {
@@ -177,10 +151,10 @@ export class FlowList {
     let last;
     for (const file of files) {
       try {
-        for (const flow of flowsIn(await file.text(), file.name)) {
-          last = await api.addFlow(flow);
-          reports.push(report(last));
-        }
+        const name = file.name.replace(/\.json$/i, "");
+        const done = await api.importFile(contentOf(await file.text(), name), name);
+        last = done.flows.at(-1) ?? last;
+        reports.push(...done.flows.map(report), ...told(done));
       } catch (error) {
         if (error.status === 401 || error.status === 403) {
           this.#waiting = files;
@@ -205,6 +179,19 @@ export class FlowList {
     }
     this.#report.replaceChildren(...reports);
   }
+}
+
+/** New keys, which are shown only now, and what else is to be known of an import. */
+function told({ keys, tools, variables, documentStores, notes, skipped }) {
+  const others = [...tools, ...variables, ...documentStores];
+  return [
+    ...keys.map(({ keyName, apiKey }) =>
+      el("p", { class: "key" }, `API key "${keyName}", shown only now: `, el("code", {}, apiKey)),
+    ),
+    others.length ? el("p", {}, `Also stored: ${others.join(", ")}`) : "",
+    ...notes.map((note) => el("p", {}, note)),
+    ...Object.entries(skipped).map(([section, number]) => el("p", {}, `Not imported: ${number} × ${section}`)),
+  ];
 }
 
 function report({ name, coverage }) {
