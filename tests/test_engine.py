@@ -15,13 +15,13 @@ from headrace.engine.catalog import catalog, fields, tag
 from headrace.engine.graph import Graph, coverage, endings, nodes_of, read_flow, streams
 from headrace.engine.inputs import fields_of, read
 from headrace.engine.node import Node
-from headrace.engine.overrides import OverrideRules, Overrides, Parameter
+from headrace.engine.overrides import OverrideRules, Overrides, Parameter, merged
 from headrace.engine.references import Scope, node_ids, text_of
 from headrace.errors import FlowError, InvalidRequest, UnknownNodes
 from headrace.nodes import built_in
 from headrace.nodes.memory import BufferWindowMemory
 from headrace.nodes.prompts import PromptTemplate, filled, variables
-from headrace.schema import FlowFile
+from headrace.schema import FlowFile, NodeData
 
 BASE = "http://127.0.0.1:9/v1"
 CATALOG = built_in()
@@ -156,13 +156,17 @@ def test_loose_inputs_become_what_the_record_declares(given_inputs: dict[str, An
     ("kind", "inputs", "message"),
     [
         (ChatOpenAI, {"temperature": "warm"}, "input 'temperature' cannot be used"),
-        (ChatOpenAI, {"maxTokens": "1.5"}, "input 'maxTokens' cannot be used"),
+        (ChatOpenAI, {"maxTokens": "few"}, "input 'maxTokens' cannot be used"),
         (ChatOpenAI, {"baseOptions": "{"}, "input 'baseOptions' cannot be used"),
         (BufferWindowMemory, {"k": {}}, "input 'k' cannot be used"),
-        (PromptTemplate, {"template": ["x"]}, "input 'template' cannot be used"),
+        (PromptTemplate, {"template": ["x", object()]}, "input 'template' cannot be used"),
         (CATALOG["llmChain"], {"prompt": PromptTemplate()}, "input 'model' is not set or not connected"),
-        (CATALOG["llmChain"], {"model": "gpt", "prompt": PromptTemplate()}, "a ChatModel must be connected here"),
-        (CATALOG["llmChain"], {"model": PromptTemplate()}, "a ChatModel must be connected here, not PromptTemplate"),
+        (
+            CATALOG["llmChain"],
+            {"model": "gpt", "prompt": PromptTemplate()},
+            "a chat model must be connected here, not a text",
+        ),
+        (CATALOG["llmChain"], {"model": PromptTemplate()}, "a chat model must be connected here, not a prompt"),
     ],
 )
 def test_an_input_that_does_not_fit_is_named_with_its_node(
@@ -193,7 +197,8 @@ OPEN = OverrideRules(status=True, nodes={"OpenAI": [Parameter(name, True) for na
 
 
 def applied(inputs: dict[str, Any], **values: Any) -> dict[str, Any]:
-    return Overrides(OPEN, values).apply("chatOpenAI_0", "chatOpenAI", "OpenAI", inputs)
+    node = NodeData(id="chatOpenAI_0", name="chatOpenAI", label="OpenAI", inputs=inputs)
+    return {name: merged(inputs.get(name), value) for name, value in Overrides(OPEN, values).of(node).items()}
 
 
 def test_lists_are_joined_without_repetition_and_replace_what_is_no_list() -> None:
@@ -216,7 +221,7 @@ def test_objects_are_merged_into_objects_and_json_texts() -> None:
 def test_only_listed_inputs_ever_change(values: dict[str, Any]) -> None:
     assert set(applied({"closed": "x", "list": ["a"]}, **values)) <= {"list", "object", "text"}
     off = OverrideRules(status=False, nodes=OPEN.nodes, variables=[Parameter("a", True)])
-    assert Overrides(off, values).apply("chatOpenAI_0", "chatOpenAI", "OpenAI", {}) == {}
+    assert Overrides(off, values).of(NodeData(id="chatOpenAI_0", name="chatOpenAI", label="OpenAI")) == {}
     assert Overrides(off, {"vars": {"a": "x"}}).variables() == {}
 
 

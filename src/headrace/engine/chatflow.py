@@ -10,7 +10,7 @@ import msgspec
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart, ToolCall
 from headrace.engine.graph import Graph
-from headrace.engine.inputs import fields_of, given, parsed, read
+from headrace.engine.inputs import check_asked, fields_of, given, parsed, read, where
 from headrace.engine.node import Choice, Context, Node, Sink, Step
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import Upserted, UpsertProgress
@@ -82,6 +82,7 @@ class Chatflow:
 
     async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """Starts the answer: its events in batches, without the terminal ones. Raises what nodes raise."""
+        check_asked(self._graph.order, self._catalog, overrides)
         step = await _last(self._graph, self._catalog, ctx, overrides)
         if not isinstance(step, Step):
             raise FlowError("the last node cannot end a flow: connect it to a chain or an agent")
@@ -92,6 +93,7 @@ async def upsert(
     graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides, progress: UpsertProgress
 ) -> Upserted:
     """Upserts the documents of the vector store that the graph ends with. Raises FlowError and what nodes raise."""
+    check_asked(graph.order, catalog, overrides)
     return await (await keeping(graph, catalog, ctx, overrides)).upsert(ctx, progress)
 
 
@@ -167,7 +169,7 @@ def said(turns: Sequence[ModelMessage]) -> list[dict[str, str]]:
 def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides) -> Node:
     kind = catalog[node.name]
     fields, accepting = fields_of(kind), graph.accepting[node.id]
-    inputs = given(node, kind, overrides)
+    inputs, asked = given(node, kind, overrides)
     values: dict[str, Any] = {
         name: scope.resolve(
             parsed(inputs[name], field), accepts_variables=name in accepting, into_template=field.is_template
@@ -181,4 +183,4 @@ def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overri
         values["output"] = output
     if issubclass(kind, Sink):
         values["node"] = node.id
-    return read(kind, values, f"{node.label or node.name} ({node.id})")
+    return read(kind, values, where(node), asked)

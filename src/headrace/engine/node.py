@@ -144,12 +144,19 @@ class Context(msgspec.Struct, kw_only=True):
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A node with its parameters set and its ports connected."""
 
+    former: ClassVar[Mapping[str, str]] = {}
+    """Names that earlier versions of the node type had for its inputs, and what they are called now."""
     upserted: ClassVar[frozenset[str]] = frozenset()
     """Inputs that only an upsert reads: a prediction leaves out what is connected to them."""
 
     async def build(self, ctx: Context) -> object:
         """What the node hands to the ports that it is wired to: itself, unless the type says otherwise."""
         return self
+
+
+def _tag(node: Node) -> str:
+    """What flows call the node's type."""
+    return str(node.__struct_config__.tag)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -164,7 +171,7 @@ class Chooser(Node, frozen=True, kw_only=True):
 
     async def build(self, ctx: Context) -> Choice:
         """The choice."""
-        raise FlowError(f"{type(self).__name__} chooses nothing")
+        raise FlowError(f"a node {_tag(self)!r} chooses nothing")
 
 
 class Step(Node, frozen=True, kw_only=True):
@@ -175,7 +182,7 @@ class Step(Node, frozen=True, kw_only=True):
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """Starts the answer: its events in batches, without the terminal ones."""
-        raise FlowError(f"{type(self).__name__} cannot end a flow: connect it to a chain or an agent")
+        raise FlowError(f"a node {_tag(self)!r} cannot end a flow: connect it to a chain or an agent")
 
 
 class Sink(Node, frozen=True, kw_only=True):
@@ -188,8 +195,8 @@ class Sink(Node, frozen=True, kw_only=True):
 
     async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
         """Brings what it keeps to what its documents say. A document that fails does not stop the others."""
-        raise FlowError(f"nothing can be upserted into {type(self).__name__}")
+        raise FlowError(f"nothing can be upserted into a node {_tag(self)!r}")
 
     async def remove(self, ctx: Context, loaders: Sequence[str]) -> int:
         """Deletes what was upserted with these loaders of document stores in its metadata (`docId`); says how many."""
-        raise FlowError(f"nothing can be deleted from {type(self).__name__}")
+        raise FlowError(f"nothing can be deleted from a node {_tag(self)!r}")

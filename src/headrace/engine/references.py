@@ -22,6 +22,11 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=repr).decode()
 
 
+def is_dangling(value: Any) -> bool:
+    """Whether this is a reference to a node that is not in the flow, or did not run: nothing was put in its place."""
+    return isinstance(value, str) and _INSTANCE.fullmatch(value.strip()) is not None
+
+
 def node_ids(value: Any) -> set[str]:
     """Ids of the nodes that an input refers to."""
     if isinstance(value, str):

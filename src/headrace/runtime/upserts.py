@@ -44,12 +44,7 @@ class Upserts:
         catalog = self._flows.catalog
         graph = Graph(flow.file, catalog, sink(flow.file, catalog, request.stopNodeId))
         overrides = Overrides(flow.api.overrideConfig, request.overrideConfig)
-        taken = {
-            name
-            for node in graph.order
-            for name in overrides.apply(node.id, node.name, node.label, node.inputs)
-            if name in fields_of(catalog[node.name])
-        }
+        taken = {name for node in graph.order for name in overrides.of(node) if name in fields_of(catalog[node.name])}
         for name, inputs in (files or {}).items():
             if not taken.intersection(inputs):
                 wanted = " or ".join(map(repr, inputs))

@@ -14,6 +14,7 @@ from headrace.engine.agentflow.node import AgentRun
 from headrace.engine.agentflow.walk import Plan, Walk
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import remembered
+from headrace.engine.inputs import check_asked
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
 from headrace.errors import HeadraceError, InvalidRequest
@@ -42,6 +43,7 @@ class Agentflow:
 
     async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """Starts the run: its events in batches, without the terminal ones. Raises FlowError and what nodes raise."""
+        check_asked(self._graph.nodes, self._catalog, overrides)
         ctx.execution = Execution(id=str(uuid4()))
         run = AgentRun(ctx, ctx.execution)
         run.past = [*ctx.prior, *remembered(await ctx.history(tools=True))]

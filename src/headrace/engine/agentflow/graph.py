@@ -64,7 +64,7 @@ class AgentGraph:
 
     def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
         """Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks."""
-        nodes = nodes_of(flow)
+        self.nodes = nodes = nodes_of(flow)
         inside = {node.data.id: node.parentNode for node in flow.nodes}
         arrows = [Arrow(edge.source, _output(edge.sourceHandle), edge.target) for edge in flow.edges]
         self._levels = {

@@ -147,7 +147,7 @@ class AgentNode(Node, frozen=True, kw_only=True):
 
     def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Executes the node: its events in batches; what it gives goes into the task. Raises HeadraceError."""
-        raise FlowError(f"{type(self).__name__} cannot be executed")
+        raise FlowError(f"{task.node.name!r} cannot be executed")
 
 
 def shown(message: ModelMessage) -> dict[str, Any]:

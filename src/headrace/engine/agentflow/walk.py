@@ -18,9 +18,9 @@ from headrace.engine.agentflow.mentions import Mentions
 from headrace.engine.agentflow.node import AgentNode, AgentRun, Loops, Task, shown
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ModelMessage
-from headrace.engine.inputs import Field, fields_of, given, parsed, read
+from headrace.engine.inputs import Field, current, fields_of, given, parsed, read, where
 from headrace.engine.node import Node
-from headrace.engine.overrides import Overrides
+from headrace.engine.overrides import Overrides, read_json
 from headrace.engine.references import MISSING
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import AgentFlowExecutedData, Event, NextAgentFlow, Token
@@ -117,7 +117,7 @@ class Walk:
             self._mentions.resolve,
             is_last=is_last,
             repeat=self._inside,
-            component=lambda name, config: self._component(name, config, _where(node)),
+            component=lambda name, config: self._component(name, config, where(node)),
         )
 
     def _inside(self, node: str, value: Any, index: int, count: int) -> Walk:
@@ -127,38 +127,39 @@ class Walk:
     # What a node is given
 
     async def _record(self, node: NodeData, task: Task) -> AgentNode:
-        kind, where = self._plan.catalog[node.name], _where(node)
-        task.asked = self._plan.overrides.apply(node.id, node.name, node.label, {})
-        inputs, accepting = given(node, kind, self._plan.overrides), self._plan.graph.accepting[node.id]
+        kind, place = self._plan.catalog[node.name], where(node)
+        inputs, task.asked = given(node, kind, self._plan.overrides)
+        accepting = self._plan.graph.accepting[node.id]
         task.inputs = public({k: self._mentions.resolve(v) if k in accepting else v for k, v in inputs.items()})
         values: dict[str, Any] = {}
         for name, field in fields_of(kind).items():
             value = parsed(inputs.get(name), field)
             if field.port:
-                value = await self._component(value, inputs.get(f"{name}Config"), where)
+                value = await self._component(value, inputs.get(f"{name}Config"), place)
             elif name in accepting and not field.is_late:
                 value = self._mentions.resolve(value)
             values[name] = value
-        record = read(kind, values, where)
+        record = read(kind, values, place, task.asked)
         if not isinstance(record, AgentNode):
-            raise FlowError(f"{where} is no node of an agent flow: replace it")
+            raise FlowError(f"{place} is no node of an agent flow: replace it")
         return record
 
-    async def _component(self, name: Any, config: Any, where: str) -> object:
+    async def _component(self, name: Any, config: Any, place: str) -> object:
         """What a node holds inside: a component by name, and its inputs."""
         if not name:
             return None
         kind: type[Node] = self._plan.catalog[name]
-        inputs: dict[str, Any] = config if isinstance(config, dict) else {}
+        config = read_json(config)
+        inputs = current(kind, config) if isinstance(config, dict) else {}
         values: dict[str, Any] = {}
         for key, field in fields_of(kind).items():
             if field.port and f"{key}Config" in inputs:
-                values[key] = await self._component(inputs.get(key), inputs[f"{key}Config"], where)
+                values[key] = await self._component(inputs.get(key), inputs[f"{key}Config"], place)
             elif key in inputs:
                 values[key] = self._resolved(inputs[key], field)
         if credential := inputs.get("FLOWISE_CREDENTIAL_ID"):
             values["credential"] = credential
-        return await read(kind, values, f"{name} in {where}").build(self._run.ctx)
+        return await read(kind, values, f"{name} in {place}").build(self._run.ctx)
 
     def _resolved(self, value: Any, field: Field) -> Any:
         value = parsed(value, field)
@@ -239,10 +240,6 @@ class Walk:
             else:
                 waiting.extend((other, False) for other in self._level.arrows_from[arrow.target])
         return ready
-
-
-def _where(node: NodeData) -> str:
-    return f"{node.label or node.name} ({node.id})"
 
 
 def _next_event(node: NodeData, status: str, error: str | None = None) -> NextAgentFlow:

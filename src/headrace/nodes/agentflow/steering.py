@@ -34,7 +34,7 @@ class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
     formDescription: str = ""
     formInputTypes: list[FormInput] = []
     startEphemeralMemory: bool = False
-    startState: list[StateUpdate] = []
+    startState: list[StateUpdate] | dict[str, Any] = []
     startPersistState: bool = False
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
@@ -49,7 +49,8 @@ class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
         task.state = _state(self.startState)
         if self.startPersistState:
             task.state |= _last_state(await run.ctx.previous())
-        task.state |= _given_state(task.asked.get("startState"))
+        if "startState" in task.asked:
+            task.state |= _state(msgspec.convert(task.asked["startState"], list[StateUpdate] | dict[str, Any]))
         self._describe(task)
         yield []
 
@@ -66,24 +67,15 @@ class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
             task.output["persistState"] = True
 
 
-def _state(entries: Sequence[StateUpdate]) -> dict[str, Any]:
-    return {entry.key: entry.value for entry in entries if entry.key}
+def _state(entries: Sequence[StateUpdate] | dict[str, Any]) -> dict[str, Any]:
+    """A state out of a list of keys and values, or out of an object."""
+    return entries if isinstance(entries, dict) else {entry.key: entry.value for entry in entries if entry.key}
 
 
 def _last_state(executed: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The state that the session's last execution ended with."""
     states = [entry["data"]["state"] for entry in executed if "state" in entry.get("data", {})]
     return states[-1] if states else {}
-
-
-def _given_state(value: Any) -> dict[str, Any]:
-    """The state that a request sets: a list of keys and values, or an object."""
-    if isinstance(value, dict):
-        return value
-    try:
-        return _state(msgspec.convert(value or [], list[StateUpdate]))
-    except msgspec.ValidationError:
-        return {}
 
 
 class DirectReply(AgentNode, frozen=True, kw_only=True, tag="directReplyAgentflow"):
