@@ -18,10 +18,10 @@ from headrace.engine.ports import Search
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.shelf import fused
+from headrace.retrieval.embedded.words import quoted_words
 from headrace.retrieval.library import Library
-from headrace.retrieval.shelf import fused
 from headrace.retrieval.upsert import Upsert
-from headrace.retrieval.words import quoted_words
 
 
 @pytest.fixture

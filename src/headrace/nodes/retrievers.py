@@ -15,9 +15,9 @@ from headrace.engine.ports import ChatModel, Embeddings, Retriever, Search, Sear
 from headrace.engine.together import together
 from headrace.errors import FlowError
 from headrace.events import Document
+from headrace.retrieval.embedded.shelf import FUSION
 from headrace.retrieval.refining import Finder, alike, fused, lines_of
 from headrace.retrieval.retriever import StoreRetriever, depth
-from headrace.retrieval.shelf import FUSION
 
 Query: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]
 

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from headrace.engine.ports import Embeddings
-from headrace.retrieval.floats import packed, unpacked
-from headrace.store import passages
+from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.floats import packed, unpacked
 from headrace.store.database import Database
 
 _KEPT = 256 * 1024 * 1024  # bytes of vectors

@@ -12,11 +12,11 @@ import msgspec
 from headrace.engine.ports import Embeddings, Scored, Search
 from headrace.events import Document
 from headrace.retrieval.cached import fitting
-from headrace.retrieval.shelf import CollectionInfo, Shelf, info
+from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.filters import condition
+from headrace.retrieval.embedded.shelf import CollectionInfo, Shelf, info
 from headrace.retrieval.upsert import Upsert, given
-from headrace.store import passages
 from headrace.store.database import Database
-from headrace.store.filters import condition
 
 _DELETED = 1000
 

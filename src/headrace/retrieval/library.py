@@ -15,8 +15,8 @@ from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.retrieval.cached import CachedEmbeddings
 from headrace.retrieval.collection import Collection
-from headrace.retrieval.shelf import Shelf
-from headrace.store import passages
+from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.shelf import Shelf
 from headrace.store.database import Database
 from headrace.store.document_chunks import DocumentChunks, StoredDocuments
 from headrace.store.document_stores import Component, DocumentStores, StoreRow

@@ -16,9 +16,9 @@ from headrace.engine.ports import Embeddings, LoadFailure, Upserted, unread
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.cached import fitting
-from headrace.retrieval.floats import packed
-from headrace.store import passages
-from headrace.store.passages import Chunk, CollectionRow
+from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.floats import packed
+from headrace.retrieval.embedded.passages import Chunk, CollectionRow
 from headrace.store.store import timestamp
 
 if TYPE_CHECKING:

@@ -194,7 +194,7 @@ def _apart(hits: Sequence[Hit], vector: Sequence[float], search: Search) -> list
     """Hits that are like the question and unlike each other; without vectors of the hits, the nearest."""
     import numpy as np
 
-    from headrace.retrieval.matrix import spread, unit
+    from headrace.retrieval.embedded.matrix import spread, unit
 
     usable = [hit for hit in hits if len(hit.vector) == len(vector)]
     if not usable:

@@ -14,13 +14,13 @@ from sqlalchemy import Connection
 
 from headrace.engine.ports import Scored, Search
 from headrace.errors import FlowError
-from headrace.retrieval.words import quoted_words
-from headrace.store import passages
-from headrace.store.filters import Condition, condition
-from headrace.store.passages import CollectionRow
+from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.filters import Condition, condition
+from headrace.retrieval.embedded.passages import CollectionRow
+from headrace.retrieval.embedded.words import quoted_words
 
 if TYPE_CHECKING:
-    from headrace.retrieval.matrix import Matrix
+    from headrace.retrieval.embedded.matrix import Matrix
 
 _OPEN = 32
 _HOUR = 3600  # seconds
@@ -59,7 +59,7 @@ class Shelf:
     def _near(
         self, c: Connection, row: CollectionRow, wanted: Search, where: Condition | None, vector: Sequence[float]
     ) -> Hits:
-        from headrace.retrieval.matrix import best, spread
+        from headrace.retrieval.embedded.matrix import best, spread
 
         self._sweep(c)
         matrix = self._matrix(row)
@@ -80,7 +80,7 @@ class Shelf:
                 return best(ids, scores, wanted.k)
 
     def _matrix(self, row: CollectionRow) -> Matrix:
-        from headrace.retrieval.matrix import Matrix
+        from headrace.retrieval.embedded.matrix import Matrix
 
         found = self._matrices.pop(row.id, None) or Matrix(self._folder / f"{row.id}.f32")
         self._matrices[row.id] = found

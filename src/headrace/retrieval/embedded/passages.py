@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from headrace.events import Document
-from headrace.store.filters import Condition
+from headrace.retrieval.embedded.filters import Condition
 
 _SPAN = 2**32
 _FIND = "SELECT id, name, embedding, dimensions, version, fingerprint FROM collection WHERE name = ?"

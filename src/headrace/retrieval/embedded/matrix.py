@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection
 
-from headrace.store.passages import CollectionRow, vector_ids, vectors
+from headrace.retrieval.embedded.passages import CollectionRow, vector_ids, vectors
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ids: TypeAlias = npt.NDArray[np.int64]
