@@ -33,11 +33,10 @@ from headrace.events import Document, fold
 from headrace.gen import ROOT
 from headrace.providers.extractive import read
 from headrace.providers.hashed import HashedEmbeddings
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.library import Library
 from headrace.retrieval.manual import pages, sections
 from headrace.retrieval.splitters import ChunkSplitter, by_language
-from headrace.retrieval.upsert import Upsert
 from headrace.runtime.local import Local
 from headrace.schema import PredictionRequest
 from headrace.settings import Settings

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from waiting import turns, within
 
 from headrace.errors import StorageError
+from headrace.retrieval.embedded.tables import metadata
 from headrace.store import migrate, tables
 from headrace.store.database import Database, engine_for
 
@@ -215,11 +216,11 @@ def named(name: str | None, *_: object) -> bool:
 def test_the_migrations_make_the_tables_of_the_code(tmp_path: Path) -> None:
     migrated, made = engine_for(tmp_path / "migrated.sqlite"), engine_for(tmp_path / "made.sqlite")
     migrate.migrate(migrated)
-    tables.metadata.create_all(made)
+    metadata.create_all(made)
     assert shape(migrated) == shape(made)
     with migrated.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": named})
-        assert compare_metadata(context, tables.metadata) == []
+        assert compare_metadata(context, metadata) == []
     for engine in (migrated, made):
         engine.dispose()
 

@@ -17,11 +17,10 @@ from waiting import within
 from headrace.engine.ports import Search
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.embedded.shelf import fused
 from headrace.retrieval.embedded.words import quoted_words
 from headrace.retrieval.library import Library
-from headrace.retrieval.upsert import Upsert
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError, ProviderUnavailable
 from headrace.events import Document
 from headrace.nodes import built_in
+from headrace.retrieval.embedded.collection import Upsert
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import Library
 from headrace.retrieval.splitters import ChunkSplitter, recursively
-from headrace.retrieval.upsert import Upsert
 
 FLOW = "the flow"
 

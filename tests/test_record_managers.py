@@ -20,9 +20,9 @@ from headrace.engine.ports import LoadFailure, Search, Upserted
 from headrace.errors import FlowError, ProviderError, ProviderUnavailable
 from headrace.events import Document
 from headrace.nodes import built_in
+from headrace.retrieval.embedded.collection import Cleanup
 from headrace.retrieval.library import Library
 from headrace.retrieval.records import Record, Records
-from headrace.retrieval.upsert import Cleanup
 from headrace.store.document_stores import StoreRow
 from headrace.vectors.postgres import PostgresStore
 from headrace.vectors.postgres_server import Place, connected

@@ -15,9 +15,8 @@ from waiting import within
 from headrace.engine.ports import LoadFailure, Search, unread
 from headrace.errors import FlowError, ProviderUnavailable, StorageError
 from headrace.events import Document
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert, Upserted
 from headrace.retrieval.library import Library
-from headrace.retrieval.upsert import Upsert, Upserted
 
 
 @pytest.fixture
@@ -235,7 +234,7 @@ import asyncio, sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from passages import Bags, document, opened
-from headrace.retrieval.upsert import Upsert
+from headrace.retrieval.embedded.collection import Upsert
 
 async def documents():
     for n in range(3000):
@@ -282,7 +281,7 @@ def test_kept_vectors_are_not_paid_for_twice_and_the_oldest_go_first(library: Li
     assert within(cached.embed(["b", "a"])) == [first[1], first[0]]
     assert model.asked == ["a", "b"]
 
-    from headrace.retrieval.cached import CachedEmbeddings
+    from headrace.retrieval.embedded.cached import CachedEmbeddings
 
     small = CachedEmbeddings(model, library._database, kept=3 * 16 * 4)
     within(small.embed(["c", "d"]))

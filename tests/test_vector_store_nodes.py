@@ -20,10 +20,9 @@ from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
 from headrace.nodes.vector_stores.embedded import MemoryVectorStore
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.library import Library
 from headrace.retrieval.library import library as library_of
-from headrace.retrieval.upsert import Upsert
 from headrace.schema import FlowRow
 from headrace.store.store import Store
 

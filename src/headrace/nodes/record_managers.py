@@ -9,9 +9,9 @@ from typing import Any
 
 from headrace.engine.node import Context, Node
 from headrace.nodes.postgres_accounts import Wanted, postgres_place
+from headrace.retrieval.embedded.collection import Cleanup
 from headrace.retrieval.library import library
 from headrace.retrieval.records import Records
-from headrace.retrieval.upsert import Cleanup
 from headrace.vectors.records import PostgresRecords
 
 _TABLE = "upsertion_records"

@@ -16,11 +16,10 @@ import msgspec
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert, given
 from headrace.retrieval.files import within
 from headrace.retrieval.library import Library
 from headrace.retrieval.loading import fingerprint
-from headrace.retrieval.upsert import Upsert, given
 
 INDEX: Final = "faiss.index"
 PASSAGES: Final = "docstore.json"

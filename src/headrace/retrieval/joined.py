@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headrace.engine.ports import Scored, Search
 from headrace.events import Document
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection
 
 
 class Joined:

@@ -13,9 +13,9 @@ from headrace.engine.document_store import EMBEDDED, Part, Parts
 from headrace.engine.node import Context
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
-from headrace.retrieval.cached import CachedEmbeddings
-from headrace.retrieval.collection import Collection
 from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.cached import CachedEmbeddings
+from headrace.retrieval.embedded.collection import Collection
 from headrace.retrieval.embedded.shelf import Shelf
 from headrace.store.database import Database
 from headrace.store.document_chunks import DocumentChunks, StoredDocuments

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from headrace.engine.ports import Embeddings
 from headrace.events import Document
+from headrace.retrieval.embedded.collection import content_hash
 from headrace.retrieval.embedded.shelf import FUSION
-from headrace.retrieval.upsert import content_hash
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s*")
 _TAG = re.compile(r"</?\w+>")

@@ -11,10 +11,9 @@ import msgspec
 from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, VectorStore
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.library import Library
 from headrace.retrieval.loading import fingerprint
-from headrace.retrieval.upsert import Upsert
 
 _logger = logging.getLogger("headrace.retrieval")
 _KEPT = 64

@@ -18,7 +18,7 @@ from headrace.engine.ports import Embeddings, Http, HttpCall, Scored, Search
 from headrace.errors import FlowError, ProviderError
 from headrace.events import Document
 from headrace.providers.answers import json_answer
-from headrace.retrieval.upsert import content_hash
+from headrace.retrieval.embedded.collection import content_hash
 
 _T = TypeVar("_T")
 Method: TypeAlias = Literal["POST", "GET", "PUT", "DELETE"]

@@ -11,8 +11,8 @@ from contextlib import aclosing
 
 from headrace.engine.ports import LoadFailure, Upserted, UpsertProgress, unread
 from headrace.events import Document
+from headrace.retrieval.embedded.collection import Cleanup
 from headrace.retrieval.records import Record, Records
-from headrace.retrieval.upsert import Cleanup
 from headrace.vectors.served import ServedStore, point_id
 
 _BATCH = 256

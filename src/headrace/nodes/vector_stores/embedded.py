@@ -8,13 +8,12 @@ from headrace.engine.node import Context, Sink
 from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
 from headrace.nodes.record_managers import RecordManager
-from headrace.retrieval.collection import Collection
+from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.faiss_folder import folder_collection, folder_of
 from headrace.retrieval.joined import Joined
 from headrace.retrieval.library import library
 from headrace.retrieval.loading import NoFile
 from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_collection
-from headrace.retrieval.upsert import Upsert
 
 
 class _Embedded(Sink, frozen=True, kw_only=True):

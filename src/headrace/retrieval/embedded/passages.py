@@ -1,6 +1,6 @@
 """Collections of passages in the database: the statements, each a function over a connection.
 
-A collection's chunks are a range of ids (`tables.chunk`); every change of them counts up the collection's version.
+A collection's chunks are a range of ids (`tables.chunk` here); every change of them counts up the collection's version.
 """
 
 from __future__ import annotations

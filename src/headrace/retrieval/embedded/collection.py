@@ -1,28 +1,31 @@
-"""Upserts: brings a collection to what a loader says, by content hash, in batches of one transaction each.
+"""The embedded vector store: a collection of passages in the data folder's database, and upserts into it.
 
-Whatever ends an upsert early, what was stored stays, and the same upsert again does only what is missing.
+An upsert brings a collection to what a loader says, by content hash, in batches of one transaction each. Whatever ends
+it early, what was stored stays, and the same upsert again does only what is missing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from headrace.engine.ports import Embeddings, LoadFailure, Upserted, unread
+from headrace.engine.ports import Embeddings, LoadFailure, Scored, Search, Upserted, unread
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.cached import fitting
 from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded.cached import fitting
+from headrace.retrieval.embedded.filters import condition
 from headrace.retrieval.embedded.floats import packed
 from headrace.retrieval.embedded.passages import Chunk, CollectionRow
+from headrace.retrieval.embedded.shelf import CollectionInfo, Shelf, info
+from headrace.store.database import Database
 from headrace.store.store import timestamp
-
-if TYPE_CHECKING:
-    from headrace.retrieval.collection import Collection
 
 Cleanup: TypeAlias = Literal["none", "incremental", "full"]
 """What becomes of passages that an upsert does not bring: they stay, go if their source was upserted, or go."""
@@ -32,6 +35,91 @@ _BATCH_TEXT = 2_000_000  # characters
 _DELETED = 1000
 _TOLD = 1000
 _encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Collection:
+    """Implements `headrace.engine.ports.VectorStore`. Without embeddings only words are looked at: `lexical`."""
+
+    def __init__(
+        self, database: Database, shelf: Shelf, lock: asyncio.Lock, name: str, embeddings: Embeddings | None = None
+    ) -> None:
+        self.name, self.embeddings, self.database, self.lock = name, embeddings, database, lock
+        self._shelf = shelf
+
+    @property
+    def lexical(self) -> bool:
+        """Whether searches can only look at words, since no model makes vectors."""
+        return self.embeddings is None
+
+    async def add(self, documents: Sequence[Document]) -> int:
+        """Stores passages and says how many are new."""
+        return (await Upsert(self).run(given(documents))).numAdded
+
+    async def search(self, search: Search) -> list[Scored]:
+        """The best hits, best first. Raises FlowError, ProviderError and StorageError."""
+        if self.embeddings and search.vector is None and search.mode != "lexical":
+            (vector,) = await fitting(self.embeddings, [search.text], await self.dimensions())
+            search = msgspec.structs.replace(search, vector=vector)
+        made_by = self.embeddings.name if self.embeddings else None
+        return await self.database.scan(lambda c: self._shelf.search(c, self.name, search, made_by))
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Deletes passages and says how many."""
+        numbers = [int(number) for number in ids if number.isdecimal() and len(number) < 20]
+
+        def work(c: passages.Connection) -> int:
+            row = passages.find_collection(c, self.name)
+            return passages.delete_chunks(c, row, numbers) if row else 0
+
+        return await self.database.write(work)
+
+    async def delete_where(self, wanted: Mapping[str, Any]) -> int:
+        """Deletes passages whose metadata fulfil a condition, and says how many."""
+        where = condition(wanted)
+
+        def matching(c: passages.Connection) -> list[str]:
+            row = passages.find_collection(c, self.name)
+            return [str(number) for number in passages.matching(c, row, where)] if row else []
+
+        found = await self.database.scan(matching)
+        return sum([await self.delete(found[n : n + _DELETED]) for n in range(0, len(found), _DELETED)])
+
+    async def exists(self) -> bool:
+        """Whether anything was ever upserted into it."""
+        return await self.database.read(lambda c: passages.find_collection(c, self.name)) is not None
+
+    async def info(self) -> CollectionInfo:
+        """What the collection holds."""
+        return await self.database.scan(partial(info, name=self.name))
+
+    async def dimensions(self) -> int | None:
+        """How long its vectors are; None as long as it has none."""
+
+        def work(c: passages.Connection) -> int | None:
+            row = passages.find_collection(c, self.name)
+            return row.dimensions if row and passages.any_chunk(c, row) else None
+
+        return await self.database.read(work)
+
+    async def fingerprint(self) -> str | None:
+        """What was completely upserted last; None while an upsert is at work, and after one that failed."""
+
+        def work(c: passages.Connection) -> str | None:
+            row = passages.find_collection(c, self.name)
+            made_by = self.embeddings.name if self.embeddings else None
+            return row.fingerprint if row and row.embedding == made_by else None
+
+        return await self.database.read(work)
+
+    async def drop(self) -> None:
+        """Deletes the collection with all that it holds, some chunks at a time: other writes wait only for those."""
+        row = await self.database.read(lambda c: passages.find_collection(c, self.name))
+        if row is None:
+            return
+        while await self.database.write(lambda c: passages.delete_some(c, row, _DELETED)):
+            pass
+        await self.database.write(lambda c: passages.delete_collection(c, row))
+        await self.database.scan(lambda _: self._shelf.forget(row.id))
 
 
 async def given(documents: Sequence[Document | LoadFailure]) -> AsyncGenerator[Document | LoadFailure]:
