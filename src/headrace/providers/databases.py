@@ -29,6 +29,7 @@ _AT_ONCE: Final = 4  # statements
 _STARTING: Final = 5.0  # seconds more for a process, which must start
 _INSIDE: Final = str(Path(__file__).with_name("sqlite_inside.py"))
 _LISTING: Final = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
+_REFUSED: Final = ("not authorized", "prohibited", "no such table")
 LATE: Final = f"the statement took longer than {SECONDS:.0f} seconds"
 
 
@@ -100,7 +101,7 @@ class SqliteDatabase:
             parts = [(schemas[name], sample(found.columns, found.rows, name)) for name, found in samples]
             text = schema([part for pair in parts for part in pair])
         if include or ignore:
-            self._tables = [name.lower() for name in chosen]
+            self._tables = chosen
         return text
 
     async def query(self, statement: str) -> str:
@@ -167,7 +168,7 @@ def _quoted(name: str) -> str:
 def _reason(error: str) -> str:
     if error == "interrupted":
         return LATE
-    if "not authorized" in error or "prohibited" in error:
+    if any(sign in error for sign in _REFUSED):
         return f"only reading is allowed here, and only tables of the description ({error})"
     return f"the database does not take the statement: {error}"
 

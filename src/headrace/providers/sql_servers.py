@@ -37,7 +37,7 @@ _BEGIN: Final = {
     "mariadb": (f"SET max_statement_time = {SECONDS:.0f}", "START TRANSACTION READ ONLY"),
 }
 _LATE: Final = frozenset({"57014", 3024, 1969})  # what PostgreSQL, MySQL and MariaDB say then
-_ROWS: Final = re.compile(r"\s*\(*\s*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
+_ROWS: Final = re.compile(r"\s*+\(*+\s*+(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
 _LISTS: Final = re.compile(r"\s*(?:DESCRIBE|EXPLAIN|SHOW\s+(?:TABLES|COLUMNS|FIELDS|INDEX(?:ES)?))\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(?:OUTFILE|DUMPFILE|LOAD_FILE)\b", re.IGNORECASE)  # MySQL's ways to files
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import sqlglot
 from sqlglot import errors, exp
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 from sqlglot.optimizer.scope import traverse_scope
 
 from headrace.errors import FlowError
@@ -35,6 +36,8 @@ def narrowed(statement: str, dialect: str, tables: Collection[str]) -> str:
     try:
         parsed = sqlglot.parse(statement, dialect=dialect)
         root = parsed[0]
+        if root is not None:  # PostgreSQL takes SECRET for secret, and "SECRET" for another table
+            root = normalize_identifiers(root, dialect=dialect)
         if len(parsed) != 1 or not isinstance(root, exp.Query) or any(root.find_all(exp.Into, exp.Command)):
             raise _refusal("write one SELECT")
         if setting := root.find(exp.SessionParameter):
@@ -43,7 +46,7 @@ def narrowed(statement: str, dialect: str, tables: Collection[str]) -> str:
             raise _refusal(f"the function {name!r} is none of those that it knows")
         derived = set(_derived(root))
         for table in root.find_all(exp.Table):
-            known = not table.db and not table.catalog and _name(table, dialect) in tables
+            known = not table.db and not table.catalog and table.name in tables
             if id(table) not in derived and isinstance(table.this, exp.Identifier) and not known:
                 raise _refusal(f"{table.sql(dialect=dialect)[:100]} is none of them")
         return root.sql(dialect=dialect, comments=False)
@@ -67,9 +70,3 @@ def _derived(root: exp.Query) -> Iterator[int]:
         for node, source in scope.selected_sources.values():
             if not isinstance(source, exp.Table):
                 yield id(node)
-
-
-def _name(table: exp.Table, dialect: str) -> str:
-    """The table's name as the server looks it up."""
-    identifier = table.this
-    return table.name.lower() if dialect == "postgres" and not identifier.quoted else table.name
