@@ -1,5 +1,6 @@
 """The Streamlit chat's logic under Streamlit's own test harness, against a real server and a scripted model."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -159,6 +160,21 @@ def test_only_sentences_that_the_answer_rests_on_are_marked() -> None:
         '<div style="white-space: pre-wrap">The wren weighs nine grams.\n'
         "<mark>The &lt;b&gt;heron&lt;/b&gt; spears fish &amp; frogs.</mark> Both sing.</div>"
     )
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        "see headrace.dev for more. Version 1.2 is out.", "plain. text", "", " ", ".", "...", "a.b", "a.b.c d.", "?!.x",
+        "one\n\n\ntwo \n three", "  led by blanks. And ended by them  \n", "a\r\nb. c\td", "www.a.example/b?c=d&e=f!g",
+        "<p>3 < 4 & 5 > 2.</p>", "Ω. é.x ☃!", "no end", "ends.\n", ".starts so. \u00a0And\u2028so on.\x0b",
+        "headrace.dev " * 3 + "e.g. 3.14, i.e. pi. " * 3,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("answer", ["x", "see headrace dev for more version blanks ended plain text"])
+def test_a_passage_is_shown_with_every_sign_of_it(passage: str, answer: str) -> None:
+    shown = marked(passage, answer).removeprefix('<div style="white-space: pre-wrap">').removesuffix("</div>")
+    assert html.unescape(re.sub("</?mark[^>]*>", "", shown)) == passage
 
 
 def test_amounts_are_no_formulas_and_code_stays_as_it_is() -> None:

@@ -21,7 +21,7 @@ from headrace.events import Usage
 CALCULATOR: Final = "calculator"
 CLOCK: Final = "current_date_time"
 _WORD: Final = re.compile(r"[^\W_]+")
-_PIECE: Final = re.compile(r"\s*\S+\s*$|\s*\S+")
+_PIECE: Final = re.compile(r"(?<!\s)\s*+\S++(?:\s++\Z)?")
 _ABOUT: Final = (
     "I am the built-in model for trying out tools. I need no key and know nothing of my own: I only recognise "
     "arithmetic in English, such as `17% of 2,340` or `12*(3+4)`, and questions about today's date and the time. "
@@ -51,10 +51,10 @@ _UNITS: Final = (
 _TENS: Final = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _NUMBERS: Final = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
 _WRITTEN: Final = re.compile(rf"\b({'|'.join(_TENS)})[ -]({'|'.join(_UNITS[1:10])})\b|\b({'|'.join(_NUMBERS)})\b")
-_PERCENT_OF: Final = re.compile(r"(\d[\d.]*)\s*(?:%|percent|per cent)\s+(?:of|from)\s+", re.IGNORECASE)
-_PERCENT_OFF: Final = re.compile(r"(\d[\d.]*)\s*(?:%|percent|per cent)\s+off\s+(?:of\s+)?", re.IGNORECASE)
-_PERCENT_MORE: Final = re.compile(r"(\d[\d.]*)\s*([-+])\s*(\d[\d.]*)\s*(?:%|percent)(?!\s*[\d(])")
-_PERCENT: Final = re.compile(r"(\d[\d.]*)\s*(?:%|percent)(?!\s*[\d(])")
+_PERCENT_OF: Final = re.compile(r"(\d[\d.]{0,40})\s*(?:%|percent|per cent)\s+(?:of|from)\s+", re.IGNORECASE)
+_PERCENT_OFF: Final = re.compile(r"(\d[\d.]{0,40})\s*(?:%|percent|per cent)\s+off\s+(?:of\s+)?", re.IGNORECASE)
+_PERCENT_MORE: Final = re.compile(r"(\d[\d.]{0,40})\s*([-+])\s*(\d[\d.]*)\s*(?:%|percent)(?!\s*[\d(])")
+_PERCENT: Final = re.compile(r"(\d[\d.]{0,40})\s*(?:%|percent)(?!\s*[\d(])")
 _TOKEN: Final = re.compile(
     r"\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|\*\*|[-+*/^%(),]|(?:sqrt|log10|log|ln|sin|cos|tan|abs|round|pi)\b"
 )

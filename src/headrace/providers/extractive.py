@@ -21,8 +21,8 @@ from headrace.engine.ports import Images
 from headrace.events import Usage
 
 _WORD = re.compile(r"[^\W_]+")
-_PIECE = re.compile(r"\s*\S+\s*$|\s*\S+")
-_PASSAGE = re.compile(r"(?s)<doc\b[^>]*>(.*?)</doc>")
+_PIECE = re.compile(r"(?<!\s)\s*+\S++(?:\s++\Z)?")
+_PASSAGE = re.compile(r"(?s)<doc\b[^<>]*>(.*?)</doc>")
 _FENCE = re.compile(r"(?ms)(^```.*?^```[ \t]*$)")
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d+\.)\s?)")
 _TABLE_HEAD = re.compile(r"(?m)^\|.*\|[ \t]*\n\|[-: |]+\|[ \t]*$")
@@ -146,7 +146,7 @@ def read(context: str) -> Sequence[Sentence]:
     List items and table rows stand for themselves, code belongs to what comes before it.
     """
     reader = _Reader()
-    for text in _PASSAGE.findall(context) or [context]:
+    for text in _PASSAGE.findall(context, 0, context.rfind("</doc>") + 6) or [context]:
         reader.read(text)
     return reader.found
 

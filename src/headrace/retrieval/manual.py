@@ -22,7 +22,7 @@ _CHECKOUT: Final = Path(__file__).parents[3]
 _NODES: Final = re.compile(r"(?s)<!-- generated: nodes -->.*?<!-- end -->")
 _MARK: Final = re.compile(r"<!-- .*? -->\n?")
 _PICTURE: Final = re.compile(r"!\[[^]]*\]\([^)]+\)\n*")
-_LINK: Final = re.compile(r"\[([^]]+)\]\([^)]+\)")
+_LINK: Final = re.compile(r"\[([^][]+)\]\([^)]+\)")
 _LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
 _HEADING: Final = re.compile(r"(#+) +(.+)")
 

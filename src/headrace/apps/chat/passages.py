@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 
-_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|\n+|$)|[.!?\n]+")
+_END = re.compile(r"(?<![.!?])[.!?]++(?!\S)|\n++")  # of a sentence; looked for once at each sign, so in linear time
 _SIGNS = re.compile(r"(?s)\S.*\S")
 _WORD = re.compile(r"\w+")
 _CODE = re.compile(r"(?s)(```.*?(?:```|$)|~~~.*?(?:~~~|$)|`[^`\n]*`)")
@@ -35,6 +35,9 @@ def marked(passage: str, answer: str) -> str:
 
 
 def _sentences(passage: str, said: set[str]) -> Iterator[tuple[str, bool]]:
-    for found in _SENTENCE.finditer(passage):
-        words = {word.lower() for word in _WORD.findall(found[0]) if len(word) >= _LEAST}
-        yield found[0], len(words) > 1 and len(words & said) >= _SHARE * len(words)
+    """The whole passage in pieces, each with the answer to: does what the answer says rest on it?"""
+    start = 0
+    for end in (*(found.end() for found in _END.finditer(passage)), len(passage)):
+        text, start = passage[start:end], end
+        words = {word.lower() for word in _WORD.findall(text) if len(word) >= _LEAST}
+        yield text, len(words) > 1 and len(words & said) >= _SHARE * len(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -51,9 +50,9 @@ async def chosen(model: ChatModel, choices: Mapping[str, str], ctx: Context) -> 
 
 def _read(said: str) -> _Choice:
     """What a model says, as far as it can be read: a model that keeps to no form chooses nothing."""
-    found = re.search(r"\{.*\}", said, re.DOTALL)
+    found = said[said.find("{") : said.rfind("}") + 1]
     try:
-        return msgspec.json.decode(found[0], type=_Choice) if found else _Choice()
+        return msgspec.json.decode(found, type=_Choice) if found else _Choice()
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
         return _Choice()
 

@@ -259,5 +259,5 @@ def _nowhere() -> TextIO:
 def _words(error: BaseException) -> str:
     """What an error says, or the first of a group."""
     error = first(error)
-    # Addresses may hold secrets. Cut first: looking for them in a megabyte of letters would take for ever.
-    return re.sub(r"\w+://[^\s'\"]+", "…", (str(error) or type(error).__name__)[:2000])[:500]
+    # Addresses may hold secrets.
+    return re.sub(r"(?<!\w)\w++://[^\s'\"]+", "…", (str(error) or type(error).__name__)[:2000])[:500]
