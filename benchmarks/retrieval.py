@@ -30,6 +30,7 @@ import numpy as np
 from headrace.assembly import opened
 from headrace.engine.ports import Embeddings, Search, SearchMode
 from headrace.events import Document, fold
+from headrace.exports import read_export
 from headrace.gen import ROOT
 from headrace.providers.extractive import read
 from headrace.providers.hashed import HashedEmbeddings
@@ -41,7 +42,6 @@ from headrace.runtime.local import Local
 from headrace.schema import PredictionRequest
 from headrace.settings import Settings
 from headrace.store.database import Database
-from headrace.store.exports import read_export
 
 QUESTIONS = {
     "the model's weights were chosen with these": "retrieval_questions.tsv",

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from headrace.documents.library import DocumentLibrary
 from headrace.engine.ports import LoadFailure
 from headrace.events import Document
-from headrace.retrieval.library import Library
 from headrace.store.database import Database
 
 BIRDS = (
@@ -58,8 +58,8 @@ async def given(documents: Iterable[Document | LoadFailure]) -> AsyncGenerator[D
 
 
 @contextmanager
-def opened(folder: Path) -> Generator[Library]:
+def opened(folder: Path) -> Generator[DocumentLibrary]:
     """A library on the database of a folder, as another process would open it."""
     folder.mkdir(exist_ok=True)
     with closing(Database(folder / "headrace.sqlite")) as database:
-        yield Library(database, folder)
+        yield DocumentLibrary(database, folder, {})

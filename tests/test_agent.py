@@ -21,7 +21,7 @@ from headrace.engine.chat import (
     ToolCallDelta,
     ToolSpec,
 )
-from headrace.engine.nesting import tell
+from headrace.engine.listeners import tell
 from headrace.engine.node import Context
 from headrace.engine.ports import Images, ToolResult
 from headrace.engine.turn import Turn

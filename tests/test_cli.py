@@ -21,7 +21,7 @@ from servers import conversation, free_port, with_database
 from upstream import Upstream
 
 from headrace.errors import InvalidRequest
-from headrace.store.exports import read_export
+from headrace.exports import read_export
 
 EXAMPLES = sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
 needs_examples = pytest.mark.skipif(not EXAMPLES, reason="there are no example flows yet")

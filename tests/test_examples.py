@@ -9,7 +9,7 @@ import pytest
 from servers import Reply, Server
 
 from headrace.events import Prediction, decode, fold
-from headrace.store.exports import read_export
+from headrace.exports import read_export
 
 EXAMPLES = sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
 QUESTIONS = ("How do I resume a stream?", "Which model answers?", "zyxwv?", "", "12*(3+4) and 17% of 2,340?")

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
@@ -26,12 +27,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": CONTRACT | {"engine", "sandbox"},
     "retrieval": CONTRACT | {"engine", "store", "retrieval"},
     "vectors": CONTRACT | {"engine", "providers", "retrieval", "vectors"},
-    "nodes": CONTRACT | {"engine", "formats", "providers", "retrieval", "sandbox", "vectors", "nodes"},
+    "documents": CONTRACT | {"engine", "store", "retrieval", "documents"},
+    "nodes": CONTRACT | {"engine", "formats", "providers", "retrieval", "documents", "sandbox", "vectors", "nodes"},
     "store": CONTRACT | {"engine", "store"},
-    "runtime": CONTRACT | {"engine", "retrieval", "store", "runtime"},
+    "runtime": CONTRACT | {"engine", "retrieval", "documents", "store", "runtime"},
     "server": ANYTHING,
     "apps": CONTRACT | CLIENT | {"apps"},
     "brand": CONTRACT | {"__init__", "brand"},
+    "exports": CONTRACT | {"engine", "documents"},
+    "imports": CONTRACT | {"store", "documents", "exports"},
     "examples": CONTRACT | {"engine"},
     "__main__": ANYTHING,
     "cli": ANYTHING,
@@ -75,6 +79,35 @@ def test_a_file_imports_only_what_its_layer_may(path: Path):
         assert set(imported(path)) <= allowed
     if part(path) not in MAY_IMPORT_SERVER:
         assert "server" not in imported(path)
+
+
+def module(path: Path) -> str:
+    """A file's name in imports; a package's is that of its `__init__.py`."""
+    return ".".join(("headrace", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported_files(path: Path, known: set[str]) -> set[str]:
+    """The modules of this package that a file imports when it is loaded, not those inside its functions."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(name if name in known else str(node.module) for name in names)
+    return (found & known) - {module(path)}
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    files_by_module = {module(path): path for path in SOURCE.rglob("*.py")}
+    graph = {name: imported_files(path, set(files_by_module)) for name, path in files_by_module.items()}
+    assert graph["headrace.runtime.local"], "the graph has no arrows"
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the files of the circle
+
+
+def test_no_layer_imports_itself_by_way_of_others():
+    graph = {name: may - {name} for name, may in MAY_IMPORT.items() if may != ANYTHING and name not in CONTRACT}
+    tuple(TopologicalSorter(graph).static_order())
 
 
 def distributions(name: str) -> set[str]:

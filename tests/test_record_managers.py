@@ -14,6 +14,8 @@ from passages import Bags, document, given, opened
 from served import SECRET
 from waiting import within
 
+from headrace.documents.library import DocumentLibrary
+from headrace.documents.stores import StoreRow
 from headrace.engine.inputs import read
 from headrace.engine.node import Context
 from headrace.engine.ports import LoadFailure, Search, Upserted
@@ -21,9 +23,7 @@ from headrace.errors import FlowError, ProviderError, ProviderUnavailable
 from headrace.events import Document
 from headrace.nodes import built_in
 from headrace.retrieval.embedded.collection import Cleanup
-from headrace.retrieval.library import Library
 from headrace.retrieval.records import Record, Records
-from headrace.store.document_stores import StoreRow
 from headrace.vectors.postgres import PostgresStore
 from headrace.vectors.postgres_server import Place, connected
 from headrace.vectors.records import PostgresRecords
@@ -34,13 +34,13 @@ Open = Callable[[str], Records]
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Generator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Generator[DocumentLibrary]:
     with opened(tmp_path_factory.mktemp("records") / "data") as library:
         yield library
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def opening(request: pytest.FixtureRequest, library: Library, database: Place) -> Open:
+def opening(request: pytest.FixtureRequest, library: DocumentLibrary, database: Place) -> Open:
     """The records of a namespace, of each kind in turn."""
     if request.param == "sqlite":
         return lambda name: library.records("upsertion_records", name)
@@ -252,7 +252,7 @@ class Given:
 
 
 @pytest.mark.parametrize("kind", ["SQLiteRecordManager", "memoryRecordManager", "postgresRecordManager"])
-def test_a_node_upserts_and_removes_by_its_records(library: Library, database: Place, kind: str):
+def test_a_node_upserts_and_removes_by_its_records(library: DocumentLibrary, database: Place, kind: str):
     secrets = {"c": {"user": "guarded", "password": SECRET}}
     ctx = context(credentials=secrets, library=library, flow=f"flow of {kind}")
 
@@ -285,7 +285,9 @@ def test_a_table_of_flowise_is_taken_over(database: Place):
     assert within(work()) == ["old"]
 
 
-def test_a_record_manager_that_cannot_be_reached_is_said_before_anything_is_stored(library: Library, database: Place):
+def test_a_record_manager_that_cannot_be_reached_is_said_before_anything_is_stored(
+    library: DocumentLibrary, database: Place
+):
     ctx = context(credentials={"c": {"user": "guarded", "password": SECRET}}, library=library)
     records = read(
         built_in()["postgresRecordManager"], {"host": "127.0.0.1", "port": 9, "database": "x", "credential": "c"}, "r"
@@ -308,7 +310,7 @@ def test_the_servers_own_password_goes_only_to_its_own_records():
     assert isinstance(within(ours.records(context(environ=own), "n")), PostgresRecords)
 
 
-def test_a_deleted_flow_or_store_takes_its_records_along(library: Library):
+def test_a_deleted_flow_or_store_takes_its_records_along(library: DocumentLibrary):
     records = library.records("t", "gone/node")
 
     async def work() -> list[str]:

@@ -13,11 +13,11 @@ from sqlalchemy import select
 from upstream import Upstream
 from waiting import turns, until, within
 
+from headrace.documents.library import DocumentLibrary
 from headrace.errors import HeadraceError, IdempotencyConflict, Interrupted, RunNotFound, SessionBusy
 from headrace.events import Abort, End, Error, Event, Metadata, Start, Token, fold
 from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp
-from headrace.retrieval.library import Library
 from headrace.runtime.durable import Retention
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
@@ -52,7 +52,7 @@ async def idle(folder: Path) -> AsyncGenerator[Here]:
     """Nothing is run yet."""
     http = ProviderHttp()
     store = Store(folder)
-    here = Here(store, built_in(), only(http), Retention(), Library(store.database, folder))
+    here = Here(store, built_in(), only(http), Retention(), DocumentLibrary(store.database, folder, {}))
     try:
         yield here
     finally:

@@ -13,11 +13,11 @@ from servers import KEY, Server, serving
 from uploads import counts, form
 from waiting import eventually, within
 
+from headrace.documents.library import DocumentLibrary
+from headrace.documents.stores import Loader, StoreRow
 from headrace.engine.ports import LoadFailure
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
-from headrace.retrieval.library import Library
-from headrace.store.document_stores import Loader, StoreRow
 
 
 @pytest.mark.parametrize(("step", "lines"), [("SYNCING", 4_000), ("UPSERTING", 3_000)])
@@ -111,7 +111,7 @@ def test_what_changes_a_vector_store_comes_one_after_the_other(server: Server):
 
 
 def test_only_the_newest_attempt_finishes_and_an_older_one_disturbs_nothing(tmp_path: Path):
-    async def work(library: Library) -> None:
+    async def work(library: DocumentLibrary) -> None:
         chunks, stores = library.chunks, library.stores
         await stores.add(StoreRow(id="s", name="s"))
         await stores.put_loader(Loader(id="l", storeId="s", loaderId="plainText"))

@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec import UNSET
 
+from headrace.documents.library import DocumentLibrary
 from headrace.engine.ports import FetchRequest, Outside
 from headrace.nodes import built_in
 from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
-from headrace.retrieval.library import Library
 from headrace.runtime.durable import Retention
 from headrace.runtime.local import Local
 from headrace.sandbox.sandbox import Sandbox
@@ -53,7 +53,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
         catalog = built_in()
-        library = Library(store.database, settings.folder, read_page, catalog)
+        library = DocumentLibrary(store.database, settings.folder, catalog, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
         yield Local(store, catalog, outside, retention, library)

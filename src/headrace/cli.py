@@ -25,11 +25,11 @@ from headrace.engine.graph import coverage, read_flow
 from headrace.engine.ports import Upserted
 from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
 from headrace.events import Abort, Error, Token
+from headrace.exports import flow_files, read_export
+from headrace.imports import Imported, take
 from headrace.nodes import built_in
 from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
 from headrace.settings import Settings, load
-from headrace.store.exports import flow_files, read_export
-from headrace.store.imports import Imported, take
 from headrace.store.store import ADMIN, Store
 
 if TYPE_CHECKING:

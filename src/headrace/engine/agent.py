@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.engine.answering import Telling
 from headrace.engine.chat import ChatRequest, ModelMessage, ToolCall
-from headrace.engine.nesting import listen
+from headrace.engine.listeners import listen
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel, Tool, ToolResult
 from headrace.engine.schemas import mismatch

@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine.chat import ToolCall
-from headrace.engine.nesting import listen
+from headrace.engine.listeners import listen
 from headrace.engine.reply import tokens
 from headrace.engine.turn import Turn, as_object, given
 from headrace.events import AgentTrace, Event

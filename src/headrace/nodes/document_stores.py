@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.documents.graph import store_graph
+from headrace.documents.library import DocumentLibrary, document_library, parts_of
+from headrace.documents.stores import StoreRow
 from headrace.engine import chatflow
-from headrace.engine.document_store import store_graph
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError, NotFound
-from headrace.retrieval.library import Library, StoreRow, library, parts_of
 from headrace.retrieval.loading import texts_of
 
 
@@ -20,7 +21,7 @@ class DocumentStore(Node, frozen=True, kw_only=True, tag="documentStore"):
 
     async def build(self, ctx: Context) -> object:
         """The documents, or for the output `text` what they say."""
-        here = library(ctx)
+        here = document_library(ctx)
         documents = here.documents(await _store(here, self.selectedStore))
         return await texts_of(documents) if self.output == "text" else documents
 
@@ -33,13 +34,13 @@ class DocumentStoreVS(Node, frozen=True, kw_only=True, tag="documentStoreVS"):
 
     async def build(self, ctx: Context) -> object:
         """The retriever, or for the output `vectorStore` the store."""
-        here = library(ctx)
+        here = document_library(ctx)
         store = await _store(here, self.selectedStore)
         graph = store_graph(parts_of(store), here.catalog, self.output or "retriever")
         return await chatflow.built(graph, here.catalog, msgspec.structs.replace(ctx, flow=store.id, chat=""))
 
 
-async def _store(here: Library, selected: str) -> StoreRow:
+async def _store(here: DocumentLibrary, selected: str) -> StoreRow:
     """The store that a flow names, by its id; its name may follow behind a colon."""
     try:
         return await here.stores.get(selected.partition(":")[0])

@@ -10,9 +10,9 @@ import msgspec
 
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.concurrency import gather_some
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, Embeddings, Retriever, Search, SearchMode, VectorStore
-from headrace.engine.together import together
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.embedded.shelf import FUSION
@@ -96,7 +96,7 @@ class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetrie
 
         async def find(query: str) -> list[Document]:
             said = await _told(ctx, self.model, self.modelPrompt, question=query, count=str(self.variants))
-            return fused(await together(store.find, [query, *lines_of(said, self.variants)]))
+            return fused(await gather_some(store.find, [query, *lines_of(said, self.variants)]))
 
         return Finder(find)
 
@@ -133,7 +133,7 @@ class LLMFilterRetriever(Refining, frozen=True, kw_only=True, tag="llmFilterRetr
             return "" if _NOTHING in said else said.strip()
 
         found = await self.baseRetriever.find(query)
-        texts = await together(kept, found)
+        texts = await gather_some(kept, found)
         return [Document(text, one.metadata) for text, one in zip(texts, found, strict=True) if text]
 
 
@@ -176,7 +176,7 @@ class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         said = await _told(ctx, self.model, _VARIANTS, question=query, count=str(self.queryCount))
-        rankings = await together(self.baseRetriever.find, [query, *lines_of(said, self.queryCount)])
+        rankings = await gather_some(self.baseRetriever.find, [query, *lines_of(said, self.queryCount)])
         return fused(rankings, self.c)[: self.topK or max(map(len, rankings))]
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from headrace.engine.concurrency import gather_some
 from headrace.engine.ports import Http, HttpCall
-from headrace.engine.together import together
 from headrace.errors import ProviderError, ProviderMalformed
 from headrace.providers.answers import whole_answer
 from headrace.providers.refusals import failure_inside
@@ -58,7 +58,7 @@ class HttpEmbeddings:
         """One vector a text. Raises ProviderError."""
         if self._strip_lines:
             texts = [text.replace("\n", " ") for text in texts]
-        answers = await together(self._some, _batches(texts, self._batch))
+        answers = await gather_some(self._some, _batches(texts, self._batch))
         vectors = [vector for answer in answers for vector in answer]
         self._check(vectors)
         return vectors

@@ -1,15 +1,13 @@
-"""What a process gives its retrieval nodes: collections, kept vectors, stored files, and a way to the web."""
+"""The library of a process: collections, cached vectors, stored files, and a way to the web for retrieval nodes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from headrace.engine.catalog import Catalog
-from headrace.engine.document_store import EMBEDDED, Part, Parts
 from headrace.engine.node import Context
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
@@ -18,8 +16,6 @@ from headrace.retrieval.embedded.cached import CachedEmbeddings
 from headrace.retrieval.embedded.collection import Collection
 from headrace.retrieval.embedded.shelf import Shelf
 from headrace.store.database import Database
-from headrace.store.document_chunks import DocumentChunks, StoredDocuments
-from headrace.store.document_stores import Component, DocumentStores, StoreRow
 from headrace.store.records import SqliteRecords
 
 
@@ -34,13 +30,8 @@ class Fetch(Protocol):
 class Library:
     """Everything that is retrieved from, in one data folder."""
 
-    def __init__(
-        self, database: Database, folder: Path, fetch: Fetch | None = None, catalog: Catalog | None = None
-    ) -> None:
-        """`catalog` has the node types that document stores are made of."""
+    def __init__(self, database: Database, folder: Path, fetch: Fetch | None = None) -> None:
         self._database, self._folder, self._fetch = database, folder, fetch
-        self.catalog: Catalog = catalog or {}
-        self.stores, self.chunks = DocumentStores(database), DocumentChunks(database)
         self._shelf = Shelf(folder / "vectors")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -51,12 +42,6 @@ class Library:
     def turn(self, name: str) -> asyncio.Lock:
         """The one lock of this name: what changes the same thing here waits for each other."""
         return self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
-
-    def documents(
-        self, store: StoreRow, loaders: Sequence[str] | None = None, *, named: bool = False
-    ) -> StoredDocuments:
-        """The chunks of a document store, or of some of its loaders, whose ids `named` puts into their metadata."""
-        return StoredDocuments(self._database, store, loaders, named=named)
 
     def records(self, table: str, namespace: str) -> SqliteRecords:
         """The records of a vector store on another server."""
@@ -95,16 +80,6 @@ class Library:
         if self._fetch is None:
             raise FlowError("this server does not fetch web pages: it was started without a way to the web")
         return self._fetch
-
-
-def parts_of(store: StoreRow) -> Parts:
-    """What a document store is made of; the embedded vector store when it names none."""
-
-    def part(component: Component | None) -> Part | None:
-        return Part(component.name, component.config) if component else None
-
-    vectors = part(store.vectorStoreConfig) or Part(EMBEDDED)
-    return Parts(vectors, part(store.embeddingConfig), part(store.recordManagerConfig))
 
 
 def library(ctx: Context) -> Library:

@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from headrace.documents.library import DocumentLibrary
+from headrace.documents.service import DocumentService
+from headrace.documents.upserts import StoreUpserts
 from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Outside
 from headrace.errors import StorageError
-from headrace.retrieval.library import Library
 from headrace.runtime.durable import DurableLog, Retention
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flows
-from headrace.runtime.intake import Intake
 from headrace.runtime.queue import LocalQueue
 from headrace.runtime.runs import Runs
-from headrace.runtime.store_upserts import StoreUpserts
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
@@ -33,7 +33,7 @@ class Local:
     """A store, its flows, and a worker with log and queue in this process."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, outside: Outside, retention: Retention, library: Library
+        self, store: Store, catalog: Catalog, outside: Outside, retention: Retention, library: DocumentLibrary
     ) -> None:
         self.store = store
         self.flows = Flows(store, catalog)
@@ -45,8 +45,8 @@ class Local:
         self.uploads = Uploads(store.folder / "uploads")
         self.upserts = Upserts(self.flows, store, outside)
         self.library = library
-        self.intake = Intake(library, store, outside)
-        self.store_upserts = StoreUpserts(self.intake, library)
+        self.documents = DocumentService(library, store, outside)
+        self.store_upserts = StoreUpserts(self.documents, library)
         self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)
         self._retention = retention
         self.stopping = False

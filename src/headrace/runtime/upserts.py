@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from uuid import uuid4
 
+from headrace.documents.context import upsert_context
 from headrace.engine import chatflow
 from headrace.engine.graph import Graph, sink
 from headrace.engine.inputs import fields_of
-from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside, Upserted, UpsertProgress
-from headrace.errors import FlowError, InvalidRequest
-from headrace.events import Prediction
+from headrace.errors import InvalidRequest
 from headrace.runtime.flows import Flow, Flows
-from headrace.runtime.worker import value_of
-from headrace.schema import Turn, UpsertRequest
-from headrace.store.notes import SessionNotes
+from headrace.schema import UpsertRequest
 from headrace.store.store import Store
 from headrace.store.upserts import UpsertHistory
 
@@ -57,29 +52,3 @@ class Upserts:
         done = await chatflow.upsert(graph, catalog, ctx, overrides, progress)
         await self.history.add(flow.row.id, done, graph.order)
         return done
-
-
-async def upsert_context(store: Store, outside: Outside, flow: str, chat: str = "") -> Context:
-    """What nodes are given outside of runs. `flow` is where they keep things, a flow's id or a document store's."""
-
-    async def no_history(*, tools: bool = False) -> Sequence[Turn]:
-        return ()
-
-    async def no_flows(asked: FlowQuestion) -> Prediction:
-        raise FlowError(f"an upsert asks no other flow, and so not {asked.flow!r}")
-
-    return Context(
-        run=secrets.token_hex(16),
-        flow=flow,
-        chat=chat,
-        session=chat,
-        message=str(uuid4()),
-        question="",
-        variables={variable.name: value_of(variable) for variable in await store.variables()},
-        history=no_history,
-        notes=SessionNotes(store.database, flow, chat),
-        secrets=store.secrets,
-        saved_tool=store.tool,
-        outside=outside,
-        ask_flow=no_flows,
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -17,7 +16,7 @@ from headrace.engine import chatflow
 from headrace.engine.agentflow.node import filled
 from headrace.engine.chat import ModelMessage
 from headrace.engine.followups import follow_ups
-from headrace.engine.nesting import tell
+from headrace.engine.listeners import tell
 from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside
@@ -31,9 +30,10 @@ from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
 from headrace.runtime.uploads import Uploads, attached
-from headrace.schema import FileUpload, HistoryMessage, Message, PredictionRequest, Turn, Variable
-from headrace.store.notes import SessionNotes
+from headrace.schema import FileUpload, HistoryMessage, Message, PredictionRequest, Turn
+from headrace.store.session_notes import SessionNotes
 from headrace.store.store import Store, timestamp
+from headrace.store.variables import variable_values
 
 _logger = logging.getLogger("headrace.runs")
 _DEEPEST = 8  # flows that ask each other
@@ -141,7 +141,7 @@ class Worker:
             _logger.warning("what run %s had said could not be stored: %s", job.run, error)
 
     async def _context(self, job: Job, flow: Flow, overrides: Overrides) -> Context:
-        variables = {v.name: value_of(v) for v in await self._store.variables()}
+        variables = await variable_values(self._store)
 
         async def history(*, tools: bool = False) -> Sequence[Turn]:
             turns = () if job.new_chat else await self._store.history(job.flow, job.session, tools=tools)
@@ -265,11 +265,6 @@ def _estimate(answer: Prediction) -> Usage:
     """What a cancelled answer cost, as far as it can be told: the provider names its count only at the end."""
     said = len((answer.text or "").split())
     return Usage(0, said, said, estimated=True)
-
-
-def value_of(variable: Variable) -> str:
-    """What a flow reads as the variable."""
-    return os.environ.get(variable.name, "") if variable.type == "runtime" else variable.value or ""
 
 
 def question_of(job: Job) -> str:

@@ -11,7 +11,7 @@ from litestar import Request
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
-from headrace.runtime.store_upserts import StoreUpsert
+from headrace.documents.upserts import StoreUpsert
 from headrace.schema import PredictionRequest, UpsertRequest
 from headrace.server.brand import LOGO, Look
 

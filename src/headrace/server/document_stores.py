@@ -10,13 +10,13 @@ from litestar import Request, delete, get, post, put
 from litestar.params import Parameter
 from msgspec import UNSET, UnsetType
 
+from headrace.documents.service import source_of
+from headrace.documents.stores import Component, Loader, Status, StoreRow, Use
+from headrace.documents.upserts import defined
 from headrace.errors import Interrupted, InvalidRequest
-from headrace.runtime.intake import source_of
 from headrace.runtime.local import Local
-from headrace.runtime.store_upserts import defined
 from headrace.server.auth import local, needs
-from headrace.server.leaving import while_there
-from headrace.store.document_stores import Component, Loader, Status, StoreRow, Use
+from headrace.server.disconnect import while_there
 
 StoreId = Annotated[str, Parameter(description="The document store's id.")]
 LoaderId = Annotated[str, Parameter(description="The loader's id; for reading, `all` for all of the store.")]
@@ -137,8 +137,8 @@ async def list_stores(
 ) -> list[dict[str, Any]] | dict[str, Any]:
     """All stores, or one page of them as `{data, total}`."""
     here = local(request)
-    uses = await here.intake.stores.uses()
-    rows = [shown(store, uses.get(store.id, ()), here) for store in await here.intake.stores.all()]
+    uses = await here.documents.stores.uses()
+    rows = [shown(store, uses.get(store.id, ()), here) for store in await here.documents.stores.all()]
     if page > 0 and limit > 0:
         return {"data": rows[(page - 1) * limit : page * limit], "total": len(rows)}
     return rows
@@ -161,7 +161,7 @@ async def create_store(request: Request[Any, Any, Any], data: NewStore) -> dict[
     """Makes an empty store."""
     if data.name is UNSET:
         raise InvalidRequest("a document store needs a name at $.name")
-    return written(await local(request).intake.new_store(StoreRow(**columns(data))))
+    return written(await local(request).documents.new_store(StoreRow(**columns(data))))
 
 
 @get(
@@ -176,8 +176,8 @@ async def read_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict
 
 
 async def _read(store_id: str, here: Local) -> dict[str, Any]:
-    store = await here.intake.stores.get(store_id)
-    return shown(store, (await here.intake.stores.uses(store_id)).get(store_id, ()), here)
+    store = await here.documents.stores.get(store_id)
+    return shown(store, (await here.documents.stores.uses(store_id)).get(store_id, ()), here)
 
 
 @put(
@@ -191,8 +191,8 @@ async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data:
     here = local(request)
     given = columns(data)
     nodes = {name: given.pop(name) for name in _NODES if name in given}
-    await here.intake.stores.change(store_id, **given)
-    await here.intake.stores.take_nodes(store_id, nodes)
+    await here.documents.stores.change(store_id, **given)
+    await here.documents.stores.take_nodes(store_id, nodes)
     return await _read(store_id, here)
 
 
@@ -209,9 +209,9 @@ async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> di
     Passages in another vector store than the embedded one stay there, and `warning` says so.
     """
     here = local(request)
-    uses = (await here.intake.stores.uses(store_id)).get(store_id, ())
+    uses = (await here.documents.stores.uses(store_id)).get(store_id, ())
     told = {"deleted": 1, "whereUsed": msgspec.to_builtins(uses)}
-    if vectors := await here.intake.delete_store(store_id):
+    if vectors := await here.documents.delete_store(store_id):
         told["warning"] = (
             f"its passages stay in the vector store {vectors!r}: to have them deleted too, call "
             "DELETE /api/v1/document-store/vectorstore/<store> before you delete a store"
@@ -229,7 +229,7 @@ async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> di
 async def save_loader(request: Request[Any, Any, Any], data: LoaderInput) -> dict[str, Any]:
     """Stores the loader and its files. Nothing is read before it is processed."""
     here = local(request)
-    return shown_loader(await here.intake.save_loader(await _loader(data, here)), here)
+    return shown_loader(await here.documents.save_loader(await _loader(data, here)), here)
 
 
 @post(
@@ -246,7 +246,7 @@ async def preview(request: Request[Any, Any, Any], data: LoaderInput) -> dict[st
     if loader.loaderId in _CRAWLERS:
         loader.loaderConfig = {**loader.loaderConfig, "limit": _PREVIEWED}
     wanted = data.previewChunkCount if data.previewChunkCount and data.previewChunkCount > 0 else _SHOWN
-    found = await while_there(request, here.intake.preview(loader, min(wanted, _SHOWN)))
+    found = await while_there(request, here.documents.preview(loader, min(wanted, _SHOWN)))
     return {
         "chunks": found.chunks,
         "totalChunks": found.total,
@@ -268,8 +268,8 @@ async def process(request: Request[Any, Any, Any], loader_id: LoaderId, data: Lo
     if here.stopping:
         raise Interrupted("the server is stopping; process the loader again in a moment")
     if data.loaderConfig is not None or data.loaderId:
-        await here.intake.save_loader(await _loader(msgspec.structs.replace(data, id=loader_id), here))
-    await while_there(request, here.intake.process(data.storeId, loader_id))
+        await here.documents.save_loader(await _loader(msgspec.structs.replace(data, id=loader_id), here))
+    await while_there(request, here.documents.process(data.storeId, loader_id))
     return await _page(data.storeId, loader_id, 1, here)
 
 
@@ -277,7 +277,7 @@ async def _loader(data: LoaderInput, here: Local) -> Loader:
     """The loader that a request means. Raises InvalidRequest without a type."""
     loader = Loader(id=data.id or "", storeId=data.storeId, loaderId="")
     if data.storeId:
-        store = await here.intake.stores.get(data.storeId)
+        store = await here.documents.stores.get(data.storeId)
         found = next((one for one in store.loaders if one.id == data.id), None)
         loader = msgspec.structs.replace(defined(found), status="STALE") if found else loader
     values = {name: getattr(data, name) for name in Loader.__struct_fields__ if getattr(data, name, None) is not None}
@@ -300,7 +300,7 @@ async def remove_loader(request: Request[Any, Any, Any], store_id: StoreId, load
     Where that cannot be reached, `warning` says what stays there and how to delete it later.
     """
     here = local(request)
-    reason = await here.intake.delete_loader(store_id, loader_id)
+    reason = await here.documents.delete_loader(store_id, loader_id)
     store = await _read(store_id, here)
     if not reason:
         return store
@@ -328,9 +328,9 @@ async def read_chunks(
 
 
 async def _page(store_id: str, loader_id: str, number: int, here: Local) -> dict[str, Any]:
-    store = await here.intake.stores.get(store_id)
+    store = await here.documents.stores.get(store_id)
     loader = None if loader_id == "all" else store.loader(loader_id)
-    chunks, count = await here.intake.chunks.page(store_id, loader.id if loader else None, number)
+    chunks, count = await here.documents.chunks.page(store_id, loader.id if loader else None, number)
     return {
         "chunks": chunks,
         "count": count,
@@ -354,7 +354,7 @@ async def change_chunk(
 ) -> dict[str, Any]:
     """Changes text and metadata; the vector store has it with the next upsert."""
     here = local(request)
-    await here.intake.chunks.edit(store_id, loader_id, item, data.pageContent, data.metadata)
+    await here.documents.chunks.edit(store_id, loader_id, item, data.pageContent, data.metadata)
     return await _page(store_id, loader_id, 1, here)
 
 
@@ -370,7 +370,7 @@ async def remove_chunk(
 ) -> dict[str, Any]:
     """Deletes a chunk; the vector store loses it with the next upsert."""
     here = local(request)
-    await here.intake.chunks.remove(store_id, loader_id, item)
+    await here.documents.chunks.remove(store_id, loader_id, item)
     return await _page(store_id, loader_id, 1, here)
 
 

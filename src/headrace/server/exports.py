@@ -8,11 +8,11 @@ import msgspec
 from litestar import Request, post
 from litestar.params import QueryParameter
 
+from headrace.exports import Export, export_of
+from headrace.imports import take
 from headrace.schema import ApiKey, FlowRow
 from headrace.server.auth import check_permission, local, needs
 from headrace.server.flows import shown
-from headrace.store.exports import Export, export_of
-from headrace.store.imports import take
 
 _PERMISSIONS = {
     "flows": "chatflows:create",

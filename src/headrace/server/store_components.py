@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from litestar import Request, get
 
+from headrace.documents.files import is_file_input
 from headrace.engine.catalog import fields
 from headrace.engine.inputs import fields_of
 from headrace.engine.labels import label
@@ -17,7 +18,6 @@ from headrace.engine.node import Node, Sink
 from headrace.nodes import embeddings
 from headrace.nodes.document_loaders.loader import Loader
 from headrace.nodes.record_managers import RecordManager
-from headrace.runtime.store_files import is_file_input
 from headrace.server.auth import local, needs
 from headrace.server.document_stores import LoaderId, StoreId
 from headrace.server.forms import endings_for
@@ -105,11 +105,11 @@ async def components(request: Request[Any, Any, Any], part: Part) -> list[Compon
 async def configs(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId) -> list[Setting]:
     """The inputs of the loader, its splitter, and the store's nodes that take values rather than connections."""
     here = local(request)
-    store = await here.intake.stores.get(store_id)
+    store = await here.documents.stores.get(store_id)
     loader = store.loader(loader_id)
     nodes = (store.vectorStoreConfig, store.embeddingConfig, store.recordManagerConfig)
     names = [loader.loaderId, loader.splitterId, *(node.name for node in nodes if node)]
-    here.intake.check(*names)
+    here.documents.check(*names)
     return [setting for name in names if name for setting in _settings(name, here.flows.catalog[name])]
 
 

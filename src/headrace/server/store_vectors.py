@@ -12,18 +12,18 @@ from litestar import Request, delete, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
-from headrace.engine.document_store import Part
+from headrace.documents.graph import Part
+from headrace.documents.stores import Component
+from headrace.documents.upserts import Change, StoreUpsert, StoreUpserted, changed
 from headrace.engine.ports import Upserted
 from headrace.errors import Interrupted, InvalidRequest
 from headrace.runtime.local import Local
-from headrace.runtime.store_upserts import Change, StoreUpsert, StoreUpserted, changed
 from headrace.server.auth import local, needs
 from headrace.server.bodies import decoded
+from headrace.server.disconnect import while_there
 from headrace.server.docs import RefreshOperation, StoreUpsertOperation
 from headrace.server.document_stores import StoreId, written
 from headrace.server.forms import is_form, read_form
-from headrace.server.leaving import while_there
-from headrace.store.document_stores import Component
 
 _JSON = ("metadata", "docStore", "loader", "splitter", "vectorStore", "embedding", "recordManager")
 _PARTS = (
@@ -61,11 +61,11 @@ async def _save(data: VectorInput, here: Local, *, strict: bool) -> dict[str, An
     for name, config in _PARTS:
         if chosen := getattr(data, name):
             nodes[config] = changed(None, Change(chosen, getattr(data, config) or {}))
-            here.intake.check(chosen)
+            here.documents.check(chosen)
         elif strict:
             nodes[config] = None
-    await here.intake.stores.take_nodes(data.storeId, nodes)
-    return written(await here.intake.stores.get(data.storeId))
+    await here.documents.stores.take_nodes(data.storeId, nodes)
+    return written(await here.documents.stores.get(data.storeId))
 
 
 @post(
@@ -103,7 +103,7 @@ async def insert(request: Request[Any, Any, Any], data: VectorInput) -> Upserted
     """Brings the vector store to what the chunks say, of one loader or of all. Leaving stops it."""
     here = _working(request)
     await _save(data, here, strict=data.isStrictSave)
-    return await while_there(request, here.intake.upsert(data.storeId, data.docId))
+    return await while_there(request, here.documents.upsert(data.storeId, data.docId))
 
 
 @delete(
@@ -119,7 +119,7 @@ async def empty(
     loader: Annotated[str | None, QueryParameter(name="docId", description="Only of this loader.")] = None,
 ) -> dict[str, int]:
     """Deletes passages; the chunks stay, so the next upsert brings them again."""
-    return {"deleted": await local(request).intake.remove(store_id, [loader] if loader else None)}
+    return {"deleted": await local(request).documents.remove(store_id, [loader] if loader else None)}
 
 
 @post(
@@ -132,9 +132,9 @@ async def empty(
 async def query(request: Request[Any, Any, Any], data: StoreQuery) -> dict[str, Any]:
     """What a question finds, each with the id and the number of its chunk (-1 where there is none)."""
     here, begun = local(request), time.monotonic()
-    found = await while_there(request, here.intake.query(data.storeId, data.query, data.inputs))
+    found = await while_there(request, here.documents.query(data.storeId, data.query, data.inputs))
     taken = round((time.monotonic() - begun) * 1000)
-    places = await here.intake.chunks.places(data.storeId, found)
+    places = await here.documents.chunks.places(data.storeId, found)
     docs = [
         {
             "pageContent": document.pageContent,
@@ -210,7 +210,7 @@ async def describe(request: Request[Any, Any, Any], store_id: StoreId, data: Des
     """A sentence for agents, as `content`; the model reads the first four chunks. Leaving stops it."""
     model = data.selectedChatModel
     inputs = {**model.inputs, **({"credential": model.credential} if model.credential else {})}
-    content = await while_there(request, local(request).intake.describe(store_id, Part(model.name, inputs)))
+    content = await while_there(request, local(request).documents.describe(store_id, Part(model.name, inputs)))
     return {"content": content}
 
 

@@ -18,10 +18,10 @@ from headrace.runtime.flows import Flow
 from headrace.schema import UpsertRequest
 from headrace.server.auth import check_flow_key, check_origin, check_permission, local, needs
 from headrace.server.bodies import decoded
+from headrace.server.disconnect import while_there
 from headrace.server.docs import UpsertOperation
 from headrace.server.files import check_size, upsert_files
 from headrace.server.forms import is_form, read_form
-from headrace.server.leaving import while_there
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
 from headrace.store.upserts import UpsertHistory, UpsertRow
@@ -121,11 +121,11 @@ async def _history_of(owner: str, request: Request[Any, Any, Any]) -> UpsertHist
         await here.store.flow(owner)
     except FlowNotFound as error:
         try:
-            await here.intake.stores.get(owner)
+            await here.documents.stores.get(owner)
         except NotFound:
             raise error from None
         await check_permission(request, "documentStores:view")
-        return here.intake.history
+        return here.documents.history
     return here.upserts.history
 
 
@@ -145,7 +145,7 @@ async def delete_history(request: Request[Any, Any, Any], data: HistoryIds) -> d
     """Deletes entries; what was upserted stays."""
     here = local(request)
     return {
-        "affected": sum([await history.delete(data.ids) for history in (here.upserts.history, here.intake.history)])
+        "affected": sum([await history.delete(data.ids) for history in (here.upserts.history, here.documents.history)])
     }
 
 

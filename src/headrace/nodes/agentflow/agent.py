@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from headrace.documents.graph import Part, Parts, store_graph
+from headrace.documents.library import document_library
 from headrace.engine import chatflow
 from headrace.engine.agent import MAX_ITERATIONS, STOPPED, Agent, Use
 from headrace.engine.agentflow.node import Task, shown
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
-from headrace.engine.document_store import Part, Parts, store_graph
 from headrace.engine.labels import label
 from headrace.engine.node import Context
 from headrace.engine.ports import Tool
@@ -28,7 +29,6 @@ from headrace.nodes.agentflow.models import ModelNode, named
 from headrace.nodes.agentflow.tools import built
 from headrace.nodes.document_stores import DocumentStoreVS
 from headrace.nodes.tools.retriever import RetrieverTool
-from headrace.retrieval.library import library
 
 _SPELT: Final = "Give this answer once more, in the form that is asked for:\n\n"
 
@@ -255,7 +255,7 @@ def _asked(turn: Turn) -> dict[str, Any]:
 
 
 async def _retriever(knowledge: VectorKnowledge, ctx: Context) -> object:
-    catalog = library(ctx).catalog
+    catalog = document_library(ctx).catalog
     embeddings = Part(knowledge.embeddingModel, knowledge.embeddingModelConfig) if knowledge.embeddingModel else None
     graph = store_graph(Parts(Part(knowledge.vectorStore, knowledge.vectorStoreConfig), embeddings), catalog)
     return await chatflow.built(graph, catalog, ctx)

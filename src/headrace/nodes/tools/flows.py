@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from headrace.engine.nesting import tell
+from headrace.engine.listeners import tell
 from headrace.engine.node import Context, FlowQuestion, Node, Step
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.references import text_of

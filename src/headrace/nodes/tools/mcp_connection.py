@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias, TypeVa
 import httpx2
 import msgspec
 
+from headrace.engine.concurrency import first
 from headrace.engine.ports import Reach
-from headrace.engine.together import first
 from headrace.errors import FetchFailed, FetchRefused, FlowError, HeadraceError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from headrace.errors import FlowError
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.faiss_folder import folder_collection, folder_of
-from headrace.retrieval.joined import Joined
 from headrace.retrieval.library import library
 from headrace.retrieval.loading import NoFile
+from headrace.retrieval.merged import Joined
 from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_collection
 
 

@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import msgspec
 
+from headrace.documents.files import is_file_input
+from headrace.documents.library import DocumentLibrary
+from headrace.documents.service import DocumentService, source_of
+from headrace.documents.stores import Component, Loader, StoreRow
 from headrace.engine.inputs import fields_of
 from headrace.engine.ports import LoadFailure, Upserted
 from headrace.errors import HeadraceError, InvalidRequest
-from headrace.retrieval.library import Library
-from headrace.runtime.intake import Intake, source_of
-from headrace.runtime.store_files import is_file_input
-from headrace.store.document_stores import Component, Loader, StoreRow
 from headrace.store.store import timestamp
 
 
@@ -64,8 +64,8 @@ class StoreUpserted(Upserted):
 class StoreUpserts:
     """Upserts of loaders, one at a time or all of a store."""
 
-    def __init__(self, intake: Intake, library: Library) -> None:
-        self._intake, self._library = intake, library
+    def __init__(self, service: DocumentService, library: DocumentLibrary) -> None:
+        self._service, self._library = service, library
 
     async def run(
         self, store_id: str, asked: StoreUpsert, files: Mapping[str, str] | None = None, names: Sequence[str] = ()
@@ -79,13 +79,13 @@ class StoreUpserts:
             loader = await self._processed(store, store_id, asked, files or {}, names)
         except BaseException:
             if store.id != store_id:
-                await self._intake.delete_store(store.id)
+                await self._service.delete_store(store.id)
             raise
         return await self._upserted(store.id, loader.id)
 
     async def refresh(self, store_id: str, items: Sequence[StoreUpsert]) -> list[StoreUpserted]:
         """Processes and upserts loaders again, all of the store without items. One that fails stops no other."""
-        store = await self._intake.stores.get(store_id)
+        store = await self._service.stores.get(store_id)
         items = items or [StoreUpsert(docId=loader.id) for loader in store.loaders]
         wanted = [(store.loader(item.docId or ""), item) for item in items]
         return [await self._again(store, before, item) for before, item in wanted]
@@ -103,10 +103,10 @@ class StoreUpserts:
 
     async def _store(self, store_id: str, asked: StoreUpsert) -> StoreRow:
         if not asked.createNewDocStore:
-            return await self._intake.stores.get(store_id)
+            return await self._service.stores.get(store_id)
         given = asked.docStore or StoreInput()
         name = given.name or f"Document Store {timestamp()}"
-        return await self._intake.new_store(StoreRow(id=given.id, name=name, description=given.description))
+        return await self._service.new_store(StoreRow(id=given.id, name=name, description=given.description))
 
     async def _processed(
         self, store: StoreRow, template_store: str, asked: StoreUpsert, files: Mapping[str, str], names: Sequence[str]
@@ -114,7 +114,7 @@ class StoreUpserts:
         """The loader, stored and processed, and the store's nodes as the request wants them."""
         template = Loader(loaderId="")
         if asked.docId:
-            template = defined((await self._intake.stores.get(template_store)).loader(asked.docId))
+            template = defined((await self._service.stores.get(template_store)).loader(asked.docId))
         replaced = bool(asked.docId) and asked.replaceExisting and store.id == template_store
         wanted = self._with_files(_merged(template, asked), files, names)
         if not wanted.loaderId:
@@ -124,31 +124,31 @@ class StoreUpserts:
         loader, is_new = await self._placed(msgspec.structs.replace(wanted, id=key, storeId=store.id), template.id)
         finished = False
         try:
-            await self._intake.process(store.id, loader.id)
+            await self._service.process(store.id, loader.id)
             finished = True
         finally:
             if is_new and not finished:
-                await self._intake.drop_loader(store.id, loader.id)
+                await self._service.drop_loader(store.id, loader.id)
         return loader
 
     async def _placed(self, loader: Loader, template: str) -> tuple[Loader, bool]:
         """The loader as it is stored, and whether it is new: a loader of the store that is just the same is taken."""
-        async with self._intake.placing:
-            ready = await self._intake.prepared(loader)
+        async with self._service.placing:
+            ready = await self._service.prepared(loader)
             if ready.id == template:
-                return await self._intake.stores.put_loader(ready), False
-            store = await self._intake.stores.get(loader.storeId)
+                return await self._service.stores.put_loader(ready), False
+            store = await self._service.stores.get(loader.storeId)
             for twin in store.loaders:
                 if twin.fingerprint == ready.fingerprint:
-                    await asyncio.to_thread(self._intake.files.forget, loader.storeId, ready.id)
+                    await asyncio.to_thread(self._service.files.forget, loader.storeId, ready.id)
                     return twin, False
-            return await self._intake.stores.put_loader(ready), True
+            return await self._service.stores.put_loader(ready), True
 
     def _with_files(self, loader: Loader, files: Mapping[str, str], names: Sequence[str]) -> Loader:
         if not files:
             return loader
         loader = loader if loader.loaderId else msgspec.structs.replace(loader, loaderId="fileLoader")
-        self._intake.check(loader.loaderId)
+        self._service.check(loader.loaderId)
         inputs = fields_of(self._library.catalog[loader.loaderId])
         taken = {name: value for name, value in files.items() if name in inputs and is_file_input(name)}
         if not taken:
@@ -167,13 +167,13 @@ class StoreUpserts:
             )
             if change
         }
-        self._intake.check(*(node.name for node in nodes.values()))
+        self._service.check(*(node.name for node in nodes.values()))
         if nodes:
-            await self._intake.stores.take_nodes(store.id, nodes)
+            await self._service.stores.take_nodes(store.id, nodes)
 
     async def _upserted(self, store_id: str, loader_id: str) -> StoreUpserted:
-        done = await self._intake.upsert(store_id, loader_id)
-        loader = (await self._intake.stores.get(store_id)).loader(loader_id)
+        done = await self._service.upsert(store_id, loader_id)
+        loader = (await self._service.stores.get(store_id)).loader(loader_id)
         told = StoreUpserted(**msgspec.structs.asdict(done), docId=loader_id, storeId=store_id)
         told.failures = [*loader.failures, *done.failures]
         told.numFailed = loader.failed + len(done.failures)

@@ -11,10 +11,15 @@ from uuid import uuid4
 
 import msgspec
 
+from headrace.documents.chunks import Attempt, DocumentChunks
+from headrace.documents.context import upsert_context
+from headrace.documents.files import StoreFiles
+from headrace.documents.graph import EMBEDDED, Part, loader_graph, single_graph, store_graph
+from headrace.documents.library import DocumentLibrary, parts_of
+from headrace.documents.stores import Loader, StoreRow
 from headrace.engine import chatflow
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
-from headrace.engine.document_store import EMBEDDED, Part, loader_graph, single_graph, store_graph
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import provides
 from headrace.engine.node import Context
@@ -22,12 +27,7 @@ from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import ChatModel, Documents, LoadFailure, Outside, Retriever, Upserted
 from headrace.errors import FlowError, HeadraceError, InvalidRequest, NotFound, ProviderError
 from headrace.events import Document
-from headrace.retrieval.library import Library, parts_of
-from headrace.runtime.store_files import StoreFiles
-from headrace.runtime.upserts import upsert_context
 from headrace.schema import is_id
-from headrace.store.document_chunks import Attempt, DocumentChunks
-from headrace.store.document_stores import Loader, StoreRow
 from headrace.store.store import Store
 from headrace.store.tables import store_upsert_history
 from headrace.store.upserts import UpsertHistory
@@ -56,10 +56,10 @@ class Preview(NamedTuple):
     failures: list[LoadFailure]
 
 
-class Intake:
+class DocumentService:
     """What is done with the document stores of a data folder."""
 
-    def __init__(self, library: Library, store: Store, outside: Outside) -> None:
+    def __init__(self, library: DocumentLibrary, store: Store, outside: Outside) -> None:
         self._library, self._store, self._outside = library, store, outside
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.engine.document_store import EMBEDDED
+from headrace.documents.chunks import StoredChunk
+from headrace.documents.graph import EMBEDDED
+from headrace.documents.stores import StoreRow
 from headrace.errors import InvalidRequest
 from headrace.schema import is_id
-from headrace.store.document_chunks import StoredChunk
-from headrace.store.document_stores import StoreRow
 
 _TEXTS: Final = ("vectorStoreConfig", "embeddingConfig", "recordManagerConfig", "loaders")
 _KEPT: Final = (*_TEXTS, "id", "name", "description", "status", "createdDate")

@@ -14,11 +14,11 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
 
+from headrace.documents.stores import StoreRow, columns, touch
 from headrace.engine.ports import LoadFailure, unread
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.store.database import Database
-from headrace.store.document_stores import StoreRow, columns, touch
 from headrace.store.failures import kept
 from headrace.store.records import among
 from headrace.store.store import timestamp

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
+from headrace.documents.chunks import StoredChunk
+from headrace.documents.exports import document_chunk, document_store
+from headrace.documents.stores import StoreRow
 from headrace.engine.graph import read_flow
 from headrace.errors import InvalidRequest
 from headrace.schema import CustomTool, FlowFile, FlowRow, Variable, is_id
-from headrace.store.document_chunks import StoredChunk
-from headrace.store.document_stores import StoreRow
-from headrace.store.store_exports import document_chunk, document_store
 
 _SECTIONS = {
     "ChatFlow": "CHATFLOW",

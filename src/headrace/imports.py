@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import msgspec
 
+from headrace.documents.chunks import DocumentChunks
+from headrace.exports import Export
 from headrace.schema import ApiKey, CustomTool, FlowRow, is_id
-from headrace.store.document_chunks import DocumentChunks
-from headrace.store.exports import Export
 from headrace.store.store import Store
 
 

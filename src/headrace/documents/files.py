@@ -16,9 +16,9 @@ from uuid import uuid4
 
 import msgspec
 
+from headrace.documents.stores import StoredFile
 from headrace.errors import FlowError, InvalidRequest, StorageError
 from headrace.retrieval.files import File, files_of
-from headrace.store.document_stores import StoredFile
 from headrace.store.store import timestamp
 
 _STORED = "FILE-STORAGE::"

@@ -1,4 +1,4 @@
-"""The same work on many things, some at a time."""
+"""Runs one piece of work on many items, a few at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _R = TypeVar("_R")
 _AT_ONCE = 4
 
 
-async def together(work: Callable[[_T], Awaitable[_R]], items: Iterable[_T]) -> list[_R]:
-    """What the work makes of each item, in their order. The first HeadraceError ends the others and is raised."""
+async def gather_some(work: Callable[[_T], Awaitable[_R]], items: Iterable[_T]) -> list[_R]:
+    """The results of the work on each item, in order. The first HeadraceError ends the others and is raised."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: _T) -> _R:

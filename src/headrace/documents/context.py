@@ -1,0 +1,42 @@
+"""The context that nodes get when documents are loaded or upserted outside a run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from uuid import uuid4
+
+from headrace.engine.node import Context, FlowQuestion
+from headrace.engine.ports import Outside
+from headrace.errors import FlowError
+from headrace.events import Prediction
+from headrace.schema import Turn
+from headrace.store.session_notes import SessionNotes
+from headrace.store.store import Store
+from headrace.store.variables import variable_values
+
+
+async def upsert_context(store: Store, outside: Outside, flow: str, chat: str = "") -> Context:
+    """The context of nodes outside a run. They keep things under `flow`, the id of a flow or of a document store."""
+
+    async def no_history(*, tools: bool = False) -> Sequence[Turn]:
+        return ()
+
+    async def no_flows(asked: FlowQuestion) -> Prediction:
+        raise FlowError(f"an upsert asks no other flow, and so not {asked.flow!r}")
+
+    return Context(
+        run=secrets.token_hex(16),
+        flow=flow,
+        chat=chat,
+        session=chat,
+        message=str(uuid4()),
+        question="",
+        variables=await variable_values(store),
+        history=no_history,
+        notes=SessionNotes(store.database, flow, chat),
+        secrets=store.secrets,
+        saved_tool=store.tool,
+        outside=outside,
+        ask_flow=no_flows,
+    )
