@@ -103,8 +103,8 @@ export interface FlowRow {
     flowData: string;
     type: string;
     workspaceId?: string;
-    deployed?: boolean;
-    isPublic?: boolean;
+    deployed: boolean;
+    isPublic: boolean;
     apikeyid?: string;
     chatbotConfig?: string;
     apiConfig?: string;
