@@ -60,7 +60,7 @@ def one_by_one(*replies: Reply) -> Script:
 class Log:
     """A run's log over HTTP: every request gets what comes after its Last-Event-ID.
 
-    The connections are cut after as many bytes as `cuts` say, behind the first frame; those that follow are not.
+    The connections are cut after as many bytes as `cuts` say, after the line with the position; others are whole.
     """
 
     def __init__(self, run: str, frames: Sequence[bytes], cuts: Iterable[int] = (), **how: Any) -> None:
@@ -73,7 +73,7 @@ class Log:
         cut = next(self._cuts, None)
         ending: Any = "whole" if cut is None else "cut"
         headers = {**SSE, "X-Run-Id": self.run}
-        return Reply([f"id:{start}\n\n".encode(), data[:cut]], headers, **{"ending": ending, **self.how})
+        return Reply([f"id:{start}\n".encode(), data[:cut]], headers, **{"ending": ending, **self.how})
 
 
 class ScriptedServer(ThreadingHTTPServer):
@@ -189,7 +189,7 @@ UNAVAILABLE = Reply([b'{"message":"stopping","code":"interrupted"}'], {**JSON, "
 
 
 def part(*pieces: bytes, ending: Any = "cut") -> Reply:
-    return Reply([b"id:r:0\n\n", *pieces], {**SSE, "X-Run-Id": "r"}, ending=ending)
+    return Reply([b"id:r:0\n", *pieces], {**SSE, "X-Run-Id": "r"}, ending=ending)
 
 
 def places(server: ScriptedServer) -> list[tuple[str, str | None]]:

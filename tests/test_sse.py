@@ -76,7 +76,7 @@ def test_a_named_frame_reads_back(text: str):
 
 
 def test_a_comment_says_nothing_to_readers():
-    assert comment("beat") == b": beat\n\n"
+    assert comment("beat") == b": beat\n"
     assert events(comment("beat"), b"data:a\n\n") == [ServerSentEvent("message", "a", "")]
 
 

@@ -20,7 +20,7 @@ def test_cancel_closes_the_providers_socket_and_keeps_what_was_said(
     server: Server, chat: str, upstream: Upstream
 ) -> None:
     with open_stream(server, chat, "/count 500 | /pace 10", chatId="stopped") as response:
-        read_frames(response, 5)
+        read_frames(response, 4)
         run = str(response.headers["X-Run-Id"])
         assert server.send("POST", f"/api/v1/runs/{run}/cancel").json["state"] == "cancelled"
         rest = response.read()
@@ -41,7 +41,7 @@ def test_cancel_closes_the_providers_socket_and_keeps_what_was_said(
 def test_the_model_hears_of_a_cancel_within_a_tenth_of_a_second(server: Server, chat: str, upstream: Upstream) -> None:
     for _ in range(30):
         with open_stream(server, chat, "/count 500 | /pace 10") as response:
-            read_frames(response, 3)
+            read_frames(response, 2)
             run = str(response.headers["X-Run-Id"])
             assert server.send("POST", f"/api/v1/runs/{run}/cancel").status == 200
             response.read()
@@ -53,7 +53,7 @@ def test_the_model_hears_of_a_cancel_within_a_tenth_of_a_second(server: Server, 
 
 def test_flowises_own_abort_works_for_chatflows(server: Server, chat: str, upstream: Upstream) -> None:
     with open_stream(server, chat, "/count 500 | /pace 10", chatId="by-chat") as response:
-        read_frames(response, 3)
+        read_frames(response, 2)
         reply = server.send("PUT", f"/api/v1/chatmessage/abort/{chat}/by-chat")
         assert (reply.status, reply.json) == (200, {"status": 200, "message": "Chat message aborted"})
         assert kinds(response.read())[-2:] == ["abort", "end"]
@@ -99,7 +99,7 @@ def test_a_prediction_in_the_background_answers_with_its_links(server: Server, c
 def leave(server: Server, flow: str, question: str, **fields: object) -> str:
     """Reads the beginning of a stream, then closes the connection."""
     with open_stream(server, flow, question, **fields) as response:
-        read_frames(response, 3)
+        read_frames(response, 2)
         return str(response.headers["X-Run-Id"])
 
 
@@ -133,7 +133,7 @@ def test_a_session_takes_one_run_at_a_time_if_its_flow_says_so(server: Server, u
     for policy, flow in flows.items():
         upstream.reset()
         with open_stream(server, flow, "/count 60 | /pace 10", chatId="one") as first:
-            read_frames(first, 3)
+            read_frames(first, 2)
             second = server.ask(flow, "/say second", streaming=True, chatId="one")
             ending = kinds(first.read())[-2:]
         if policy == "reject":

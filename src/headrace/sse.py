@@ -37,8 +37,9 @@ def named_frame(event_id: str, event: str, data: str) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """A line that readers ignore: a sign of life."""
-    return b": %b\n\n" % text.encode()
+    """A line that readers ignore: a sign of life. No blank line follows, since some readers dispatch an empty event at
+    every blank line (https://github.com/Azure/fetch-event-source, whose users parse it as JSON)."""
+    return b": %b\n" % text.encode()
 
 
 class Decoder:

@@ -87,7 +87,7 @@ export class Answer {
       this.arrived ||= chunk.event === "end";
       yield chunk;
     }
-    this.#advance(this.#decoder.lastId); // the first frame has an id and no data
+    this.#advance(this.#decoder.lastId); // a frame may have an id and no data
   }
 
   #parsed<T>(parse: () => T, complaint: string): T {

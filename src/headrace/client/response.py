@@ -138,7 +138,7 @@ class Answer:
         for event in self._decoder.feed(data):
             if (text := event.data.strip()) and (chunk := self._chunk(text, event.id)):
                 yield chunk
-        self._advance(self._decoder.last_id)  # the first frame has an id and no data
+        self._advance(self._decoder.last_id)  # a frame may have an id and no data
 
     def _chunk(self, text: str, event_id: str) -> Chunk | None:
         try:

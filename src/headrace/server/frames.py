@@ -27,6 +27,7 @@ _HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 _LAST = 10**15  # no run has an event of this number
+_SOON = 1.0  # seconds
 _SIGN_OF_LIFE = sse.comment("still here")
 
 
@@ -98,14 +99,28 @@ class EventStream(Response[None]):
                 await _cancelled(gone)
 
     async def _send_all(self, send: Send) -> None:
-        # An id without data: a client that drops before the first event already knows what to resume.
-        await send(_piece(f"id:{self._run}:{self._after}\n\n".encode()))
-        async with aclosing(self._runs.follow(self._run, self._after)) as batches:
-            async for entries in batches:
-                self.sending_since = monotonic()
-                await send(_piece(await self._with_times(entries) if self._timed else self._bytes(entries)))
-                self.sending_since = inf
+        await send(_piece(b""))  # the headers go out now: a reader knows the run before its first event
+        waiting = asyncio.create_task(self._tell_position(send))
+        try:
+            async with aclosing(self._runs.follow(self._run, self._after)) as batches:
+                async for entries in batches:
+                    if not waiting.done():
+                        await _cancelled(waiting)
+                    self.sending_since = monotonic()
+                    await send(_piece(await self._with_times(entries) if self._timed else self._bytes(entries)))
+                    self.sending_since = inf
+        finally:
+            await _cancelled(waiting)
         await send({**_piece(b""), "more_body": False})
+
+    async def _tell_position(self, send: Send) -> None:
+        """Sends the line with the reader's position ahead of a first frame that is long in coming.
+
+        Browsers' libraries, which do not look at headers, come back with that id instead of asking again. It is no
+        frame of its own: older widgets parse every frame as JSON.
+        """
+        await asyncio.sleep(_SOON)
+        await send(_piece(f"id:{self._run}:{self._after}\n".encode()))
 
     def _bytes(self, entries: Sequence[Entry]) -> bytes:
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE

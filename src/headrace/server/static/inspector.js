@@ -164,8 +164,8 @@ export class Inspector {
   }
 }
 
-function glance({ kind, data, raw }) {
-  if (!data) return kind === "comment" ? raw : "where the stream begins";
+function glance({ data, raw }) {
+  if (!data) return raw;
   const at = data.indexOf('"data":');
   return data.slice(at < 0 ? 0 : at + 7, at + 207).replace(/\}$/, "");
 }

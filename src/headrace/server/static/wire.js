@@ -1,6 +1,7 @@
 /** Listens to the bytes of event streams on their way to the client: each frame, when it came, and how long it is. */
 
 const KIND = /^\{"event":"([^"\\]+)"/;
+const WHOLE = /^(:[^\n]*)\n|^([^:][\s\S]*?)\n\n/;
 const utf8 = new TextEncoder();
 
 /** Cuts a stream's text into frames. */
@@ -17,9 +18,13 @@ class Frames {
 
   feed(bytes) {
     const at = performance.now() - this.#began;
-    const parts = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n\n");
-    this.#rest = parts.pop();
-    for (const part of parts) this.#tell(frameOf(part, at));
+    let text = this.#rest + this.#decoder.decode(bytes, { stream: true });
+    // A comment ends with its line, a frame with an empty one.
+    for (let found = WHOLE.exec(text); found; found = WHOLE.exec(text)) {
+      this.#tell(frameOf(found[1] ?? found[2], at));
+      text = text.slice(found[0].length);
+    }
+    this.#rest = text;
   }
 }
 
@@ -43,8 +48,8 @@ export function frameOf(text, arrived) {
   if (frame.data) {
     frame.kind = KIND.exec(frame.data)?.[1] ?? "event";
     frame.seq = Number(frame.id.slice(frame.id.lastIndexOf(":") + 1)) || 0;
-  } else if (frame.id) frame.kind = "position";
-  frame.bytes = utf8.encode(raw).length + 2;
+  }
+  frame.bytes = utf8.encode(raw).length + (frame.kind === "comment" ? 1 : 2);
   return frame;
 }
 
