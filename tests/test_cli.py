@@ -166,8 +166,14 @@ def test_a_broken_file_is_named_with_the_place_of_its_mistake(tmp_path: Path, co
 def test_a_broken_file_among_good_ones_leaves_nothing_stored(tmp_path: Path, data: Path) -> None:
     wrote(tmp_path / "flows" / "a good one.json", FLOW)
     broken = wrote(tmp_path / "flows" / "broken.json", {"ChatFlow": [row("good"), row("x", flowData="{")]})
-    message = refused(headrace(data, "import", str(tmp_path / "flows")))
-    assert message == f"{broken}: the flow is not valid JSON: Input data was truncated"
+    other = wrote(tmp_path / "flows" / "package.json", {"name": "x", "version": "1"})
+    result = headrace(data, "import", str(tmp_path / "flows"))
+    assert (result.returncode, result.stdout) == (1, "")
+    head, first, second, last, _ = result.stderr.split("\n")
+    assert head == "Error: nothing was imported, for not every file can be read."
+    assert first == f"{broken}: the flow 'x': the flow is not valid JSON: Input data was truncated"
+    assert second.startswith(f"{other}: neither a flow")
+    assert last.endswith(f": '{tmp_path}/flows/a good one.json'")
     assert flow_ids(data) == []
 
 

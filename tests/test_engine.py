@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from servers import chat_model, conversation, flow, llm_chain, node
 
 from headrace.engine.catalog import catalog, fields, tag
-from headrace.engine.graph import Graph, coverage, endings, nodes_of, read_flow, streams
+from headrace.engine.flow_file import read_flow
+from headrace.engine.graph import Graph, coverage, endings, nodes_of, streams
 from headrace.engine.inputs import fields_of, read
 from headrace.engine.node import Node
 from headrace.engine.overrides import OverrideRules, Overrides, Parameter, merged
@@ -296,7 +297,7 @@ def test_edges_to_nowhere_and_notes_are_ignored() -> None:
         ("{}", "missing required field `nodes`"),
         ('{"nodes": [{"id": "a"}]}', "`data` - at `$.nodes[0]`"),
         ('{"nodes": [{"id": "a", "data": {"id": "a", "name": 5}}]}', "`$.nodes[0].data.name`"),
-        ('{"nodes": [], "edges": [{"source": "a"}]}', "`target` - at `$.edges[0]`"),
+        ('{"nodes": [{"data": {"name": "x"}}]}', "`id` - at `$.nodes[0].data`"),
     ],
 )
 def test_what_is_no_flow_is_refused_with_its_place(text: str, message: str) -> None:

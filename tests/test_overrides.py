@@ -121,9 +121,8 @@ UNREADABLE = [  # node, input, what the caller gives, and the reason
 def test_a_value_that_cannot_be_read_is_refused_and_named(
     server: Server, upstream: Upstream, label: str, name: str, value: Any, reason: str, as_form: bool
 ) -> None:
-    flow_id = server.create_flow(
-        conversation(upstream.url), **rules(status=True, variables=(), **{label.replace(" ", "_"): (name,)})
-    )
+    named: dict[str, Any] = {label.replace(" ", "_"): (name,)}
+    flow_id = server.create_flow(conversation(upstream.url), **rules(**named))
     if as_form:
         body, headers = form({"question": "/say Hi", "overrideConfig": json.dumps({name: value})})
         reply = server.send("POST", f"/api/v1/prediction/{flow_id}", body, headers)

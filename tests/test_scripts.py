@@ -94,7 +94,7 @@ def test_a_tool_that_fails_is_told_to_the_model(server: Server, upstream: Upstre
 
 def test_a_tool_that_is_not_there_is_named(server: Server, upstream: Upstream) -> None:
     reply = server.ask(tool_agent(server, upstream.url, selectedTool="gone"), "Hi")
-    assert (reply.status, reply.json["code"]) == (404, "not_found")
+    assert (reply.status, reply.json["code"]) == (422, "flow_error")
     assert "'gone'" in reply.json["message"]
     reply = server.ask(tool_agent(server, upstream.url), "Hi")
     assert (reply.status, reply.json["message"][:31]) == (422, "the custom tool has no function")

@@ -21,11 +21,12 @@ from rich.table import Column, Table
 from headrace import __version__
 from headrace.assembly import opened
 from headrace.brand.command import brand
-from headrace.engine.graph import coverage, read_flow
+from headrace.engine.flow_file import read_flow
+from headrace.engine.graph import coverage
 from headrace.engine.ports import Upserted
 from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
 from headrace.events import Abort, Error, Token
-from headrace.exports import flow_files, read_export
+from headrace.exports import flow_files, read_exports
 from headrace.imports import Imported, take
 from headrace.nodes import built_in
 from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
@@ -159,8 +160,7 @@ def _examples() -> list[Path]:
 async def _import(store: Store, paths: list[Path]) -> Imported:
     """Stores what the files hold. All files are read before anything is written."""
     watched = track(flow_files(paths), "reading", console=_err, transient=True, disable=not _err.is_terminal)
-    exports = [read_export(path) for path in watched]
-    return await take(store, exports)
+    return await take(store, read_exports(watched))
 
 
 @cli.command("import")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -10,7 +13,7 @@ import msgspec
 from headrace.documents.chunks import StoredChunk
 from headrace.documents.exports import document_chunk, document_store
 from headrace.documents.stores import StoreRow
-from headrace.engine.graph import read_flow
+from headrace.engine.flow_file import read_flow
 from headrace.errors import InvalidRequest
 from headrace.schema import CustomTool, FlowFile, FlowRow, Variable, is_id
 
@@ -60,18 +63,42 @@ def flow_files(paths: list[Path]) -> list[Path]:
     return [file for path in paths for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path])]
 
 
+def read_exports(paths: Iterable[Path]) -> list[Export]:
+    """What the files hold. Raises InvalidRequest that names every file which cannot be read, and those that can."""
+    exports: list[Export] = []
+    good: list[str] = []
+    bad: list[str] = []
+    for path in paths:
+        try:
+            exports.append(read_export(path))
+            good.append(str(path))
+        except InvalidRequest as error:
+            bad.append(str(error))
+    if not bad:
+        return exports
+    told = "\n".join(["nothing was imported, for not every file can be read.", *bad])
+    if good:
+        told += f"\nThese can be read, so name them alone to import them: {' '.join(map(quote, good))}"
+    raise InvalidRequest(told)
+
+
 def read_export(path: Path) -> Export:
     """What the file holds. Raises InvalidRequest naming the file and the place of the mistake."""
     try:
-        content: Any = msgspec.json.decode(path.read_bytes())
+        content: Any = msgspec.json.decode(_text_of(path.read_bytes()))
     except OSError as error:
         raise InvalidRequest(f"{path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidRequest(f"{path} is not valid JSON: {error}") from None
     try:
         return export_of(content, path.stem)
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from None
+
+
+def _text_of(data: bytes) -> str:
+    """The JSON text in any of its encodings, with or without a mark in front. Raises UnicodeDecodeError."""
+    return data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
 
 
 def export_of(content: Any, name: str) -> Export:
@@ -84,6 +111,8 @@ def export_of(content: Any, name: str) -> Export:
 
 
 def _read(content: Any, name: str) -> Export:
+    if isinstance(content, list) and content:
+        return _several(content, name)
     if not isinstance(content, dict):
         raise InvalidRequest("a flow is a JSON object with `nodes` and `edges`")
     if "nodes" in content:
@@ -98,7 +127,7 @@ def _read(content: Any, name: str) -> Export:
     for section, items in content.items():
         if section in _SECTIONS:
             found = _objects(section, items)
-            export.flows += [_row({"type": _SECTIONS[section], **item}) for item in found]
+            export.flows += _rows([{"type": _SECTIONS[section], **item} for item in found])
             export.notes += [note for item in found for note in _notes(item)]
             bare = bare or any(not any(name in item for name in _SETTINGS) for item in found)
         elif section == "Variable":
@@ -116,6 +145,24 @@ def _read(content: Any, name: str) -> Export:
             "the export has no settings of flows (Flowise's page leaves them out): flows that asked for an API key, "
             "limited requests or named allowed sites there do none of it here until you set it again"
         )
+    return export
+
+
+def _several(items: list[Any], name: str) -> Export:
+    """The flows and tools of a list, such as the API gives. Raises InvalidRequest that names all bad ones."""
+    export, bad = Export(), list[str]()
+    for number, item in enumerate(items, 1):
+        own = item.get("name") if isinstance(item, dict) else None
+        try:
+            found = _read(item, str(own or f"{name} {number}"))
+        except InvalidRequest as error:
+            bad.append(f"{own or number!r}: {error}")
+            continue
+        export.flows += found.flows
+        export.tools += found.tools
+        export.notes += found.notes
+    if bad:
+        raise InvalidRequest("; ".join(bad))
     return export
 
 
@@ -164,6 +211,20 @@ def _tool(values: dict[str, Any]) -> CustomTool:
         raise InvalidRequest(f"a tool of the export cannot be read: {error}") from None
     tool.id = tool.id if is_id(tool.id) else ""
     return tool
+
+
+def _rows(items: list[dict[str, Any]]) -> list[FlowRow]:
+    """The flows of a section. Raises InvalidRequest that names all of those that cannot be read."""
+    rows: list[FlowRow] = []
+    bad: list[str] = []
+    for item in items:
+        try:
+            rows.append(_row(item))
+        except InvalidRequest as error:
+            bad.append(f"the flow {item.get('name')!r}: {error}")
+    if bad:
+        raise InvalidRequest("; ".join(bad))
+    return rows
 
 
 def _row(values: dict[str, Any]) -> FlowRow:

@@ -10,8 +10,8 @@ import msgspec
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart, ToolCall
 from headrace.engine.graph import Graph
-from headrace.engine.inputs import check_asked, fields_of, given, parsed, read, where
-from headrace.engine.node import Choice, Context, Node, Sink, Step
+from headrace.engine.inputs import check_asked, fields_of, given, parsed, read, unset, where
+from headrace.engine.node import Choice, Context, Node, NothingGiven, Sink, Source, Step
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.engine.references import Scope, node_ids, text_of
@@ -83,7 +83,7 @@ class Chatflow:
     async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """Starts the answer: its events in batches, without the terminal ones. Raises what nodes raise."""
         check_asked(self._graph.order, self._catalog, overrides)
-        step = await _last(self._graph, self._catalog, ctx, overrides)
+        step = await _last(self._graph, self._catalog, ctx, overrides, searching=True)
         if not isinstance(step, Step):
             raise FlowError("the last node cannot end a flow: connect it to a chain or an agent")
         return await step.run(ctx)
@@ -110,15 +110,19 @@ async def built(graph: Graph, catalog: Catalog, ctx: Context) -> object:
     return await (await _last(graph, catalog, ctx, Overrides(OverrideRules(), None))).build(ctx)
 
 
-async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides) -> Node:
-    """The graph's last node, with everything before it built; nodes that choose say which one that is."""
+async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides, *, searching: bool = False) -> Node:
+    """The graph's last node, with everything before it built; nodes that choose say which one that is.
+
+    For a run that is `searching`, loaders may lack inputs: what was upserted is there without them.
+    """
     scope = await _scope(graph, ctx)
     passed: set[str] = set()
 
     async def build(nodes: Sequence[NodeData]) -> None:
         for node in nodes:
             if node.id not in scope.built and node.id not in passed:
-                built = await _record(node, graph, catalog, scope, overrides).build(ctx)
+                built: object = _lacking(node, catalog, overrides) if searching else None
+                built = built or await _built(node, graph, catalog, scope, overrides, ctx)
                 if isinstance(built, Choice):
                     passed.update(graph.passed_over(node.id, built.output))
                     built = built.value
@@ -130,7 +134,7 @@ async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrid
     if not (left := [node for node in graph.endings if node.id not in passed]):
         raise FlowError("what was chosen leads to no chain or agent: connect one to each output of the If Else nodes")
     await build(graph.needed[left[-1].id][:-1])
-    return _record(left[-1], graph, catalog, scope, overrides)
+    return await _record(left[-1], graph, catalog, scope, overrides, ctx)
 
 
 async def _scope(graph: Graph, ctx: Context) -> Scope:
@@ -166,7 +170,32 @@ def said(turns: Sequence[ModelMessage]) -> list[dict[str, str]]:
     ]
 
 
-def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides) -> Node:
+def _lacking(node: NodeData, catalog: Catalog, overrides: Overrides) -> NothingGiven | None:
+    """What stands for a loader without an input that it needs; not where its text is wanted at once."""
+    kind = catalog[node.name]
+    if not issubclass(kind, Source) or (node.outputs or {}).get("output") == "text":
+        return None
+    lacks = unset(kind, given(node, kind, overrides).inputs)
+    return NothingGiven(where(node), f"its input {lacks[0]!r} is not set") if lacks else None
+
+
+async def _built(
+    node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides, ctx: Context
+) -> object:
+    """What the node hands over. Raises what it raises; where a credential is missing, the error says so."""
+    record = await _record(node, graph, catalog, scope, overrides, ctx)
+    try:
+        return await record.build(ctx)
+    except FlowError as error:
+        if type(error) is FlowError and node.credential and not await ctx.credential(node.credential):
+            lost = f"the credential {node.credential!r} of {where(node)} does not exist here"
+            raise FlowError(f"{error}; {lost}") from None
+        raise
+
+
+async def _record(
+    node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides, ctx: Context
+) -> Node:
     kind = catalog[node.name]
     fields, accepting = fields_of(kind), graph.accepting[node.id]
     inputs, asked = given(node, kind, overrides)
@@ -178,9 +207,11 @@ def _record(node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overri
         if name in inputs
     }
     if node.credential:
-        values["credential"] = node.credential
+        values["credential"] = await ctx.credential(node.credential)
     if output := (node.outputs or {}).get("output"):
         values["output"] = output
     if issubclass(kind, Sink):
         values["node"] = node.id
+    if issubclass(kind, Source):
+        values["node"] = where(node)
     return read(kind, values, where(node), asked)

@@ -60,7 +60,7 @@ async def _model(provider: str, chosen: Mapping[str, Any], catalog: Catalog, ctx
     if name in catalog:
         kind = catalog[name]
         values = {key: value for key, value in chosen.items() if key in fields_of(kind)}
-        values["credential"] = chosen.get("credentialId")
+        values["credential"] = await ctx.credential(str(chosen.get("credentialId") or ""))
         model = await read(kind, values, "the follow-up prompts").build(ctx)
         if provides(type(model), ChatModel):
             return model

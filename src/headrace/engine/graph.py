@@ -38,16 +38,6 @@ class Coverage(msgspec.Struct):
     missing: list[str]
 
 
-def read_flow(text: str) -> FlowFile:
-    """The flow. Raises InvalidRequest with the place of the mistake."""
-    try:
-        return msgspec.json.decode(text, type=FlowFile)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"this is not a flow: {error}; export it from the builder again") from None
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the flow is not valid JSON: {error}") from None
-
-
 def nodes_of(flow: FlowFile) -> list[NodeData]:
     """The flow's nodes without notes."""
     return [node.data for node in flow.nodes if node.type != "stickyNote" and node.data.name not in _NOTES]
@@ -71,16 +61,34 @@ def _components(value: Any) -> set[str]:
 
 
 def endings(flow: FlowFile) -> list[NodeData]:
-    """The nodes that a chatflow ends with. Raises FlowError when there are none or one cannot be an ending."""
+    """The nodes that a chatflow ends with; of several last ones, those that can. Raises FlowError when there is none.
+
+    In a file without arrows, as scripts write them, the references between nodes say what comes before what.
+    """
     nodes = nodes_of(flow)
-    sources, targets = {e.source for e in flow.edges}, {e.target for e in flow.edges}
-    found = [n for n in nodes if n.id not in sources and (n.id in targets or len(nodes) == 1)]
-    if not found:
+    here = {node.id for node in nodes}
+    drawn = [(edge.source, edge.target) for edge in flow.edges if edge.source in here and edge.target in here]
+    named = [(other, node.id) for node in nodes for other in node_ids(node.inputs) & here]
+    last: list[NodeData] = []
+    for arrows in (drawn, [*drawn, *named]):
+        sources, targets = {source for source, _ in arrows}, {target for _, target in arrows}
+        found = [n for n in nodes if n.id not in sources and (n.id in targets or len(nodes) == 1)]
+        if fit := [node for node in found if not _unfit(node)]:
+            return fit
+        last = last or found
+    if not last:
         raise FlowError("the flow has no ending node: connect a chain or an agent to what comes before it")
-    for node in found:
-        if node.category not in _ENDINGS and not _is_ending_function(node):
-            raise FlowError(f"{node.id!r} cannot end a flow: only a chain, an agent or an engine can")
-    return found
+    raise FlowError(_unfit(last[0]))
+
+
+def _unfit(node: NodeData) -> str:
+    """Why a flow cannot end with this node; "" when it can."""
+    if _is_ending_function(node):
+        return ""
+    if node.category not in _ENDINGS:
+        return f"{node.id!r} cannot end a flow: only a chain, an agent or an engine can"
+    output = (node.outputs or {}).get("output") or node.name
+    return "" if output == node.name else f"{node.id!r} ends the flow, so its output must be {node.name!r}"
 
 
 def _is_ending_function(node: NodeData) -> bool:
@@ -130,8 +138,6 @@ class Graph:
         """For an ending or a chooser: itself and everything before it."""
         self.order = list({node.id: node for order in self.needed.values() for node in order}.values())
         check_known({node.name for node in self.order}, catalog)
-        for node in self.endings if last is None else ():
-            _check_output(node)
         self.choosers = [node for node in self.order if issubclass(catalog[node.name], Chooser)]
         self.needed |= {node.id: _ordered(node, nodes, needs) for node in self.choosers}
         self.memory = _memory(flow, nodes)
@@ -164,12 +170,6 @@ def _reachable(flow: FlowFile, catalog: Catalog) -> list[NodeData]:
     found = endings(flow)
     chooses = any(node.name in catalog and issubclass(catalog[node.name], Chooser) for node in nodes_of(flow))
     return found if chooses else found[-1:]
-
-
-def _check_output(ending: NodeData) -> None:
-    output = (ending.outputs or {}).get("output", ending.name)
-    if output != ending.name and not _is_ending_function(ending):
-        raise FlowError(f"{ending.id!r} ends the flow, so its output must be {ending.name!r}")
 
 
 def check_known(names: Iterable[str], catalog: Catalog) -> None:

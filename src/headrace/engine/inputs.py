@@ -157,6 +157,11 @@ def _check(name: str, value: Any, field: Field, place: str) -> None:
             raise _wrong(name, place, _PLACE.sub("", str(error)), asked=True) from None
 
 
+def unset(kind: type[Node], inputs: Mapping[str, Any]) -> list[str]:
+    """The inputs that the node needs and does not have."""
+    return [name for name, field in fields_of(kind).items() if field.required and inputs.get(name) in (None, "", [])]
+
+
 def where(node: NodeData) -> str:
     """A node as messages name it."""
     return f"{node.label or node.name} ({node.id})"

@@ -15,9 +15,9 @@ import msgspec
 
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.chat import ModelMessage
-from headrace.engine.ports import Documents, Http, Notes, Outside, Upserted, UpsertProgress
-from headrace.errors import FlowError
-from headrace.events import Event, Prediction, Usage
+from headrace.engine.ports import Documents, Http, LoadFailure, Notes, Outside, Upserted, UpsertProgress
+from headrace.errors import FlowError, NotFound
+from headrace.events import Document, Event, Prediction, Usage
 from headrace.schema import CustomTool, FileUpload, Turn
 
 Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
@@ -76,7 +76,7 @@ class Context(msgspec.Struct, kw_only=True):
     listeners: list[Callable[[Sequence[Turn]], Awaitable[None]]] = []
     """Called with the question and the answer once they are stored: memories that other systems keep."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
-    """The fields of a credential; raises FlowError when it does not exist."""
+    """The fields of a credential; raises NotFound when it does not exist."""
     saved_tool: Callable[[str], Awaitable[CustomTool]]
     """A tool that is stored on the server; raises NotFound."""
     ask_flow: Callable[[FlowQuestion], Awaitable[Prediction]]
@@ -115,7 +115,10 @@ class Context(msgspec.Struct, kw_only=True):
         return self.outside.http
 
     async def run_script(self, code: str, values: Mapping[str, Any], **flow: Any) -> Any:
-        """What a script of the flow returns; it reads `values`, `$vars` and `$flow`. Raises ScriptError."""
+        """What a script of the flow returns. Raises ScriptError.
+
+        It reads `values`, `$input` (the question), `$vars` and `$flow`.
+        """
         known = {
             "chatflowId": self.flow,
             "chatflowid": self.flow,
@@ -124,7 +127,17 @@ class Context(msgspec.Struct, kw_only=True):
             "apiMessageId": self.message,
             "input": self.question,
         }
-        return await self.outside.run_script(code, {**values, "vars": self.variables, "flow": known | flow})
+        given = {"input": self.question, **values, "vars": self.variables, "flow": known | flow}
+        return await self.outside.run_script(code, given)
+
+    async def credential(self, wanted: str) -> str:
+        """The credential's id, or "" for one that this server does not have: then its own keys step in."""
+        try:
+            if wanted:
+                await self.secrets(wanted)
+        except NotFound:
+            return ""
+        return wanted
 
     def count(self, usage: Usage) -> None:
         """Adds the tokens of one model call to the run's total."""
@@ -183,6 +196,27 @@ class Step(Node, frozen=True, kw_only=True):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """Starts the answer: its events in batches, without the terminal ones."""
         raise FlowError(f"a node {_tag(self)!r} cannot end a flow: connect it to a chain or an agent")
+
+
+class Source(Node, frozen=True, kw_only=True):
+    """A node that brings documents. What it lacks it says only when they are read: callers may upsert others."""
+
+    node: str = ""
+    """Its label and id, for messages."""
+    output: str = ""
+
+
+class NothingGiven:
+    """Implements `headrace.engine.ports.Documents` for a loader that was given nothing to load."""
+
+    fingerprint = ""
+
+    def __init__(self, node: str, reason: str) -> None:
+        self._failure = LoadFailure(node, "read", reason)
+
+    async def read(self) -> AsyncGenerator[Document | LoadFailure]:
+        """The one failure."""
+        yield self._failure
 
 
 class Sink(Node, frozen=True, kw_only=True):

@@ -268,6 +268,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Without vectors every mode is lexical."""
     filter: Mapping[str, Any] = {}
     """Conditions on metadata: `{"key": value}`, `{"key": {"$in": [...]}}`, `$gt` and its kin, `$and`, `$or`, `$not`."""
+    narrower: Sequence[Mapping[str, Any]] = ()
+    """More conditions, which must hold beside `filter`."""
     threshold: float | None = None
     """Hits with a lower score are left out."""
     fetch: int = 20
@@ -304,6 +306,15 @@ class Retriever(Protocol):
 
     async def find(self, query: str) -> list[Document]:
         """Passages, best first."""
+        ...
+
+
+@runtime_checkable
+class Narrowing(Retriever, Protocol):
+    """A retriever that can be told to look at a part of what it searches."""
+
+    def narrowed(self, condition: Mapping[str, Any]) -> Retriever:
+        """The same retriever for what fulfils this condition too, beside those that it has."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.embedded.shelf import FUSION
 from headrace.retrieval.refining import Finder, alike, fused, lines_of
-from headrace.retrieval.retriever import StoreRetriever, depth
+from headrace.retrieval.retriever import NarrowedStore, StoreRetriever, depth, narrowed
 
 Query: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]
 
@@ -92,13 +93,14 @@ class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetrie
 
     async def build(self, ctx: Context) -> Retriever:
         """The retriever."""
-        store = StoreRetriever(self.vectorStore, Search(text="", k=depth(self.vectorStore)))
+        return self._over(ctx, StoreRetriever(self.vectorStore, Search(text="", k=depth(self.vectorStore))))
 
+    def _over(self, ctx: Context, store: StoreRetriever) -> Finder:
         async def find(query: str) -> list[Document]:
             said = await _told(ctx, self.model, self.modelPrompt, question=query, count=str(self.variants))
             return fused(await gather_some(store.find, [query, *lines_of(said, self.variants)]))
 
-        return Finder(find)
+        return Finder(find, lambda condition: self._over(ctx, store.narrowed(condition)))
 
 
 class Refining(Node, frozen=True, kw_only=True):
@@ -109,13 +111,24 @@ class Refining(Node, frozen=True, kw_only=True):
 
     async def build(self, ctx: Context) -> object:
         """The retriever, or for the outputs `document` and `text` what it finds."""
-        retriever = Finder(lambda query: self._find(ctx, query))
+        retriever = self._finder(ctx)
         if self.output not in ("document", "text"):
             return retriever
         found = await retriever.find(self.query or ctx.question)
         if self.output == "text":
             return "\n".join(document.pageContent for document in found)
         return [{"pageContent": document.pageContent, "metadata": document.metadata} for document in found]
+
+    def _finder(self, ctx: Context) -> Finder:
+        return Finder(lambda query: self._find(ctx, query), lambda condition: self._narrowed(condition)._finder(ctx))
+
+    def _narrowed(self, condition: Mapping[str, Any]) -> Refining:
+        """The same over a part of what it searches."""
+        base: Retriever | None = getattr(self, "baseRetriever", None)
+        if base is not None:
+            return msgspec.structs.replace(self, baseRetriever=narrowed(base, condition))
+        store: VectorStore = getattr(self, "vectorStore")  # noqa: B009  # one or the other, in each kind
+        return msgspec.structs.replace(self, vectorStore=NarrowedStore(store, condition))
 
     @abstractmethod
     async def _find(self, ctx: Context, query: str) -> list[Document]: ...

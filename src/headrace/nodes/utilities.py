@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +15,20 @@ from headrace.events import Event, Start, Token
 Anything = Annotated[Any, msgspec.Meta(extra={"acceptVariable": True})]
 
 
+def seen(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Input variables as scripts read them: a text that is a JSON object is that object."""
+    return {name: _object(value) if isinstance(value, str) else value for name, value in variables.items()}
+
+
+def _object(text: str) -> Any:
+    if not (text.startswith("{") and text.endswith("}")):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return text
+
+
 class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
     """A JavaScript function: what it returns goes to other nodes, or ends the flow."""
 
@@ -24,7 +38,7 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
 
     async def build(self, ctx: Context) -> object:
         """What the function returns."""
-        return await ctx.run_script(self.javascriptFunction, self.functionInputVariables)
+        return await ctx.run_script(self.javascriptFunction, seen(self.functionInputVariables))
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer: a text, or an object, whose keys the JSON answer gets."""
@@ -49,10 +63,11 @@ class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
 
     async def build(self, ctx: Context) -> Choice:
         """What the function returned whose branch is taken."""
-        value = await ctx.run_script(self.ifFunction, self.functionInputVariables)
+        variables = seen(self.functionInputVariables)
+        value = await ctx.run_script(self.ifFunction, variables)
         if value not in (None, False, 0, ""):  # what JavaScript takes for true, [] and {} with it
             return Choice(value, "returnTrue")
-        return Choice(await ctx.run_script(self.elseFunction, self.functionInputVariables), "returnFalse")
+        return Choice(await ctx.run_script(self.elseFunction, variables), "returnFalse")
 
 
 class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
@@ -63,11 +78,12 @@ class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
     showOutput: bool = False
 
     async def build(self, ctx: Context) -> object:
-        """The value."""
-        ctx.values[self.variableName] = self.input
+        """The value. The builder draws its connection as a list: a list of one is what is in it."""
+        value = self.input[0] if isinstance(self.input, list) and len(self.input) == 1 else self.input
+        ctx.values[self.variableName] = value
         if self.showOutput:
-            ctx.shown_values[self.variableName] = self.input
-        return self.input
+            ctx.shown_values[self.variableName] = value
+        return value
 
 
 class GetVariable(Node, frozen=True, kw_only=True, tag="getVariable"):

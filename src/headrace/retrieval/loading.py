@@ -91,16 +91,6 @@ class FileDocuments:
                     yield LoadFailure(file.name, "read", "it holds no text")
 
 
-class NoFile:
-    """Implements `headrace.engine.ports.Documents` for a loader that was given no file: callers may upload some."""
-
-    fingerprint = ""
-
-    async def read(self) -> AsyncGenerator[Document | LoadFailure]:
-        """The one failure."""
-        yield LoadFailure("the file", "read", "none was given: choose one in the builder, or upload one")
-
-
 def fingerprint(*parts: str) -> str:
     """One hash of several texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

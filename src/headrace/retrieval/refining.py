@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
-from headrace.engine.ports import Embeddings
+from headrace.engine.ports import Embeddings, Retriever
 from headrace.events import Document
 from headrace.retrieval.embedded.collection import content_hash
 from headrace.retrieval.embedded.shelf import FUSION
@@ -17,9 +18,20 @@ _TAG = re.compile(r"</?\w+>")
 class Finder:
     """Implements `headrace.engine.ports.Retriever` by a function. `name` and `description` are for those who choose."""
 
-    def __init__(self, find: Callable[[str], Awaitable[list[Document]]], name: str = "", description: str = "") -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[list[Document]]],
+        narrow: Callable[[Mapping[str, Any]], Retriever],
+        name: str = "",
+        description: str = "",
+    ) -> None:
+        """`narrow` makes the same retriever over a part of what is searched."""
         self.name, self.description = name, description
-        self._find = find
+        self._find, self._narrow = find, narrow
+
+    def narrowed(self, condition: Mapping[str, Any]) -> Retriever:
+        """See Narrowing."""
+        return self._narrow(condition)
 
     async def find(self, query: str) -> list[Document]:
         """The passages, best first."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
-from headrace.engine.ports import Documents, Embeddings, LoadFailure, Search, VectorStore
+from headrace.engine.ports import Documents, Embeddings, LoadFailure, Narrowing, Retriever, Scored, Search, VectorStore
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.embedded.collection import Collection, Upsert
@@ -37,10 +38,45 @@ class StoreRetriever:
         self.name, self.description = name, description
         self._store, self._search = store, search
 
+    def narrowed(self, condition: Mapping[str, Any]) -> StoreRetriever:
+        """See Narrowing."""
+        narrower = (*self._search.narrower, condition)
+        search = msgspec.structs.replace(self._search, narrower=narrower)
+        return StoreRetriever(self._store, search, self.name, self.description)
+
     async def find(self, query: str) -> list[Document]:
         """The best passages, best first."""
         hits = await self._store.search(msgspec.structs.replace(self._search, text=query))
         return [Document(hit.document.pageContent, hit.document.metadata) for hit in hits]
+
+
+class NarrowedStore:
+    """Implements `headrace.engine.ports.VectorStore`: searches a store for what fulfils a condition."""
+
+    def __init__(self, store: VectorStore, condition: Mapping[str, Any]) -> None:
+        self._store, self._condition, self.k = store, condition, depth(store)
+
+    async def add(self, documents: Sequence[Document]) -> int:
+        """Stores passages and says how many are new."""
+        return await self._store.add(documents)
+
+    async def search(self, search: Search) -> list[Scored]:
+        """The best hits."""
+        narrower = (*search.narrower, self._condition)
+        return await self._store.search(msgspec.structs.replace(search, narrower=narrower))
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Deletes passages and says how many."""
+        return await self._store.delete(ids)
+
+
+def narrowed(retriever: Retriever, condition: Mapping[str, Any]) -> Retriever:
+    """The retriever for what fulfils a condition too. Raises FlowError for one that would look at everything."""
+    if not condition:
+        return retriever
+    if not isinstance(retriever, Narrowing):
+        raise FlowError("this kind of retriever takes no metadata filter: connect one that searches a vector store")
+    return retriever.narrowed(condition)
 
 
 async def flow_collection(

@@ -6,7 +6,7 @@ Every address goes through the `Fetch` that the process gives, which decides wha
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from time import time
 from typing import Literal, TypeAlias
@@ -51,17 +51,30 @@ class PageDocuments:
     fingerprint: str
 
     def __init__(
-        self, fetch: Fetch, url: str, finish: Finish, *, crawl: Crawl | None, limit: int, selector: str
+        self,
+        fetch: Fetch,
+        url: str,
+        finish: Finish,
+        *,
+        crawl: Crawl | None,
+        limit: int,
+        selector: str,
+        chosen: Sequence[str] = (),
     ) -> None:
-        """`limit` counts pages; 0 means as many as there are."""
-        self.fingerprint = hourly(url, finish.name, str(crawl), str(limit), selector)
+        """`limit` counts pages; 0 means as many as there are. With `chosen` pages nothing is crawled."""
+        if limit < 0:
+            raise FlowError(f"the most pages that are read cannot be {limit}: 0 stands for all")
+        self.fingerprint = hourly(url, finish.name, str(crawl), str(limit), selector, *chosen)
+        self._chosen = list(dict.fromkeys(chosen))
         self._fetch, self._url, self._finish, self._selector = fetch, url, finish, selector
         self._crawl: Crawl | None = crawl
-        self._limit = min(limit or _PAGES_MOST, _PAGES_MOST) if crawl else 1
+        if chosen:
+            self._crawl = None
+        self._limit = min(limit or _PAGES_MOST, _PAGES_MOST) if crawl or chosen else 1
 
     async def read(self) -> AsyncGenerator[Document | LoadFailure]:
         """The documents, page after page, nearest first."""
-        waiting = {self._url: None}
+        waiting: dict[str, None] = dict.fromkeys(self._chosen or [self._url])
         done = 0
         if self._crawl == "scrapeXMLSitemap":
             waiting = {}

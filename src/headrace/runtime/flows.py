@@ -11,7 +11,8 @@ import msgspec
 from headrace.engine.agentflow.flow import Agentflow
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
-from headrace.engine.graph import Graph, read_flow, sink, streams, takes_images
+from headrace.engine.flow_file import read_flow
+from headrace.engine.graph import Graph, sink, streams, takes_images
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides

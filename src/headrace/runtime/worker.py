@@ -22,7 +22,7 @@ from headrace.engine.overrides import Overrides
 from headrace.engine.ports import Outside
 from headrace.engine.postprocessing import processed
 from headrace.engine.references import text_of
-from headrace.errors import FlowError, HeadraceError, Interrupted, RunNotFound
+from headrace.errors import FlowError, FlowNotFound, HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flow, Flows, read_config
@@ -184,7 +184,10 @@ class Worker:
         self._asked[asking.run] += 1
         if self._asked[asking.run] > _MOST_ASKED:
             raise FlowError(f"the flows of this run have asked others more than {_MOST_ASKED} times")
-        flow = await self._flows.get(asked.flow)
+        try:
+            flow = await self._flows.get(asked.flow)
+        except FlowNotFound as error:
+            raise FlowError(f"{error}: choose another one in the flow that asks it") from None
         if flow.row.apikeyid:
             key = await self._store.key(asked.key) if asked.key else None
             if key is None or key.id != flow.row.apikeyid:

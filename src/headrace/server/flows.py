@@ -9,7 +9,8 @@ from litestar import Request, delete, get, post, put
 from msgspec import UNSET, UnsetType
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.graph import coverage, read_flow
+from headrace.engine.flow_file import read_flow
+from headrace.engine.graph import coverage
 from headrace.errors import FlowError, InvalidRequest
 from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
 from headrace.schema import FlowRow, is_id

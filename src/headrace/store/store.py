@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Boolean, RowMapping, Table, bindparam, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from headrace.errors import FlowError, FlowNotFound, InvalidRequest, NotFound, StorageError
+from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import ApiKey, CredentialRow, CustomTool, FileUpload, FlowRow, Message, Role, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
@@ -135,16 +135,14 @@ class Store:
     # Credentials
 
     async def secrets(self, credential_id: str) -> Mapping[str, str]:
-        """The fields of a credential. Raises FlowError when it does not exist."""
+        """The fields of a credential. Raises NotFound."""
         kept = self._secrets
         if (found := kept.get(credential_id)) is not None:
             return found
         statement = select(tables.credential.c.sealed).where(tables.credential.c.id == credential_id)
         sealed = await self._database.read(lambda c: c.execute(statement).scalar_one_or_none())
         if sealed is None:
-            raise FlowError(
-                f"the flow uses credential {credential_id!r}, which does not exist here: choose another one"
-            )
+            raise NotFound(f"there is no credential {credential_id!r}")
         opened = msgspec.json.decode(self._seal.open(sealed, credential_id), type=dict[str, str])
         kept[credential_id] = opened
         return opened

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.errors import ProviderNotFound
 from headrace.events import Document
-from headrace.vectors.served import Hit, Near, Point, ServedStore, Site, flat
+from headrace.vectors.served import Hit, Near, Point, ServedStore, Site, every, flat
 
 _SPACE = {"hnsw": {"space": "cosine"}}
 
@@ -74,8 +74,8 @@ class ChromaStore(ServedStore):
         there = await self._open()
         include = ["documents", "metadatas", "distances", *(["embeddings"] if wanted.vectors else [])]
         body: dict[str, Any] = {"query_embeddings": [list(wanted.vector)], "n_results": wanted.k, "include": include}
-        if wanted.filter:
-            body["where"] = wanted.filter
+        if wanted.filters:
+            body["where"] = every(wanted.filters)
         found = await self._site.ask("POST", f"{self._path}/{there.id}/query", body, _Found)
         vectors = found.embeddings[0] if found.embeddings else [[]] * len(found.ids[0])
         lists = (found.ids[0], found.documents[0], found.metadatas[0], found.distances[0], vectors)

@@ -99,8 +99,8 @@ class ElasticsearchStore(ServedStore):
             "k": wanted.k,
             "num_candidates": min(_CANDIDATES, max(100, 10 * wanted.k)),
         }
-        if wanted.filter:
-            knn["filter"] = wanted.filter
+        if wanted.filters:
+            knn["filter"] = wanted.filters[0] if len(wanted.filters) == 1 else list(wanted.filters)
         body = {"knn": knn, "size": wanted.k, "_source": ["text", "metadata"]}
         if wanted.vectors:
             body["fields"] = ["embedding"]

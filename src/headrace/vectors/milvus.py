@@ -91,7 +91,7 @@ class MilvusStore(ServedStore):
     """A collection, or a partition of it; adding makes both, measured by the cosine."""
 
     def __init__(self, place: Place, collection: str, partition: str, text: str, expression: str, **how: Any) -> None:
-        """`text` is the field of the text; `expression` holds for searches without a condition of their own."""
+        """`text` is the field of the text; `expression` holds for every search."""
         super().__init__(f"the Milvus collection {collection!r}", **how)
         self._place, self._collection, self._expression = place, collection, expression
         self._partition = None if partition in ("", _WHOLE) else partition
@@ -166,7 +166,8 @@ class MilvusStore(ServedStore):
         await client.create_collection(self._collection, schema=schema, **how)
 
     async def _near(self, wanted: Near) -> list[Hit]:
-        expression = _expression(wanted.filter) or self._expression
+        every = [one for one in (self._expression, *map(_expression, wanted.filters)) if one.strip()]
+        expression = " and ".join(f"({one})" for one in every) if len(every) > 1 else "".join(every)
         async with connected(self._place) as client:
             there = await self._open(client)
             there.take(len(wanted.vector))

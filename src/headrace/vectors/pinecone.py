@@ -14,7 +14,7 @@ import msgspec
 from headrace.engine.ports import Http
 from headrace.errors import ProviderNotFound, ProviderUnavailable
 from headrace.events import Document
-from headrace.vectors.served import Hit, Method, Near, Point, ServedStore, Site, flat
+from headrace.vectors.served import Hit, Method, Near, Point, ServedStore, Site, every, flat
 
 BASE = "https://api.pinecone.io"
 _VERSION = "2025-04"
@@ -93,8 +93,8 @@ class PineconeStore(ServedStore):
             "includeMetadata": True,
             "includeValues": wanted.vectors,
         }
-        if wanted.filter:
-            body["filter"] = wanted.filter
+        if wanted.filters:
+            body["filter"] = every(wanted.filters)
         found = await self._ask("POST", "/query", body, _Matches)
         return [Hit(self._document(match), match.score, match.values) for match in found.matches]
 

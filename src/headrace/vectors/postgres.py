@@ -78,9 +78,9 @@ class PostgresStore(ServedStore):
             rows = await connection.fetch(
                 f"SELECT id, {self._column} AS text, metadata::text AS metadata, "
                 f"embedding {_OPERATORS[self._distance]} $1::text::vector AS distance{vector} "
-                f"FROM {self._table} WHERE metadata @> $2::text::jsonb ORDER BY distance LIMIT $3",
+                f"FROM {self._table} WHERE metadata @> ALL($2::text[]::jsonb[]) ORDER BY distance LIMIT $3",
                 _text(wanted.vector),
-                msgspec.json.encode(wanted.filter).decode(),
+                [msgspec.json.encode(one).decode() for one in wanted.filters],
                 wanted.k,
             )
         return [self._hit(row) for row in rows]

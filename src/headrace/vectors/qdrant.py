@@ -89,7 +89,7 @@ class QdrantStore(ServedStore):
             found = await client.query_points(
                 self._collection,
                 query=list(wanted.vector),
-                query_filter=_filter(wanted.filter),
+                query_filter=_filter(wanted.filters),
                 limit=wanted.k,
                 with_payload=True,
                 with_vectors=wanted.vectors,
@@ -146,14 +146,15 @@ def _loaded() -> Any:
     return exceptions
 
 
-def _filter(conditions: Any) -> Any:
-    """A filter as Qdrant's documentation writes it. Raises FlowError."""
+def _filter(conditions: Sequence[Any]) -> Any:
+    """Filters as Qdrant's documentation writes them, all of which must hold. Raises FlowError."""
     from qdrant_client import models
 
     if not conditions:
         return None
     try:
-        return models.Filter.model_validate(dict(conditions))
+        first, *others = [models.Filter.model_validate(dict(condition)) for condition in conditions]
+        return models.Filter(must=[first, *others]) if others else first
     except ValueError:
         raise FlowError(
             "the Qdrant filter cannot be read: write it as Qdrant does, "

@@ -105,7 +105,7 @@ class RedisStore(ServedStore):
                 raise
 
     async def _near(self, wanted: Near) -> list[Hit]:
-        if wanted.filter:
+        if wanted.filters:
             raise FlowError("Redis is searched without a condition on metadata: take the filter away")
         names = self._fields
         returned = (names.content, names.metadata, "distance", *([names.vector] if wanted.vectors else []))

@@ -41,7 +41,8 @@ class Near(msgspec.Struct, frozen=True):
 
     vector: Sequence[float]
     k: int
-    filter: Mapping[str, Any]
+    filters: Sequence[Mapping[str, Any]]
+    """All of them must hold."""
     vectors: bool
 
 
@@ -59,7 +60,7 @@ class ServedStore(ABC):
     def __init__(
         self, name: str, embeddings: Embeddings, *, k: int = 4, condition: Mapping[str, Any] | None = None
     ) -> None:
-        """`name` is what errors call the store. `k` and `condition` hold for searches that do not say themselves."""
+        """`name` is what errors call the store. `k` holds for searches that name none, `condition` for all of them."""
         self.name, self.k = name, k
         self._embeddings, self._condition = embeddings, condition or {}
 
@@ -100,12 +101,16 @@ class ServedStore(ABC):
         apart = search.mode == "mmr"
         most = max(search.fetch, search.k) if apart else search.k
         with self._step(f"searched with a vector of {len(vector)} dimensions"):
-            hits = await self._near(Near(vector, most, search.filter or self._condition, apart))
+            hits = await self._near(Near(vector, most, self._filters(search), apart))
         if apart:
             hits = _apart(hits, vector, search)
         return [
             Scored(hit.document, hit.score) for hit in hits if search.threshold is None or hit.score >= search.threshold
         ]
+
+    def _filters(self, search: Search) -> list[Mapping[str, Any]]:
+        """The store's own condition and those of the search: none takes the place of another."""
+        return [one for one in (self._condition, search.filter, *search.narrower) if one]
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Deletes passages and says how many. Raises ProviderError."""
@@ -161,6 +166,11 @@ class Site(msgspec.Struct, frozen=True):
         headers = {"Content-Type": "application/json", **self.headers}
         call = HttpCall(f"{self.base}{path}", headers, content, self.secret, _PATIENCE, method, self.whom)
         return await json_answer(self.http, call, kind)
+
+
+def every(filters: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Several conditions as one, in the words of Pinecone and Chroma."""
+    return filters[0] if len(filters) == 1 else {"$and": list(filters)}
 
 
 def point_id(document: Document) -> str:

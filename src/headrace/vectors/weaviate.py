@@ -115,8 +115,9 @@ class WeaviateStore(ServedStore):
     async def _near(self, wanted: Near) -> list[Hit]:
         names = await self._properties()
         arguments: dict[str, Any] = {"limit": wanted.k, "nearVector": {"vector": list(wanted.vector)}}
-        if wanted.filter:
-            arguments["where"] = wanted.filter.get("where", wanted.filter)
+        if conditions := [one.get("where", one) for one in wanted.filters]:
+            first, *others = conditions
+            arguments["where"] = {"operator": "And", "operands": [first, *others]} if others else first
         about = "_additional { id distance vector }" if wanted.vectors else "_additional { id distance }"
         return [self._hit(one) for one in await self._get(arguments, [*names, about])]
 

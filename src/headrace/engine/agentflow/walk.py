@@ -158,7 +158,7 @@ class Walk:
             elif key in inputs:
                 values[key] = self._resolved(inputs[key], field)
         if credential := inputs.get("FLOWISE_CREDENTIAL_ID"):
-            values["credential"] = credential
+            values["credential"] = await self._run.ctx.credential(str(credential))
         return await read(kind, values, f"{name} in {place}").build(self._run.ctx)
 
     def _resolved(self, value: Any, field: Field) -> Any:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from headrace.engine.agent import Agent
 from headrace.engine.answering import recited
 from headrace.engine.chat import ModelMessage, TextPart
 from headrace.engine.node import Context, Step, Template
-from headrace.engine.ports import ChatModel, Memory, Moderation, Tool, ToolMemory
+from headrace.engine.ports import ChatModel, Memory, Moderation, Retriever, Tool, ToolMemory
 from headrace.engine.textmodel import TextProtocol, TextToolModel
 from headrace.events import Event
 from headrace.nodes.agents.json_actions import JsonActions
 from headrace.nodes.agents.text_protocols import ReAct, Tags
 from headrace.nodes.chains.conversation import images, refusal
-from headrace.nodes.prompts import ChatPromptTemplate, filled
+from headrace.nodes.chains.retrieval import REPHRASE, alone, cited
+from headrace.nodes.prompts import ChatPromptTemplate, filled, variables
 
 
 class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
@@ -37,18 +38,21 @@ class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
             history = await self.memory.exchanges()
         else:
             history = await self.memory.messages() if self.memory else list(ctx.prior)
-        first, *_, last = self._prompt(ctx)
+        first, *_, last = await self._opening(ctx, history)
         last = _pictured(last.text, self.model, ctx)
         agent = Agent(
             ctx, self.model, self.tools, max_iterations=self.maxIterations, traced=self.enableDetailedStreaming
         )
         return agent.run([first, *history, last])
 
-    def _prompt(self, ctx: Context) -> list[ModelMessage]:
-        values = {"input": ctx.question}
+    async def _opening(self, ctx: Context, history: Sequence[ModelMessage]) -> list[ModelMessage]:
+        return self._prompt({"input": ctx.question})
+
+    def _prompt(self, values: Mapping[str, str]) -> list[ModelMessage]:
+        """The system message and the question."""
         if self.chatPromptTemplate:
             return self.chatPromptTemplate.format({**values, **self.chatPromptTemplate.values})
-        return [ModelMessage("system", filled(self.systemMessage, values)), ModelMessage("user", ctx.question)]
+        return [ModelMessage("system", filled(self.systemMessage, values)), ModelMessage("user", values["input"])]
 
 
 def _pictured(text: str, model: ChatModel, ctx: Context) -> ModelMessage:
@@ -61,7 +65,23 @@ class OpenAIFunctionAgent(ToolAgent, frozen=True, kw_only=True, tag="openAIFunct
 
 
 class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag="conversationalRetrievalToolAgent"):
-    """The tool agent, as older flows name it where its tools are retrievers."""
+    """The tool agent with passages in its system message, which fit the question as it stands in the conversation."""
+
+    vectorStoreRetriever: Retriever | None = None
+    rephrasePrompt: Template = REPHRASE
+    rephraseModel: ChatModel | None = None
+    """Writes the question anew; the agent's own model without it."""
+
+    async def _opening(self, ctx: Context, history: Sequence[ModelMessage]) -> list[ModelMessage]:
+        if self.vectorStoreRetriever is None:
+            return self._prompt({"input": ctx.question, "context": ""})
+        asked = await alone(self.rephraseModel or self.model, self.rephrasePrompt, history, ctx)
+        context = cited(await self.vectorStoreRetriever.find(asked))
+        messages = self._prompt({"input": ctx.question, "context": context})
+        known = self.chatPromptTemplate.variables if self.chatPromptTemplate else variables(self.systemMessage)
+        if "context" not in known:
+            messages[0] = ModelMessage("system", f"{messages[0].text}\n\n{context}")
+        return messages
 
 
 class _TextAgent(Step, frozen=True, kw_only=True):

@@ -70,7 +70,8 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
         return told(self.model, ChatRequest(messages), ctx)
 
     def _messages(self, ctx: Context) -> list[ModelMessage]:
-        values = {name: value for name, value in self.prompt.values.items() if value is not None}
+        told = {"format_instructions": self.outputParser.instructions} if self.outputParser else {}
+        values = told | {name: value for name, value in self.prompt.values.items() if value is not None}
         unset = [name for name in self.prompt.variables if name not in values]
         if len(unset) > 1:
             raise FlowError(
@@ -83,8 +84,10 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
         self, parser: OutputParser, messages: list[ModelMessage], ctx: Context
     ) -> AsyncGenerator[Sequence[Event]]:
         """The answer in the parser's form, as the run's `json`."""
-        first = messages[0]
-        asked = [ModelMessage(first.role, f"{first.text}\n{parser.instructions}"), *messages[1:]]
+        asked = messages
+        if "format_instructions" not in self.prompt.variables:  # else they stand where the prompt wants them
+            first = messages[0]
+            asked = [ModelMessage(first.role, f"{first.text}\n{parser.instructions}"), *messages[1:]]
         ctx.json = await self._parsed(parser, await spoken(self.model, ChatRequest(asked), ctx), ctx)
         yield []
 

@@ -11,9 +11,10 @@ from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, Memory, Moderation, Retriever, Search, VectorStore
 from headrace.events import Document, Event, SourceDocuments
 from headrace.nodes.chains.conversation import refusal
+from headrace.nodes.memory import StoredTurns
 from headrace.nodes.prompts import filled
 
-_REPHRASE = (
+REPHRASE = (
     "Below are a conversation and a question that continues it. Write the question anew so that it can be understood "
     "without the conversation.\n\nConversation:\n{chat_history}\nQuestion: {question}\nQuestion that stands alone:"
 )
@@ -41,13 +42,16 @@ async def sourced(
 
 
 class ConversationalRetrievalQAChain(Step, frozen=True, kw_only=True, tag="conversationalRetrievalQAChain"):
-    """Answers from passages that fit the question; a question that continues a conversation is written anew first."""
+    """Answers from passages that fit the question; a question that continues a conversation is written anew first.
+
+    Without a memory it remembers the whole session.
+    """
 
     model: ChatModel
     vectorStoreRetriever: Retriever
     memory: Memory | None = None
     returnSourceDocuments: bool = False
-    rephrasePrompt: Template = _REPHRASE
+    rephrasePrompt: Template = REPHRASE
     responsePrompt: Template = _RESPOND
     inputModeration: list[Moderation] = []
 
@@ -55,20 +59,26 @@ class ConversationalRetrievalQAChain(Step, frozen=True, kw_only=True, tag="conve
         """The answer, then its sources when the flow wants them."""
         if message := await refusal(self.inputModeration, ctx):
             return recited(message)
-        history = await self.memory.messages() if self.memory else list(ctx.prior)
-        documents = await self.vectorStoreRetriever.find(await self._alone(ctx, history))
-        system = filled(self.responsePrompt, {"context": cited(documents), "question": ctx.question})
+        history = await (self.memory or StoredTurns(ctx)).messages()
+        question = await alone(self.model, self.rephrasePrompt, history, ctx)
+        documents = await self.vectorStoreRetriever.find(question)
+        values = {"context": cited(documents), "question": ctx.question, "chat_history": _said(history)}
+        system = filled(self.responsePrompt, values)
         messages = [ModelMessage("system", system), *history, ModelMessage("user", ctx.question)]
         answer = told(self.model, ChatRequest(messages), ctx, opens_empty=False)
         return sourced(answer, documents) if self.returnSourceDocuments else answer
 
-    async def _alone(self, ctx: Context, history: Sequence[ModelMessage]) -> str:
-        """The question without need of what was said before."""
-        if not history:
-            return ctx.question
-        said = "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in history)
-        prompt = filled(self.rephrasePrompt, {"chat_history": said, "question": ctx.question})
-        return await spoken(self.model, ChatRequest([ModelMessage("user", prompt)]), ctx)
+
+async def alone(model: ChatModel, prompt: str, history: Sequence[ModelMessage], ctx: Context) -> str:
+    """The question without need of what was said before."""
+    if not history:
+        return ctx.question
+    asked = filled(prompt, {"chat_history": _said(history), "question": ctx.question})
+    return await spoken(model, ChatRequest([ModelMessage("user", asked)]), ctx)
+
+
+def _said(history: Sequence[ModelMessage]) -> str:
+    return "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in history)
 
 
 class RetrievalQAChain(Step, frozen=True, kw_only=True, tag="retrievalQAChain"):

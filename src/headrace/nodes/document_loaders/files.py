@@ -14,7 +14,7 @@ from headrace.nodes.document_loaders.loader import Loader, listed
 from headrace.retrieval.files import File, files_of
 from headrace.retrieval.folder import folder_files, parse_for
 from headrace.retrieval.library import library
-from headrace.retrieval.loading import FileDocuments, NoFile
+from headrace.retrieval.loading import FileDocuments
 from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
 from headrace.retrieval.texts import text_documents
@@ -115,7 +115,7 @@ class FileLoader(Loader, frozen=True, kw_only=True, tag="fileLoader"):
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
         if not self.file.strip():
-            return await self.output_of(NoFile())
+            return await self.output_of(self.no_file(ctx))
         folder = library(ctx).files / ctx.flow
         return await self.output_of(await asyncio.to_thread(self._found, folder))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
-from headrace.engine.node import Context, Node
+from headrace.engine.node import Context, NothingGiven, Source
 from headrace.engine.ports import Documents, Splitter
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import library
-from headrace.retrieval.loading import FileDocuments, Finish, NoFile, Parse, texts_of
+from headrace.retrieval.loading import FileDocuments, Finish, Parse, texts_of
 
 
 def listed(text: str) -> list[str]:
@@ -17,13 +17,17 @@ def listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-class Loader(Node, frozen=True, kw_only=True):
+_NO_FILE: Final = (
+    "it was given no file: upsert one, or put it into files/{flow} of the data folder and name it as FILE-STORAGE::name"
+)
+
+
+class Loader(Source, frozen=True, kw_only=True):
     """What all loaders have. `metadata` is added to every document; the keys in `omitMetadataKeys` are left out."""
 
     textSplitter: Splitter | None = None
     metadata: dict[str, Any] = {}
     omitMetadataKeys: str = ""
-    output: str = ""
 
     async def output_of(self, documents: Documents) -> Documents | str:
         """The documents, or for the output `text` what they say."""
@@ -34,10 +38,14 @@ class Loader(Node, frozen=True, kw_only=True):
         """The last steps for every document: splitting, and the metadata that the flow adds or leaves out."""
         return Finish(self.textSplitter, self.metadata, listed(self.omitMetadataKeys))
 
+    def no_file(self, ctx: Context) -> Documents:
+        """What a loader of files has without one."""
+        return NothingGiven(self.node or "the file", _NO_FILE.format(flow=ctx.flow))
+
     async def files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents | str:
         """The files of an input, stored or in the flow; decoding large ones takes a while."""
         if not value.strip():
-            return await self.output_of(NoFile())
+            return await self.output_of(self.no_file(ctx))
         folder = library(ctx).files / ctx.flow
         documents = await asyncio.to_thread(
             lambda: FileDocuments(

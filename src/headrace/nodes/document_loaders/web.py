@@ -21,6 +21,8 @@ class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScrape
     url: str
     relativeLinksMethod: Crawl | None = None
     limit: int = 10
+    selectedLinks: list[str] = []
+    """These pages, up to `limit` of them, in place of those that would be found."""
     selector: str = ""
 
     async def build(self, ctx: Context) -> object:
@@ -31,6 +33,7 @@ class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScrape
             self.finish,
             crawl=self.relativeLinksMethod,
             limit=self.limit,
+            chosen=[link.strip() for link in self.selectedLinks if link.strip()],
             selector=self.selector,
         )
         return await self.output_of(documents)

@@ -11,7 +11,7 @@ import msgspec
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.references import text_of
-from headrace.errors import FlowError, ScriptError
+from headrace.errors import FlowError, NotFound, ScriptError
 from headrace.formats.zod import json_schema
 from headrace.nodes.tools.function import FunctionTool
 from headrace.schema import CustomTool
@@ -55,7 +55,7 @@ class CustomToolNode(Node, frozen=True, kw_only=True, tag="customTool"):
 
     async def build(self, ctx: Context) -> Tool:
         """The tool. Raises FlowError for one that does not exist or cannot be read."""
-        saved = await ctx.saved_tool(self.selectedTool) if self.selectedTool else CustomTool(name="")
+        saved = await self._saved(ctx)
         code = self.customToolFunc or saved.func
         if not code:
             raise FlowError("the custom tool has no function: choose a tool that is stored on this server")
@@ -69,6 +69,14 @@ class CustomToolNode(Node, frozen=True, kw_only=True, tag="customTool"):
                 raise ScriptError(f"NodeVM Execution Error: {kind}{error.message}") from None
 
         return FunctionTool(name, about, self._parameters(saved), call, return_direct=self.returnDirect)
+
+    async def _saved(self, ctx: Context) -> CustomTool:
+        if not self.selectedTool:
+            return CustomTool(name="")
+        try:
+            return await ctx.saved_tool(self.selectedTool)
+        except NotFound as error:
+            raise FlowError(f"{error}: import it, or choose another one in the flow") from None
 
     def _parameters(self, saved: CustomTool) -> dict[str, Any]:
         try:

@@ -29,6 +29,8 @@ _GROUPS: Final = ("PathParameters", "QueryParameters", "HeaderParameters", "Requ
 class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
     """Each operation of an API as a tool. `customCode` reads `$url`, `$options` and the arguments by group."""
 
+    former = {"yamlFile": "openApiFile"}
+
     inputType: Literal["file", "link"] = "file"
     openApiFile: str = ""
     openApiLink: str = ""

@@ -200,6 +200,8 @@ def _node(row: Row) -> type[RequestNode]:
     names = {name: prefix + name[0].upper() + name[1:] for name in ("url", "name", "description", "headers")}
     names |= {"maxOutputLength": f"{prefix}MaxOutputLength", "schema": row.schema}
     names |= {"body": row.body} if row.body else {}
+    former = {name: names[name] for name in names if name != "schema"}  # of version 1
+    former["bodySchema" if row.body else "queryParamsSchema"] = row.schema
     hints = get_type_hints(RequestNode, include_extras=True) | {"body": Templated}
     defaults: Mapping[str, Any] = {"maxOutputLength": 2000, "schema": None}
     made: Any = msgspec.defstruct(
@@ -214,7 +216,7 @@ def _node(row: Row) -> type[RequestNode]:
         ],
         bases=(RequestNode,),
         module=__name__,
-        namespace={"row": row, "__doc__": row.about},
+        namespace={"row": row, "former": former, "__doc__": row.about},
         tag=row.node,
         rename=names,
         frozen=True,

@@ -143,6 +143,8 @@ class WikipediaNode(LookupNode, frozen=True, kw_only=True):
 class ArxivNode(LookupNode, frozen=True, kw_only=True):
     """arXiv: papers by words, or by their identifiers."""
 
+    former = {"name": "arxivName", "description": "arxivDescription"}
+
     arxivName: str = "arxiv_search"
     arxivDescription: str = ""
     topKResults: int = 3

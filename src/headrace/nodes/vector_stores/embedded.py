@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.engine.node import Context, Sink
+from headrace.engine.node import Context, NothingGiven, Sink
 from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.faiss_folder import folder_collection, folder_of
 from headrace.retrieval.library import library
-from headrace.retrieval.loading import NoFile
 from headrace.retrieval.merged import Joined
 from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_collection
 
@@ -45,7 +44,7 @@ class _Embedded(Sink, frozen=True, kw_only=True):
         chat = self._chats(ctx)
         if not await chat.exists():
             return await self._store(ctx)
-        nothing_else = all(isinstance(one, NoFile) for one in self.document)
+        nothing_else = all(isinstance(one, NothingGiven) for one in self.document)
         if nothing_else and not await self._upserted(ctx).exists():
             return chat
         return Joined(await self._store(ctx), chat)

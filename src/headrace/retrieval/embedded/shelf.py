@@ -44,7 +44,8 @@ class Shelf:
         row = passages.find_collection(c, name)
         if row is None or wanted.k < 1:
             return []
-        where = condition(wanted.filter) if wanted.filter else None
+        conditions = [one for one in (wanted.filter, *wanted.narrower) if one]
+        where = condition({"$and": conditions}) if conditions else None
         vector = None if wanted.mode == "lexical" or row.dimensions is None else wanted.vector
         if vector is None:
             hits = _lexical(c, row, wanted, where)
