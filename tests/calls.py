@@ -9,9 +9,10 @@ import msgspec
 
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, FlowQuestion, Node
-from headrace.engine.ports import Body, ChatModel, Http, HttpCall, Outside
+from headrace.engine.ports import Body, ChatModel, Http, HttpCall, Outside, Tries
 from headrace.errors import NotFound, ProviderUnavailable
 from headrace.events import Prediction
+from headrace.providers.http import CallTries, Limits
 from headrace.schema import CustomTool
 
 HI = ChatRequest([ModelMessage("user", "Hi")])
@@ -36,7 +37,10 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[HttpCall] = []
 
-    async def send(self, call: HttpCall) -> Body:
+    def tries(self, call: HttpCall) -> Tries:
+        return CallTries(Limits(attempts=1), call.timeout)
+
+    async def send(self, call: HttpCall, tries: Tries | None = None) -> Body:
         self.calls.append(call)
         raise ProviderUnavailable("nothing is sent from here")
 

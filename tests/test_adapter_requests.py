@@ -61,7 +61,7 @@ def openai(request: ChatRequest, **quirks: Any) -> dict[str, Any]:
 
 _FUNCTIONS = [
     {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
-    {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": ""}},
+    {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": "{}"}},
 ]
 _OPENAI = [
     {"role": "system", "content": "Be brief."},

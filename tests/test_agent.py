@@ -18,13 +18,14 @@ from headrace.engine.chat import (
     TextDelta,
     ThinkingDelta,
     Thought,
+    ToolCall,
     ToolCallDelta,
     ToolSpec,
 )
 from headrace.engine.listeners import tell
 from headrace.engine.node import Context
 from headrace.engine.ports import Images, ToolResult
-from headrace.engine.turn import Turn
+from headrace.engine.turn import Turn, as_object, given
 from headrace.errors import FlowError, ProviderMalformed
 from headrace.events import AgentTrace, Artifacts, Document, Event, SourceDocuments, Start, Thinking, Token, UsedTools
 
@@ -250,10 +251,25 @@ def test_arguments_that_never_end_are_not_kept_nor_sent_back() -> None:
     assert model.requests[1].messages[1].calls[0].arguments == "{}"
 
 
-@pytest.mark.parametrize("arguments", ["[" * 100_000, '{"a":' * 100_000, '{"a": "\\ud800"}', "\x00"])
+@pytest.mark.parametrize("arguments", ["[" * 100_000, '{"a":' * 100_000, "\x00"])
 def test_arguments_that_cannot_be_read_end_the_run_and_nothing_else(arguments: str) -> None:
     with pytest.raises(ProviderMalformed, match="called 'look' with arguments that are not JSON"):
         run(Script(call("look", arguments)), Given("look", lambda _: "seen"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        ('{"a": "\\ud800"}', {"a": "\ufffd"}),
+        ('{"a": "\\ud83d\\ude00"}', {"a": "\U0001f600"}),
+        ('"{\\"a\\": 1}"', {"a": 1}),
+        ("null", {}),
+        (" ", {}),
+    ],
+    ids=["half of a character", "both halves", "encoded twice", "null", "white space"],
+)
+def test_arguments_are_read_as_models_write_them(arguments: str, right: dict[str, Any]) -> None:
+    assert as_object(given(ToolCall("c", "look", arguments)), {}) == right
 
 
 def test_a_result_without_measure_is_cut() -> None:

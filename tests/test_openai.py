@@ -133,9 +133,7 @@ def test_an_answer_without_an_end_was_cut(data: bytes) -> None:
         parsed(data)
 
 
-@pytest.mark.parametrize(
-    "line", ["data: {", "data: <html>", 'data: {"choices": 5}', 'data: {"choices": [{"delta": {"content": 5}}]}']
-)
+@pytest.mark.parametrize("line", ["data: {", "data: <html>", 'data: {"choices": [', 'data: "half'])
 def test_what_is_not_the_protocol_is_malformed(line: str) -> None:
     with pytest.raises(ProviderMalformed, match="cannot be read"):
         parsed(stream(chunk("a"), line, DONE))

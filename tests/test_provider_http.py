@@ -254,11 +254,11 @@ def test_a_silent_model_has_a_timeout(upstream: Upstream, question: str) -> None
     upstream.wait_until(lambda requests: requests[-1].closed_by_peer_at_token is not None)
 
 
-def test_a_model_that_does_not_begin_has_a_timeout_and_is_not_paid_twice(upstream: Upstream) -> None:
-    limits = Limits(connect=0.1, read=0.2, first_pause=0.01)
+def test_a_model_that_does_not_begin_has_a_timeout_for_each_attempt(upstream: Upstream) -> None:
+    limits = Limits(connect=0.1, read=0.2, attempts=2, first_pause=0.01)
     with pytest.raises(ProviderTimeout, match="did not answer in time"):
         ask(upstream.url, "/say late | /wait 5000", limits=limits)
-    assert len(upstream.requests) == 1
+    assert len(upstream.requests) == 2
 
 
 @pytest.mark.parametrize("question", ["/count 500 | /pace 20", "/say late | /wait 5000"])

@@ -13,6 +13,7 @@ from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
 from headrace.engine.inputs import fields_of, provides, read
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel
+from headrace.engine.spoken_json import spoken_object
 from headrace.errors import FlowError
 
 _NAMES: Final = {"ollama": "chatOllama"}
@@ -49,8 +50,8 @@ async def follow_ups(config: Mapping[str, Any], catalog: Catalog, ctx: Context, 
     asked = str(chosen.get("prompt") or _PROMPT).replace("{history}", history)
     text = await spoken(model, ChatRequest([ModelMessage("user", asked)], schema=_FORM), ctx)
     try:
-        found = msgspec.json.decode(text, type=_Questions).questions
-    except msgspec.MsgspecError as error:
+        found = msgspec.convert(spoken_object(text), _Questions).questions
+    except (ValueError, msgspec.ValidationError) as error:
         raise FlowError(f"the model's follow-up questions cannot be read: {error}") from None
     return [question.strip() for question in found if question.strip()]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, ToolSpec
-from headrace.errors import FlowError
+from headrace.errors import FlowError, ProviderError
 from headrace.events import Document
 
 Images = Literal["refused", "with the question", "after the question"]
@@ -140,13 +140,25 @@ class Body(Protocol):
         ...
 
 
+class Tries(Protocol):
+    """The attempts at one call, whatever each of them fails at."""
+
+    async def again(self, failure: ProviderError) -> None:
+        """Waits for the time of the next attempt. Raises the failure when there is none, or when it will not pass."""
+        ...
+
+
 class Http(Protocol):
     """The way out to providers: one pool of connections for the process."""
 
-    async def send(self, call: HttpCall) -> Body:
+    def tries(self, call: HttpCall) -> Tries:
+        """The attempts that a call may have, for a caller that also reads whether its answer has failed."""
+        ...
+
+    async def send(self, call: HttpCall, tries: Tries | None = None) -> Body:
         """Sends the call and returns its answer, whose body may still be on its way.
 
-        Retries only here, while nothing of an answer has come. Raises ProviderError.
+        Tries again here while no answer has begun. Raises ProviderError.
         """
         ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +18,13 @@ from headrace.engine.chat import (
     ToolCallDelta,
     UsageDelta,
 )
+from headrace.engine.surrogates import all_whole, decoded
 from headrace.errors import ProviderMalformed
 from headrace.events import Usage
 
 LONGEST_ARGUMENTS: Final = 1_000_000
 """Characters of one call."""
+_WRAPPINGS: Final = 4  # of JSON in JSON
 _MOST_CALLS: Final = 128  # of one turn: providers take no more of them back
 
 
@@ -96,23 +97,38 @@ def _joined(parts: Sequence[ToolCallDelta]) -> ToolCall:
 
 def given(call: ToolCall) -> Any:
     """The arguments as a JSON value. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
+    if not call.arguments.strip():
+        return {}
     try:
-        return msgspec.json.decode(call.arguments or "{}")
+        return msgspec.json.decode(call.arguments)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {error}") from None
+        wrong = error
+    try:  # half of a character, which a model's own cut has left
+        return all_whole(decoded(call.arguments))
+    except (ValueError, RecursionError):
+        raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {wrong}") from None
 
 
 def as_object(value: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as an object: what is none is the value of the only property, or of `input`.
 
-    Models that speak in text give a text, which may hold the object.
+    Models that speak in text give a text, which may hold the object; some write it once more as JSON text.
     """
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        with suppress(msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            value = msgspec.json.decode(value)
+    properties = schema.get("properties", {})
+    value = _unwrapped(value)
     if isinstance(value, dict):
         return value
-    properties = schema.get("properties", {})
-    if not properties and value == "":
+    if value is None or (not properties and value in ("", [])):
         return {}
     return {next(iter(properties)) if len(properties) == 1 else "input": value}
+
+
+def _unwrapped(value: Any) -> Any:
+    for _ in range(_WRAPPINGS):
+        if not isinstance(value, str) or value.lstrip()[:1] not in ('"', "{"):
+            break
+        try:
+            value = all_whole(decoded(value))
+        except (ValueError, RecursionError):
+            break
+    return value

@@ -12,7 +12,8 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, HttpCall, Moderation
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import OPENAI
-from headrace.providers.answers import json_answer
+from headrace.providers.answers import loose_answer
+from headrace.providers.loose import Loose
 
 _ALIKE: Final = (
     "Below are two sentences. Do they mean the same? Answer with the one word Yes or No.\nOne: {text}\nOther: {denied}"
@@ -56,11 +57,19 @@ class InputModerationSimple(Node, frozen=True, kw_only=True, tag="inputModeratio
 
 
 class _Verdict(msgspec.Struct):
-    flagged: bool = False
+    flagged: bool | None = None
 
 
 class _Verdicts(msgspec.Struct):
-    results: list[_Verdict]
+    results: list[_Verdict] = []
+
+    @property
+    def told(self) -> bool:
+        """Whether each verdict says something: a question that could not be looked at is not asked."""
+        return bool(self.results) and all(verdict.flagged is not None for verdict in self.results)
+
+
+_VERDICTS: Final = Loose(_Verdicts)
 
 
 class OpenAIModeration:
@@ -75,7 +84,7 @@ class OpenAIModeration:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {where.key}"}
         sent = msgspec.json.encode({"input": text})
         call = HttpCall(f"{where.base}/moderations", headers, sent, where.key, 30)
-        verdicts = await json_answer(self._ctx.http, call, _Verdicts)
+        verdicts = await loose_answer(self._ctx.http, call, _VERDICTS, lambda verdicts: verdicts.told)
         return self._message if any(verdict.flagged for verdict in verdicts.results) else None
 
 

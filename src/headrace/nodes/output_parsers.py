@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import OutputParser
 from headrace.engine.schemas import mismatch
+from headrace.engine.spoken_json import spoken_json
 from headrace.errors import FlowError
 from headrace.formats.zod import json_schema
-
-_FENCED: Final = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL)
 
 
 class FormParser(msgspec.Struct, kw_only=True):
@@ -68,8 +66,7 @@ def _json_parser(schema: dict[str, Any], *, mends: bool) -> OutputParser:
     """A parser for JSON of a form."""
 
     def parse(text: str) -> Any:
-        fenced = _FENCED.search(text)
-        value: Any = msgspec.json.decode(fenced[1] if fenced else text)
+        value = spoken_json(text)
         if wrong := mismatch(schema, value):
             raise ValueError(wrong)
         return value

@@ -13,19 +13,35 @@ from headrace.events import Document
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import COHERE, Provider
 from headrace.nodes.retrievers import Refining
-from headrace.providers.answers import json_answer
+from headrace.providers.answers import loose_answer
+from headrace.providers.loose import Loose
 
 
 class _Ranked(msgspec.Struct):
-    index: int
-    relevance_score: float
+    index: int = -1
+    relevance_score: float | None = None
+    score: float | None = None
+
+    @property
+    def relevance(self) -> float:
+        """The score, under either name."""
+        return (self.score or 0.0) if self.relevance_score is None else self.relevance_score
 
 
 class _Ranking(msgspec.Struct):
     """Voyage calls the list `data`, the others `results`."""
 
-    results: list[_Ranked] = []
-    data: list[_Ranked] = []
+    results: list[_Ranked] | None = None
+    data: list[_Ranked] | None = None
+
+    @property
+    def ranked(self) -> list[_Ranked] | None:
+        """Those with a place in the list of passages."""
+        found = self.results or self.data or self.results
+        return None if found is None else [one for one in found if one.index >= 0]
+
+
+_RANKINGS: Final = Loose(_Ranking)
 
 
 class Reranker(msgspec.Struct, frozen=True):
@@ -63,15 +79,18 @@ class _Reranking(Refining, frozen=True, kw_only=True):
             msgspec.json.encode(body),
             at.key,
         )
-        return _sorted(found, await json_answer(ctx.http, call, _Ranking), row) if found else []
+        if not found:
+            return []
+        ranking = await loose_answer(ctx.http, call, _RANKINGS, lambda ranking: ranking.ranked is not None)
+        return _sorted(found, ranking.ranked or [], row)
 
 
-def _sorted(found: list[Document], ranking: _Ranking, row: Reranker) -> list[Document]:
-    ranked = sorted(ranking.results or ranking.data, key=lambda one: -one.relevance_score)
-    if any(not 0 <= one.index < len(found) for one in ranked):
+def _sorted(found: list[Document], ranked: list[_Ranked], row: Reranker) -> list[Document]:
+    ranked = sorted(ranked, key=lambda one: -one.relevance)
+    if any(one.index >= len(found) for one in ranked):
         raise ProviderMalformed(f"{row.provider.label} ranked a passage that it was not given")
     return [
-        Document(found[one.index].pageContent, {**found[one.index].metadata, "relevance_score": one.relevance_score})
+        Document(found[one.index].pageContent, {**found[one.index].metadata, "relevance_score": one.relevance})
         for one in ranked
     ]
 

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headrace.engine.chat import Delta, ModelMessage
-from headrace.engine.ports import Body, Http, HttpCall
+from headrace.engine.chat import Delta, ModelMessage, ToolCallDelta
+from headrace.engine.ports import Body, Http, HttpCall, Tries
 from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
+from headrace.providers.halves import Halves
+from headrace.providers.loose import Loose
+from headrace.providers.refusals import carries_error, failure_inside
 
 _END_PATIENCE = 0.05  # seconds
 _LARGEST_ANSWER = 256 * 1024 * 1024  # bytes of one that is read whole
@@ -29,6 +32,7 @@ class AnswerParser(ABC):
         self.done = False
         """Nothing more will come."""
         self._kept: ProviderError | None = None
+        self._halves: Halves | None = None
 
     @abstractmethod
     def read(self, data: bytes, deltas: list[Delta]) -> None:
@@ -40,13 +44,24 @@ class AnswerParser(ABC):
         Raises ProviderError; `close` does when there are deltas to give first.
         """
         deltas: list[Delta] = []
+        failure: ProviderError | None = None
         try:
             self.read(data, deltas)
         except ProviderError as error:
-            if not deltas:
-                raise
-            self._kept, self.done = error, True
+            failure = error
+        if self._halves:
+            deltas = self._halves.joined(deltas)
+            if self.done or failure or not data:
+                deltas += self._halves.rest()
+        if failure and not deltas:
+            raise failure
+        if failure:
+            self._kept, self.done = failure, True
         return deltas
+
+    def rescued(self) -> None:
+        """Says that a chunk was read that may hold halves of characters: from now on they are looked for."""
+        self._halves = self._halves or Halves()
 
     def close(self) -> None:
         """Says that the connection has ended. Raises ProviderCut when the answer had not, and what `feed` kept."""
@@ -56,45 +71,102 @@ class AnswerParser(ABC):
             raise ProviderCut("the model's answer broke off before its end")
 
 
-async def answered(http: Http, call: HttpCall, parser: AnswerParser) -> AsyncGenerator[Sequence[Delta]]:
-    """The deltas of a call's answer, one batch a read. Raises ProviderError."""
-    body = await http.send(call)
-    try:
-        while data := await body.read():
-            if deltas := parser.feed(data):
-                yield deltas
-            if parser.done:
-                await _rest(body)
-                break
-        else:
-            if deltas := parser.feed(b""):
-                yield deltas
-    finally:
-        body.close()
-    parser.close()
+async def answered(
+    http: Http, call: HttpCall, parser: Callable[[], AnswerParser], tries: Tries | None = None
+) -> AsyncGenerator[Sequence[Delta]]:
+    """The deltas of a call's answer, one batch a read. Raises ProviderError.
+
+    A call is made again, as `tries` allow, when its answer fails before its first word; each has a `parser` of its own.
+    """
+    tries = tries or http.tries(call)
+    while True:
+        body, reader, begun = await http.send(call, tries), parser(), False
+        try:
+            while data := await body.read():
+                if deltas := reader.feed(data):
+                    begun = begun or says_something(deltas)
+                    yield deltas
+                if reader.done:
+                    await _rest(body)
+                    break
+            else:
+                if deltas := reader.feed(b""):
+                    begun = begun or says_something(deltas)
+                    yield deltas
+            reader.close()
+            return
+        except ProviderError as error:
+            if begun:
+                raise
+            failure = error
+        finally:
+            body.close()
+        await tries.again(failure)
 
 
-async def whole_answer(http: Http, call: HttpCall) -> bytes:
-    """The body of a call's answer. Raises ProviderError, also for one that is too large."""
-    body, answer = await http.send(call), bytearray()
-    try:
-        while data := await body.read():
-            answer += data
-            if len(answer) > _LARGEST_ANSWER:
-                raise ProviderMalformed(
-                    f"the answer from {call.url.split('?')[0]} has more than {_LARGEST_ANSWER} bytes"
-                )
-    finally:
-        body.close()
+def says_something(deltas: Iterable[Delta]) -> bool:
+    """Whether there is anything of an answer in the deltas, and not only that one begins."""
+    return any(isinstance(delta, ToolCallDelta) or getattr(delta, "text", "") for delta in deltas)
+
+
+async def read_answer(http: Http, call: HttpCall, read: Callable[[bytes], _T]) -> _T:
+    """What `read` makes of the whole body of a call's answer. Raises ProviderError, also for one that is too large.
+
+    The call is made again, as the provider's limits allow, when its answer breaks off or holds an error that may pass.
+    """
+    tries = http.tries(call)
+    while True:
+        body = await http.send(call, tries)
+        try:
+            return read(await _whole(body, call))
+        except ProviderError as error:
+            failure = error
+        finally:
+            body.close()
+        await tries.again(failure)
+
+
+async def _whole(body: Body, call: HttpCall) -> bytes:
+    answer = bytearray()
+    while data := await body.read():
+        answer += data
+        if len(answer) > _LARGEST_ANSWER:
+            raise ProviderMalformed(f"the answer from {call.url.split('?')[0]} has more than {_LARGEST_ANSWER} bytes")
     return bytes(answer)
 
 
 async def json_answer(http: Http, call: HttpCall, kind: type[_T]) -> _T:
     """The answer to a call that has a single JSON value for one. Raises ProviderError."""
-    try:
-        return msgspec.json.decode(await whole_answer(http, call), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ProviderMalformed(f"the answer from {call.url.split('?')[0]} cannot be read: {error}") from None
+
+    def read(data: bytes) -> _T:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ProviderMalformed(f"the answer from {call.url.split('?')[0]} cannot be read: {error}") from None
+
+    return await read_answer(http, call, read)
+
+
+async def loose_answer(http: Http, call: HttpCall, kind: Loose[_T], whole: Callable[[_T], object]) -> _T:
+    """The same for a model's answer, of which only what is needed must be right: that it is `whole`.
+
+    Raises ProviderError, also the one that an answer with status 200 carries.
+    """
+
+    def read(data: bytes) -> _T:
+        try:
+            value = kind.read(data)
+        except ValueError as error:
+            value, wrong = None, error
+        else:
+            wrong = "what is needed is not in it"
+        if value is not None and whole(value):
+            return value
+        if carries_error(data):
+            raise failure_inside(data, call.secret)
+        raise ProviderMalformed(f"the answer from {call.url.split('?')[0]} cannot be read: {wrong}")
+
+    return await read_answer(http, call, read)
 
 
 async def _rest(body: Body) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +12,6 @@ from headrace.engine.chat import (
     ChatRequest,
     CitationDelta,
     Delta,
-    Finish,
     FinishDelta,
     ImagePart,
     ModelMessage,
@@ -22,28 +22,26 @@ from headrace.engine.chat import (
     UsageDelta,
 )
 from headrace.engine.ports import Images
-from headrace.errors import ProviderContextTooLong, ProviderFiltered
 from headrace.events import Document, Usage
 from headrace.providers.answers import answered, turns
 from headrace.providers.arguments import as_object
+from headrace.providers.calls import Calls, as_text
+from headrace.providers.counts import whole_number
+from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
+from headrace.providers.given_back import is_fields
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lines import LineParser
-from headrace.providers.refusals import failure_inside
+from headrace.providers.loose import Loose
+from headrace.providers.portable import portable
 from headrace.providers.schemas import as_tool, tool_as_text
 
 # https://docs.anthropic.com/en/docs/build-with-claude/vision
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/gif", "image/webp")), 5 * 1024 * 1024)
 _CACHED: Final = {"cache_control": {"type": "ephemeral"}}
-_FINISH: Final[Mapping[str, Finish]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-}
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     text: str | None = None
     partial_json: str | None = None
     thinking: str | None = None
@@ -52,36 +50,37 @@ class _Delta(msgspec.Struct):
     stop_reason: str | None = None
 
 
-class _Block(msgspec.Struct):
-    type: str
+class _Block(msgspec.Struct, gc=False):
+    type: str = ""
     id: str = ""
     name: str = ""
     text: Any = ""  # what blocks of kinds to come call so may be anything
     data: Any = ""
+    input: Any = None
+    thinking: Any = ""
+    signature: Any = ""
 
 
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+class _Usage(msgspec.Struct, gc=False):
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    cache_read_input_tokens: float | None = None
+    cache_creation_input_tokens: float | None = None
 
 
-class _Message(msgspec.Struct):
-    usage: _Usage = msgspec.field(default_factory=_Usage)
+class _Message(msgspec.Struct, gc=False):
+    usage: _Usage | None = None
 
 
-class _Event(msgspec.Struct):
-    type: str
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
     index: int = 0
     delta: _Delta | None = None
     content_block: _Block | None = None
     message: _Message | None = None
     usage: _Usage | None = None
-    error: Any = None
-
-
-_decode = msgspec.json.Decoder(_Event).decode
+    content: list[_Block] = []  # of an answer that comes at once, although a stream was asked for
+    stop_reason: str | None = None
 
 
 class AnthropicChat:
@@ -96,7 +95,7 @@ class AnthropicChat:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel."""
         call = self._endpoint.call(body_of(as_tool(request) if request.schema else request, self._options))
-        deltas = answered(self._endpoint.http, call, EventParser(self._endpoint.secret))
+        deltas = answered(self._endpoint.http, call, partial(EventParser, self._endpoint.secret))
         return tool_as_text(deltas) if request.schema else deltas
 
 
@@ -115,7 +114,7 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
         body["system"] = [*blocks[:-1], {**blocks[-1], **_CACHED}]
     if request.tools:
         tools: list[dict[str, Any]] = [
-            {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+            {"name": tool.name, "description": tool.description, "input_schema": portable(tool.parameters)}
             for tool in request.tools
         ]
         body["tools"] = [*tools[:-1], {**tools[-1], **_CACHED}]
@@ -136,6 +135,8 @@ def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
         yield {"type": "tool_result", "tool_use_id": message.answers.id, "content": message.text}
         return
     for thought in message.thoughts:
+        if is_fields(thought.signature):  # another provider's, before this one was asked in its place
+            continue
         if thought.redacted:
             yield {"type": "redacted_thinking", "data": thought.signature}
         else:
@@ -156,55 +157,80 @@ def _part(part: Part) -> Mapping[str, Any]:
     return {"type": "image", "source": source}
 
 
-class EventParser(LineParser):
-    """Turns the bytes of a message stream into deltas. No I/O. Every event names its type inside its data too."""
+class EventParser(LineParser[_Event]):
+    """Turns the bytes of a message stream into deltas. No I/O. Events name their type inside their data too."""
+
+    chunks = Loose(_Event)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
         self._usage = _Usage()
-        self._tools: set[int] = set()  # blocks that are calls of the flow's tools; others are the provider's own
+        self._calls = Calls()  # of the flow's tools; other blocks are the provider's own
+        self._input: tuple[int, str] | None = None  # of a call whose block began with it
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One event. Raises ProviderMalformed, or the error that the stream carries."""
-        try:
-            event = _decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.unreadable(payload, error)
-            return
-        match event.type:
-            case "content_block_delta" if event.delta:
-                self._said(event.index, event.delta, deltas)
-            case "content_block_start" if event.content_block:
-                self._opened(event.index, event.content_block, deltas)
-            case "message_start" if event.message:
-                self._count(event.message.usage)
+    def take(self, chunk: _Event, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser."""
+        match chunk.type or self.event[6:].strip().decode("utf-8", "replace"):
+            case "content_block_delta" if chunk.delta:
+                self._said(chunk.index, chunk.delta, deltas)
+            case "content_block_start" if chunk.content_block:
+                self._give(deltas)
+                self._opened(chunk.index, chunk.content_block, deltas)
+            case "content_block_stop":
+                self._give(deltas)
+            case "message_start" if chunk.message:
+                self._count(chunk.message.usage)
             case "message_delta":
-                self._count(event.usage or _Usage())
-                self._ending(event.delta and event.delta.stop_reason, deltas)
+                self._count(chunk.usage)
+                self._ending(chunk.delta and chunk.delta.stop_reason, deltas)
             case "message_stop":
                 self.finished = self.done = True
-            case "error":
-                raise failure_inside(msgspec.json.encode({"error": event.error}), self.secret)
-            case _:
-                pass  # ping, the end of a block, and kinds to come
+            case "message" if chunk.content or chunk.stop_reason:
+                self._whole(chunk, deltas)
+            case "ping":
+                pass
+            case _:  # kinds to come, and errors
+                self.suspect(payload)
+
+    def _whole(self, message: _Event, deltas: list[Delta]) -> None:
+        self._count(message.usage)
+        for index, block in enumerate(message.content):
+            self._opened(index, block, deltas)
+            self._give(deltas)
+        self._ending(message.stop_reason, deltas)
+        self.finished = self.done = True
 
     def _opened(self, index: int, block: _Block, deltas: list[Delta]) -> None:
         match block.type:
             case "text":
-                deltas.append(TextDelta(str(block.text)))
+                deltas.append(TextDelta(str(block.text or "")))
             case "tool_use":
-                self._tools.add(index)
-                deltas.append(ToolCallDelta(index, block.id, block.name))
+                number = self._calls.opened(index, block.id, block.name)
+                deltas.append(ToolCallDelta(number, self._calls.id(number), block.name))
+                self._input = (number, as_text(block.input)) if block.input else None
+            case "thinking" if block.thinking or block.signature:
+                deltas.append(ThinkingDelta(str(block.thinking or ""), str(block.signature or "")))
             case "redacted_thinking":
                 deltas.append(ThinkingDelta("", str(block.data), redacted=True))
             case _:
                 pass
 
+    def _give(self, deltas: list[Delta]) -> None:
+        """Gives the input that a call began with, if no other has come: gateways send it whole."""
+        if self._input:
+            number, arguments = self._input
+            self._input = None
+            deltas.append(ToolCallDelta(number, arguments=arguments))
+
     def _said(self, index: int, delta: _Delta, deltas: list[Delta]) -> None:
         if delta.text is not None:
             deltas.append(TextDelta(delta.text))
-        elif delta.partial_json is not None and index in self._tools:
-            deltas.append(ToolCallDelta(index, arguments=delta.partial_json))
+        elif delta.partial_json is not None:
+            number = self._calls.number(index)
+            if number is not None:
+                if delta.partial_json:
+                    self._input = None
+                deltas.append(ToolCallDelta(number, arguments=delta.partial_json))
         elif delta.thinking is not None:
             deltas.append(ThinkingDelta(delta.thinking))
         elif delta.signature is not None:
@@ -212,23 +238,21 @@ class EventParser(LineParser):
         elif delta.citation is not None:
             deltas.append(CitationDelta(_cited(delta.citation)))
 
-    def _count(self, usage: _Usage) -> None:
-        """Takes in a count; later ones replace what they name. Raises nothing."""
+    def _count(self, usage: _Usage | None) -> None:
+        """Takes in a count; later ones replace what they name."""
         for name in _Usage.__struct_fields__:
-            if (value := getattr(usage, name)) is not None:
+            if (value := getattr(usage, name, None)) is not None:
                 setattr(self._usage, name, value)
 
     def _ending(self, reason: str | None, deltas: list[Delta]) -> None:
-        if not reason:
+        if self.finished or not named(reason):
             return
+        self._give(deltas)
         self.finished = True
-        if reason == "refusal":
-            raise ProviderFiltered("the provider's content filter stopped the answer")
-        if reason == "model_context_window_exceeded":
-            raise ProviderContextTooLong("the conversation and the answer do not fit into the model's context window")
-        deltas.append(FinishDelta(_FINISH.get(reason, "other")))
-        cached, new = self._usage.cache_read_input_tokens or 0, self._usage.cache_creation_input_tokens or 0
-        read, said = (self._usage.input_tokens or 0) + cached + new, self._usage.output_tokens or 0
+        deltas.append(FinishDelta(finish_of(reason or "")))
+        usage = self._usage
+        cached, new = whole_number(usage.cache_read_input_tokens), whole_number(usage.cache_creation_input_tokens)
+        read, said = whole_number(usage.input_tokens) + cached + new, whole_number(usage.output_tokens)
         deltas.append(UsageDelta(Usage(read, said, read + said, cached or None)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from struct import Struct
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +15,6 @@ import msgspec
 from headrace.engine.chat import (
     ChatRequest,
     Delta,
-    Finish,
     FinishDelta,
     ImagePart,
     ModelMessage,
@@ -26,23 +26,22 @@ from headrace.engine.chat import (
     UsageDelta,
 )
 from headrace.engine.ports import HttpCall, Images
-from headrace.errors import FlowError, InvalidRequest, ProviderError, ProviderFiltered, ProviderMalformed
-from headrace.events import Usage
+from headrace.errors import FlowError, InvalidRequest, ProviderError, ProviderMalformed
 from headrace.providers.answers import AnswerParser, answered, turns
 from headrace.providers.arguments import as_object
+from headrace.providers.calls import Calls, as_text
+from headrace.providers.counts import usage_of, whole_number
+from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
+from headrace.providers.given_back import is_fields
 from headrace.providers.images import ImageLimits, picture
-from headrace.providers.refusals import Complaint, complaint, refusal_class
+from headrace.providers.loose import Loose
+from headrace.providers.portable import portable
+from headrace.providers.refusals import Complaint, carries_error, complaint, failure_inside, refusal_class
 from headrace.providers.schemas import as_tool, tool_as_text
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ImageBlock.html
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/gif", "image/webp")), 3_750_000)
-_FINISH: Final[Mapping[str, Finish]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-}
 
 
 class AwsKey(msgspec.Struct, frozen=True):
@@ -67,7 +66,8 @@ class BedrockChat:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel."""
         plain = self._endpoint.call(body_of(as_tool(request) if request.schema else request, self._options))
-        deltas = answered(self._endpoint.http, _signed(plain, self._region, self._key), FrameParser(self._key.secret))
+        call, parser = _signed(plain, self._region, self._key), partial(FrameParser, self._key.secret)
+        deltas = answered(self._endpoint.http, call, parser)
         return tool_as_text(deltas) if request.schema else deltas
 
 
@@ -102,7 +102,7 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _spec(tool: ToolSpec) -> Mapping[str, Any]:
     described = {"description": tool.description} if tool.description else {}  # an empty one is refused
-    return {"name": tool.name, **described, "inputSchema": {"json": tool.parameters}}
+    return {"name": tool.name, **described, "inputSchema": {"json": portable(tool.parameters)}}
 
 
 def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
@@ -110,6 +110,8 @@ def _blocks(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
         yield {"toolResult": {"toolUseId": message.answers.id, "content": [{"text": message.text}]}}
         return
     for thought in message.thoughts:
+        if is_fields(thought.signature):  # another provider's, before this one was asked in its place
+            continue
         if thought.redacted:
             yield {"reasoningContent": {"redactedContent": thought.signature}}
         else:
@@ -128,48 +130,64 @@ def _part(part: Part) -> Mapping[str, Any]:
     raise InvalidRequest("Bedrock reads no pictures from addresses: upload the picture itself")
 
 
-class _Usage(msgspec.Struct):
-    inputTokens: int = 0
-    outputTokens: int = 0
-    totalTokens: int = 0
-    cacheReadInputTokens: int | None = None
+class _Usage(msgspec.Struct, gc=False):
+    inputTokens: float = 0
+    outputTokens: float = 0
+    totalTokens: float = 0
+    cacheReadInputTokens: float | None = None
 
 
-class _Reasoning(msgspec.Struct):
+class _Reasoned(msgspec.Struct, gc=False):
+    text: str = ""
+    signature: str = ""
+
+
+class _Reasoning(msgspec.Struct, gc=False):
     text: str = ""
     signature: str = ""
     redactedContent: str = ""
+    reasoningText: _Reasoned | None = None
 
 
-class _Tool(msgspec.Struct):
+class _Tool(msgspec.Struct, gc=False):
     toolUseId: str = ""
     name: str = ""
-    input: str = ""
+    input: Any = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     text: str | None = None
     toolUse: _Tool | None = None
     reasoningContent: _Reasoning | None = None
 
 
-class _Start(msgspec.Struct):
+class _Start(msgspec.Struct, gc=False):
     toolUse: _Tool | None = None
 
 
-class _Event(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
+    content: list[_Delta] = []
+
+
+class _Output(msgspec.Struct, gc=False):
+    message: _Message | None = None
+
+
+class _Event(msgspec.Struct, gc=False):
     contentBlockIndex: int = 0
     start: _Start | None = None
     delta: _Delta | None = None
     stopReason: str = ""
     usage: _Usage | None = None
+    output: _Output | None = None  # of an answer that comes at once, although a stream was asked for
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_EVENTS: Final = Loose(_Event)
 _PRELUDE: Final = Struct(">III")
 _SMALLEST: Final = 16  # bytes: a frame without headers and payload
 _LARGEST: Final = 24 * 1024 * 1024  # bytes, as AWS bounds them
 _TEXT_HEADER: Final = 7
+_JSON: Final = (b"{", b"[", b"\n", b" ")
 
 
 @lru_cache(256)  # the frames of an answer share theirs
@@ -196,11 +214,17 @@ class FrameParser(AnswerParser):
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
         self._rest = b""
+        self._calls = Calls()
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
         """See AnswerParser."""
+        if not data and self._rest and not self.finished:
+            self._unframed(deltas)
+            return
         data, at = self._rest + data if self._rest else data, 0
         while len(data) - at >= _SMALLEST:
+            if not at and data[:1] in _JSON:  # no frame is as long as this would be
+                break
             size, headers, check = _PRELUDE.unpack_from(data, at)
             if crc32(data[at : at + 8]) != check or not headers + _SMALLEST <= size <= _LARGEST:
                 raise ProviderMalformed("the model sent a frame that cannot be read: its beginning is damaged")
@@ -209,45 +233,75 @@ class FrameParser(AnswerParser):
             self._frame(data[at : at + size], headers, deltas)
             at += size
         self._rest = data[at:]
+        if len(self._rest) > _LARGEST:
+            raise ProviderMalformed("the model sent a frame without an end")
+
+    def _unframed(self, deltas: list[Delta]) -> None:
+        """What a gateway has written as plain JSON: an error, or the answer as a whole."""
+        with suppress(ValueError):
+            self.rescued()
+            event = _EVENTS.read(self._rest)
+            self._take(event, self._rest, deltas)
 
     def _frame(self, frame: bytes, headers: int, deltas: list[Delta]) -> None:
         if crc32(frame[:-4]) != int.from_bytes(frame[-4:], "big"):
             raise ProviderMalformed("the model sent a frame that cannot be read: its checksum is wrong")
+        payload = frame[12 + headers : -4]
         try:
-            self._take(_headers(frame[12 : 12 + headers]), frame[12 + headers : -4], deltas)
-        except (msgspec.MsgspecError, UnicodeDecodeError, IndexError) as error:
+            named = _headers(frame[12 : 12 + headers])
+            if named.get(":message-type") in ("exception", "error"):
+                raise self._failure(named, payload)
+            try:
+                event = _EVENTS.strict(payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self.rescued()
+                event = _EVENTS.read(payload)
+            self._take(event, payload, deltas)
+        except (ValueError, IndexError) as error:
             raise ProviderMalformed(f"the model sent a frame that cannot be read: {error}") from None
 
-    def _take(self, headers: Mapping[str, str], payload: bytes, deltas: list[Delta]) -> None:
-        if headers.get(":message-type") in ("exception", "error"):
-            raise self._failure(headers, payload)
-        event = _decode(payload)
+    def _take(self, event: _Event, payload: bytes, deltas: list[Delta]) -> None:
         if event.start and event.start.toolUse:
-            tool = event.start.toolUse
-            deltas.append(ToolCallDelta(event.contentBlockIndex, tool.toolUseId, tool.name))
+            self._called(event.contentBlockIndex, event.start.toolUse, deltas)
         if event.delta:
             self._said(event.contentBlockIndex, event.delta, deltas)
-        if event.stopReason:
+        elif event.output and event.output.message:
+            self._whole(event.output.message, deltas)
+        if event.stopReason and named(event.stopReason) and not self.finished:
+            finish = finish_of(event.stopReason)
             self.finished = True
-            if event.stopReason in ("guardrail_intervened", "content_filtered"):
-                raise ProviderFiltered("the provider's content filter stopped the answer")
-            deltas.append(FinishDelta(_FINISH.get(event.stopReason, "other")))
+            deltas.append(FinishDelta(finish))
         if usage := event.usage:  # it comes after the last word
-            self.done = True
-            counts = (usage.inputTokens, usage.outputTokens, usage.totalTokens)
-            deltas.append(UsageDelta(Usage(*counts, usage.cacheReadInputTokens or None)))
+            self.done = self.finished
+            cached = whole_number(usage.cacheReadInputTokens) or None
+            deltas.append(UsageDelta(usage_of(usage.inputTokens, usage.outputTokens, usage.totalTokens, cached)))
+        elif not (event.start or event.delta or event.output or event.stopReason) and carries_error(payload):
+            raise failure_inside(payload, self.secret)
 
     def _failure(self, headers: Mapping[str, str], payload: bytes) -> ProviderError:
         kind = str(headers.get(":exception-type") or headers.get(":error-code") or "")
-        said = Complaint(complaint(payload, self.secret).message, (kind[:1].upper() + kind[1:],))
-        return refusal_class(500, said)(f"the model failed inside its answer: {said.message or kind}")
+        said = complaint(payload, self.secret)
+        named = Complaint(said.message, (kind[:1].upper() + kind[1:], *said.codes))
+        return refusal_class(500, named)(f"the model failed inside its answer: {said.message or kind}")
 
-    @staticmethod
-    def _said(index: int, delta: _Delta, deltas: list[Delta]) -> None:
+    def _whole(self, message: _Message, deltas: list[Delta]) -> None:
+        for index, block in enumerate(message.content):
+            if block.toolUse:
+                self._called(index, block.toolUse, deltas)
+            else:
+                self._said(index, block, deltas)
+
+    def _called(self, index: int, tool: _Tool, deltas: list[Delta]) -> None:
+        number = self._calls.opened(index, tool.toolUseId, tool.name)
+        arguments = as_text(tool.input)
+        deltas.append(ToolCallDelta(number, self._calls.id(number), tool.name, arguments))
+
+    def _said(self, index: int, delta: _Delta, deltas: list[Delta]) -> None:
         if delta.text is not None:
             deltas.append(TextDelta(delta.text))
-        if delta.toolUse:
-            deltas.append(ToolCallDelta(index, arguments=delta.toolUse.input))
+        if delta.toolUse and (number := self._calls.number(index)) is not None:
+            deltas.append(ToolCallDelta(number, arguments=as_text(delta.toolUse.input)))
         if delta.reasoningContent:
-            thought, redacted = delta.reasoningContent, delta.reasoningContent.redactedContent
+            redacted = delta.reasoningContent.redactedContent
+            thought = delta.reasoningContent.reasoningText or delta.reasoningContent
             deltas.append(ThinkingDelta(thought.text, thought.signature or redacted, bool(redacted)))

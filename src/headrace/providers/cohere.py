@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -11,81 +12,76 @@ from headrace.engine.chat import (
     ChatRequest,
     CitationDelta,
     Delta,
-    Finish,
     FinishDelta,
     ImagePart,
     ModelMessage,
     Part,
     TextDelta,
     ThinkingDelta,
-    ToolCallDelta,
     UsageDelta,
 )
 from headrace.engine.ports import Images
-from headrace.errors import ProviderFiltered
-from headrace.events import Document, Usage
+from headrace.events import Document
 from headrace.providers.answers import answered
+from headrace.providers.calls import Calls
+from headrace.providers.counts import usage_of, whole_number
+from headrace.providers.endings import finish_of
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.lines import LineParser
-from headrace.providers.refusals import failure_inside
-
-_FINISH: Final[Mapping[str, Finish]] = {
-    "COMPLETE": "stop",
-    "STOP_SEQUENCE": "stop",
-    "MAX_TOKENS": "length",
-    "TOOL_CALL": "tool_calls",
-}
+from headrace.providers.loose import Loose, as_json
+from headrace.providers.refusals import failure_inside, is_failure
+from headrace.providers.schemas import offered
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, gc=False):
+    type: str = ""
     text: str | None = None
     thinking: str | None = None
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str = ""
-    arguments: str = ""
+    arguments: Any = None
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     id: str = ""
-    function: _Function = msgspec.field(default_factory=_Function)
+    function: _Function | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     # Lists where the message as a whole is meant, objects where a part of it is.
-    content: _Content | list[Any] | None = None
-    tool_calls: _Call | list[Any] | None = None
+    content: _Content | list[_Content] | None = None
+    tool_calls: _Call | list[_Call] | None = None
     citations: dict[str, Any] | list[Any] | None = None
     tool_plan: str = ""
 
 
-class _Tokens(msgspec.Struct):
+class _Tokens(msgspec.Struct, gc=False):
     input_tokens: float = 0
     output_tokens: float = 0
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     tokens: _Tokens | None = None
     billed_units: _Tokens | None = None
     cached_tokens: float = 0
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     message: _Message | None = None
     finish_reason: str = ""
     usage: _Usage | None = None
-    error: str = ""
+    error: Any = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     type: str = ""
     index: int = 0
     delta: _Delta | None = None
-    message: str = ""
-
-
-_decode = msgspec.json.Decoder(_Event).decode
+    message: _Message | None = None  # of an answer that comes at once, although a stream was asked for
+    finish_reason: str = ""
+    usage: _Usage | None = None
 
 
 class CohereChat:
@@ -106,10 +102,11 @@ class CohereChat:
         if request.tools:
             # This protocol can demand a tool but not say which: the others are not offered.
             named = [tool for tool in request.tools if request.choice in ("auto", "none", "required", tool.name)]
-            body["tools"] = [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in named]
+            body["tools"] = [{"type": "function", "function": offered(tool)} for tool in named]
             if request.choice != "auto":
                 body["tool_choice"] = "NONE" if request.choice == "none" else "REQUIRED"
-        return answered(self._endpoint.http, self._endpoint.call(body), EventParser(self._endpoint.secret))
+        parser = partial(EventParser, self._endpoint.secret)
+        return answered(self._endpoint.http, self._endpoint.call(body), parser)
 
 
 def _message(message: ModelMessage) -> Mapping[str, Any]:
@@ -119,7 +116,7 @@ def _message(message: ModelMessage) -> Mapping[str, Any]:
         sent["content"] = content
     if message.calls:
         sent["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
             for call in message.calls
         ]
     if message.answers:
@@ -133,53 +130,64 @@ def _part(part: Part) -> Mapping[str, Any]:
     return {"type": "text", "text": part.text}
 
 
-class EventParser(LineParser):
-    """Turns the bytes of a Cohere stream into deltas. No I/O. Every event names its type inside its data too."""
+class EventParser(LineParser[_Event]):
+    """Turns the bytes of a Cohere stream into deltas. No I/O. Events name their type inside their data too."""
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One event. Raises ProviderMalformed, or the error that the stream carries."""
-        try:
-            event = _decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            if payload.strip() != b"[DONE]":
-                self.unreadable(payload, error)
-            return
-        if event.message and not event.delta:
-            raise failure_inside(payload, self.secret)
-        delta = event.delta or _Delta()
+    chunks = Loose(_Event)
+
+    def __init__(self, secret: str = "") -> None:
+        super().__init__(secret)
+        self._calls = Calls()
+
+    def take(self, chunk: _Event, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser."""
+        delta = chunk.delta
+        if delta is None:
+            if chunk.message is None or not (chunk.message.content or chunk.finish_reason):
+                self.suspect(payload)
+                return
+            delta = _Delta(chunk.message, chunk.finish_reason, chunk.usage)
         if delta.message:
-            self._said(event, delta.message, deltas)
-        if event.type == "message-end":
+            self._said(chunk.index, delta.message, deltas)
+        if delta.finish_reason or chunk.type == "message-end":
             self._ending(delta, deltas)
 
-    def _said(self, event: _Event, message: _Message, deltas: list[Delta]) -> None:
-        if isinstance(message.content, _Content):
-            if message.content.text is not None:
-                deltas.append(TextDelta(message.content.text))
-            if message.content.thinking:
-                deltas.append(ThinkingDelta(message.content.thinking))
-        if isinstance(message.tool_calls, _Call):
-            call = message.tool_calls
-            deltas.append(ToolCallDelta(event.index, call.id, call.function.name, call.function.arguments))
+    def over(self, deltas: list[Delta]) -> None:
+        """See LineParser: gateways say so before the protocol's own end."""
+
+    def _said(self, index: int, message: _Message, deltas: list[Delta]) -> None:
+        if (content := message.content) is not None:
+            for part in content if isinstance(content, list) else (content,):
+                if part.text is not None:
+                    deltas.append(TextDelta(part.text))
+                if part.thinking:
+                    deltas.append(ThinkingDelta(part.thinking))
+        if (calls := message.tool_calls) is not None:
+            for place, call in enumerate(calls if isinstance(calls, list) else (calls,), index):
+                self._call(place, call, deltas)
         if isinstance(message.citations, dict):
             deltas.append(CitationDelta(_cited(message.citations)))
         if message.tool_plan:
             deltas.append(ThinkingDelta(message.tool_plan))
 
+    def _call(self, index: int, call: _Call, deltas: list[Delta]) -> None:
+        function = call.function or _Function()
+        if found := self._calls.fragment(index, call.id, function.name, function.arguments):
+            deltas.append(found)
+
     def _ending(self, delta: _Delta, deltas: list[Delta]) -> None:
         self.finished = self.done = True
-        if delta.finish_reason == "ERROR_TOXIC":
-            raise ProviderFiltered("the provider's content filter stopped the answer")
-        if delta.finish_reason in ("ERROR", "TIMEOUT"):
-            raise failure_inside(msgspec.json.encode(delta.error or delta.finish_reason), self.secret)
-        deltas.append(FinishDelta(_FINISH.get(delta.finish_reason, "other")))
+        if is_failure(delta.error):
+            raise failure_inside(as_json({"error": delta.error}), self.secret)
+        deltas.append(FinishDelta(finish_of(delta.finish_reason)))
         if delta.usage and (tokens := delta.usage.tokens or delta.usage.billed_units):
-            read, said = int(tokens.input_tokens), int(tokens.output_tokens)
-            deltas.append(UsageDelta(Usage(read, said, read + said, int(delta.usage.cached_tokens) or None)))
+            cached = whole_number(delta.usage.cached_tokens) or None
+            deltas.append(UsageDelta(usage_of(tokens.input_tokens, tokens.output_tokens, None, cached)))
 
 
 def _cited(citation: Mapping[str, Any]) -> Document:
-    sources = [source for source in citation.get("sources") or () if isinstance(source, dict)]
+    listed = citation.get("sources")
+    sources = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
     known = sources[0] if sources else {}
     document = known.get("document") if isinstance(known.get("document"), dict) else {}
     return Document(str(citation.get("text") or ""), {"source": known.get("id") or "", **(document or {})})

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, TextDelta, UsageDelta
 from headrace.engine.ports import Images
-from headrace.errors import ProviderFiltered
-from headrace.events import Usage
-from headrace.providers.answers import answered
+from headrace.providers.answers import AnswerParser, answered
+from headrace.providers.counts import Count, usage_of
+from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.lines import LineParser
-from headrace.providers.refusals import failure_inside
+from headrace.providers.loose import Loose, as_json
+from headrace.providers.refusals import failure_inside, is_failure
 
 BodyOf: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Any]]
 _SPEAKERS: Final = {"system": "System", "user": "Human", "assistant": "AI", "tool": "Tool"}
@@ -32,101 +34,136 @@ class CompletionChat:
 
     images: Images = "refused"
 
-    def __init__(self, endpoint: Endpoint, body_of: BodyOf, parser: Callable[[str], LineParser]) -> None:
+    def __init__(self, endpoint: Endpoint, body_of: BodyOf, parser: Callable[[str], AnswerParser]) -> None:
         self._endpoint, self._body_of, self._parser = endpoint, body_of, parser
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel. Tools are not offered: these protocols have none."""
         call = self._endpoint.call(self._body_of(prompt_of(request.messages), request.stop))
-        return answered(self._endpoint.http, call, self._parser(self._endpoint.secret))
+        return answered(self._endpoint.http, call, partial(self._parser, self._endpoint.secret))
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
+    index: int | None = None
     text: str = ""
     finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
     error: Any = None
 
 
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] = []
+    usage: Count | None = None
+    error: Any = None
 
 
-class CompletionParser(LineParser):
-    """Turns the bytes of OpenAI's completions, cut anywhere, into deltas. No I/O."""
+class CompletionParser(LineParser[_Chunk]):
+    """Turns the bytes of OpenAI's completions, cut anywhere, into deltas. No I/O.
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One chunk. Raises ProviderMalformed, or the error that the stream carries."""
-        if payload.strip() == b"[DONE]":
-            self.finished = self.done = True
-            return
-        try:
-            chunk = _decode_chunk(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.unreadable(payload, error)
-            return
-        if chunk.error is not None:
-            raise failure_inside(payload, self.secret)
+    Of several choices the first that speaks is the answer.
+    """
+
+    chunks = Loose(_Chunk)
+
+    def __init__(self, secret: str = "") -> None:
+        super().__init__(secret)
+        self._choice: int | None = None
+        self._counted: Count | None = None
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        """See AnswerParser. Some servers give the count so far with every chunk: the last one holds."""
+        super().read(data, deltas)
+        if self._counted and self.finished and (self.done or not data):
+            deltas.append(UsageDelta(self._counted.usage))
+            self._counted = None
+
+    def take(self, chunk: _Chunk, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser."""
+        if chunk.usage is not None and (self._counted is None or chunk.usage.says):
+            self._counted = chunk.usage
+        reason = None
         for choice in chunk.choices:
+            if choice.index != self._choice and not self._chosen(choice.index):
+                continue
             if choice.text:
                 deltas.append(TextDelta(choice.text))
-            if choice.finish_reason == "content_filter":
-                raise ProviderFiltered("the provider's content filter stopped the answer")
-            if choice.finish_reason:
-                self.finished = True
-                deltas.append(FinishDelta("length" if choice.finish_reason == "length" else "stop"))
-        if usage := chunk.usage:
-            deltas.append(UsageDelta(Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)))
+            if choice.error is not None:
+                self._failing(choice.error)
+            reason = choice.finish_reason or reason
+        if chunk.error is not None:
+            self._failing(chunk.error)
+        if reason is not None and named(reason):
+            self._finish(reason, deltas)
+        if not chunk.choices and chunk.usage is None:
+            self.suspect(payload)
+
+    def _chosen(self, index: int | None) -> bool:
+        """Whether a choice is the answer."""
+        if index is not None and self._choice is None:
+            self._choice = index
+        return index is None or index == self._choice
+
+    def _failing(self, error: Any) -> None:
+        if is_failure(error):
+            raise failure_inside(as_json({"error": error}), self.secret)
+
+    def over(self, deltas: list[Delta]) -> None:
+        """See LineParser: the answer is whole, whether or not it has said why it ended."""
+        self.finished = self.done = True
+
+    def _finish(self, reason: str, deltas: list[Delta]) -> None:
+        finish = finish_of(reason)
+        if not self.finished:
+            deltas.append(FinishDelta(finish if finish == "length" else "stop"))
+        self.finished = True
 
 
-class _Token(msgspec.Struct):
+class _Token(msgspec.Struct, gc=False):
     text: str = ""
     special: bool = False
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     finish_reason: str = ""
-    generated_tokens: int = 0
-    input_length: int = 0
+    generated_tokens: float = 0
+    input_length: float = 0
 
 
-class _Piece(msgspec.Struct):
+class _Piece(msgspec.Struct, gc=False):
     token: _Token | None = None
     generated_text: str | None = None
     details: _Details | None = None
     error: Any = None
 
 
-_decode_piece = msgspec.json.Decoder(_Piece).decode
-
-
-class GenerationParser(LineParser):
+class GenerationParser(LineParser[_Piece]):
     """Turns the bytes of Hugging Face's text generation, cut anywhere, into deltas. No I/O."""
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One token. Raises ProviderMalformed, or the error that the stream carries."""
-        try:
-            piece = _decode_piece(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.unreadable(payload, error)
-            return
-        if piece.error is not None:
+    chunks = Loose(_Piece)
+
+    def __init__(self, secret: str = "") -> None:
+        super().__init__(secret)
+        self._said = False
+
+    def take(self, chunk: _Piece, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser: one token."""
+        if chunk.error is not None and is_failure(chunk.error):
             raise failure_inside(payload, self.secret)
-        if piece.token and not piece.token.special:
-            deltas.append(TextDelta(piece.token.text))
-        if piece.generated_text is not None:
-            self.finished = True
-            details = piece.details or _Details()
-            deltas.append(FinishDelta("length" if details.finish_reason == "length" else "stop"))
-            if read := details.input_length:
-                said = details.generated_tokens
-                deltas.append(UsageDelta(Usage(read, said, read + said)))
+        if chunk.token and not chunk.token.special:
+            self._said = True
+            deltas.append(TextDelta(chunk.token.text))
+        if chunk.generated_text is not None or (chunk.details and chunk.details.finish_reason):
+            self._ending(chunk, deltas)
+        elif not chunk.token:
+            self.suspect(payload)
+
+    def _ending(self, chunk: _Piece, deltas: list[Delta]) -> None:
+        if self.finished:
+            return
+        if chunk.generated_text and not self._said and not chunk.token:  # at once, although a stream was asked for
+            deltas.append(TextDelta(chunk.generated_text))
+        details = chunk.details or _Details()
+        finish = finish_of(details.finish_reason) if named(details.finish_reason) else "stop"
+        self.finished = True
+        deltas.append(FinishDelta(finish if finish == "length" else "stop"))
+        if details.input_length:
+            deltas.append(UsageDelta(usage_of(details.input_length, details.generated_tokens)))

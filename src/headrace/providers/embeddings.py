@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import sys
 from array import array
@@ -14,9 +13,11 @@ import msgspec
 
 from headrace.engine.concurrency import gather_some
 from headrace.engine.ports import Http, HttpCall
-from headrace.errors import ProviderError, ProviderMalformed
-from headrace.providers.answers import whole_answer
-from headrace.providers.refusals import failure_inside
+from headrace.engine.surrogates import whole
+from headrace.errors import ProviderMalformed
+from headrace.providers.answers import read_answer
+from headrace.providers.loose import Loose
+from headrace.providers.refusals import carries_error, failure_inside
 
 Vector: TypeAlias = Sequence[float]
 
@@ -64,24 +65,26 @@ class HttpEmbeddings:
         return vectors
 
     async def _some(self, texts: Sequence[str]) -> list[Vector]:
-        data = await self._answer(msgspec.json.encode(self._dialect.body(texts)))
-        try:
-            vectors = self._dialect.vectors(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError) as error:
-            raise self._refused(data, error) from None
+        body = msgspec.json.encode(self._dialect.body([whole(text) for text in texts]))
+        call = HttpCall(self._dialect.url, self._headers, body, self._secret, self._timeout)
+        vectors = await read_answer(self._http, call, self._read)
         if len(vectors) != len(texts):
             raise ProviderMalformed(f"{self.name!r} gave {len(vectors)} vectors for {len(texts)} texts")
         return vectors
 
-    async def _answer(self, body: bytes) -> bytes:
-        call = HttpCall(self._dialect.url, self._headers, body, self._secret, self._timeout)
-        return await whole_answer(self._http, call)
-
-    def _refused(self, data: bytes, error: Exception) -> ProviderError:
-        """Some servers answer 200 and an error."""
-        if b'"error"' in data[:200]:
-            return failure_inside(data, self._secret, status=400)
-        return ProviderMalformed(f"{self.name!r} sent what is no list of vectors: {error}")
+    def _read(self, data: bytes) -> list[Vector]:
+        """The vectors in an answer. Some servers answer 200 and an error."""
+        vectors: list[Vector] = []
+        wrong = ""
+        try:
+            vectors = self._dialect.vectors(data)
+        except (ValueError, TypeError, OverflowError) as error:
+            wrong = str(error)
+        if not vectors and carries_error(data):
+            raise failure_inside(data, self._secret, status=400)
+        if wrong:
+            raise ProviderMalformed(f"{self.name!r} sent what is no list of vectors: {wrong}")
+        return vectors
 
     def _check(self, vectors: Sequence[Vector]) -> None:
         lengths = {len(vector) for vector in vectors}
@@ -109,23 +112,27 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[list[str]]:
 
 
 class _Item(msgspec.Struct):
-    embedding: str | list[float]
+    embedding: str | list[float] = ""
     index: int = 0
 
 
 class _Items(msgspec.Struct):
-    data: list[_Item]
+    data: list[_Item] = []
+    embeddings: list[list[float]] = []  # of gateways
 
 
 def openai(url: str, headers: Mapping[str, str], options: Mapping[str, Any]) -> Dialect:
     """`options` go into the body as they are. One text goes as a text, as Flowise sends questions."""
-    decode = msgspec.json.Decoder(_Items).decode
+    answers = Loose(_Items)
 
     def body(texts: Sequence[str]) -> Any:
         return {**options, "input": texts[0] if len(texts) == 1 else texts}
 
     def vectors(data: bytes) -> list[Vector]:
-        items = sorted(decode(data).data, key=lambda item: item.index)  # those without a number keep their order
+        found = answers.read(data)
+        if not found.data:
+            return [array("f", each) for each in found.embeddings]
+        items = sorted(found.data, key=lambda item: item.index)  # those without a number keep their order
         return [_vector(item.embedding) for item in items]
 
     return Dialect(url=url, headers=headers, body=body, vectors=vectors)
@@ -145,57 +152,68 @@ def _vector(value: str | list[float]) -> Vector:
 
 
 class _Ollama(msgspec.Struct):
-    embeddings: list[list[float]]
+    embeddings: list[list[float]] = []
+    embedding: list[float] = []  # of its older address, which gateways repeat
 
 
 def ollama(base: str, headers: Mapping[str, str], model: str, options: Mapping[str, Any]) -> Dialect:
     """`POST /api/embed`."""
-    decode = msgspec.json.Decoder(_Ollama).decode
+    answers = Loose(_Ollama)
     fixed: Mapping[str, Any] = {"model": model, **({"options": options} if options else {})}
+
+    def vectors(data: bytes) -> list[Vector]:
+        found = answers.read(data)
+        return [array("f", each) for each in found.embeddings or filter(None, [found.embedding])]
+
     return Dialect(
         url=f"{base.rstrip('/')}/api/embed",
         headers=headers,
         body=lambda texts: {**fixed, "input": texts},
-        vectors=lambda data: [array("f", found) for found in decode(data).embeddings],
+        vectors=vectors,
     )
 
 
 class _GoogleItem(msgspec.Struct):
-    values: list[float]
+    values: list[float] = []
 
 
 class _Google(msgspec.Struct):
-    embeddings: list[_GoogleItem]
+    embeddings: list[_GoogleItem] = []
 
 
 def google(base: str, headers: Mapping[str, str], model: str, task: str) -> Dialect:
     """`models/{model}:batchEmbedContents`."""
-    decode = msgspec.json.Decoder(_Google).decode
+    answers = Loose(_Google)
     name = model if model.startswith("models/") else f"models/{model}"
     fixed: Mapping[str, Any] = {"model": name, **({"taskType": task} if task else {})}
     return Dialect(
         url=f"{base.rstrip('/')}/v1beta/{name}:batchEmbedContents",
         headers=headers,
         body=lambda texts: {"requests": [{**fixed, "content": {"parts": [{"text": text}]}} for text in texts]},
-        vectors=lambda data: [array("f", found.values) for found in decode(data).embeddings],
+        vectors=lambda data: [array("f", found.values) for found in answers.read(data).embeddings],
     )
 
 
 class _CohereFloats(msgspec.Struct):
-    floats: list[list[float]] = msgspec.field(name="float")
+    floats: list[list[float]] = msgspec.field(name="float", default_factory=list)
 
 
 class _Cohere(msgspec.Struct):
-    embeddings: _CohereFloats
+    embeddings: _CohereFloats | list[list[float]] = []  # a list in its first version, which gateways speak
 
 
 def cohere(base: str, headers: Mapping[str, str], model: str, kind: str) -> Dialect:
     """`POST /v2/embed`; `kind` says what the texts are for."""
-    decode = msgspec.json.Decoder(_Cohere).decode
+    answers = Loose(_Cohere)
     fixed = {"model": model, "input_type": kind, "embedding_types": ["float"]}
+
+    def vectors(data: bytes) -> list[Vector]:
+        found = answers.read(data).embeddings
+        return [array("f", each) for each in (found if isinstance(found, list) else found.floats)]
+
     return Dialect(
         url=f"{base.rstrip('/')}/v2/embed",
         headers=headers,
         body=lambda texts: {**fixed, "texts": texts},
-        vectors=lambda data: [array("f", found) for found in decode(data).embeddings.floats],
+        vectors=vectors,
     )

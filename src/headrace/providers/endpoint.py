@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.engine.ports import Http, HttpCall
+from headrace.engine.surrogates import all_whole
 
 _JSON = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 
@@ -24,7 +25,11 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def call(self, body: Mapping[str, Any]) -> HttpCall:
         """The call that sends this JSON."""
-        return HttpCall(self.url, {**_JSON, **self.headers}, msgspec.json.encode(body), self.secret, self.timeout)
+        try:
+            encoded = msgspec.json.encode(body)
+        except UnicodeEncodeError:  # half of a character, from whichever program has cut a text
+            encoded = msgspec.json.encode(all_whole(msgspec.to_builtins(body)))
+        return HttpCall(self.url, {**_JSON, **self.headers}, encoded, self.secret, self.timeout)
 
 
 def set_values(options: Mapping[str, Any]) -> dict[str, Any]:

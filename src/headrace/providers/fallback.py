@@ -8,6 +8,7 @@ from contextlib import aclosing
 from headrace.engine.chat import ChatRequest, Delta
 from headrace.engine.ports import ChatModel, Images
 from headrace.errors import ProviderError, ProviderFiltered
+from headrace.providers.answers import says_something
 
 
 class FallbackChat:
@@ -27,7 +28,7 @@ class FallbackChat:
             try:
                 async with aclosing(model.stream(request)) as batches:
                     async for deltas in batches:
-                        begun = True
+                        begun = begun or says_something(deltas)
                         yield deltas
                     return
             except ProviderError as error:

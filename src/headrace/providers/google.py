@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,6 @@ from headrace.engine.chat import (
     ChatRequest,
     CitationDelta,
     Delta,
-    Finish,
     FinishDelta,
     ImagePart,
     ModelMessage,
@@ -24,82 +24,82 @@ from headrace.engine.chat import (
     UsageDelta,
 )
 from headrace.engine.ports import Images
-from headrace.errors import ProviderFiltered
+from headrace.errors import ProviderFiltered, ProviderUnavailable
 from headrace.events import Document, Usage
 from headrace.providers.answers import answered, turns
 from headrace.providers.arguments import as_object
+from headrace.providers.calls import Calls, as_text
+from headrace.providers.counts import usage_of, whole_number
+from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
+from headrace.providers.given_back import given_back, is_fields
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lines import LineParser
-from headrace.providers.refusals import failure_inside
+from headrace.providers.loose import Loose, as_json
+from headrace.providers.portable import for_gemini
+from headrace.providers.refusals import failure_inside, is_failure
 
 # https://ai.google.dev/gemini-api/docs/image-understanding: 20 MB is the limit of a whole request
 _IMAGES: Final = ImageLimits(
     frozenset(("image/jpeg", "image/png", "image/webp", "image/heic", "image/heif")), 20 * 1024 * 1024
 )
-_FINISH: Final[Mapping[str, Finish]] = {"STOP": "stop", "MAX_TOKENS": "length"}
-_FILTERED: Final = frozenset(
-    "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT".split()
-)
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str = ""
-    args: dict[str, Any] = {}
+    args: Any = None
     id: str = ""
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     text: str | None = None
     thought: bool = False
     thoughtSignature: str = ""
     functionCall: _Function | None = None
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, gc=False):
     parts: list[_Part] = []
 
 
-class _Web(msgspec.Struct):
+class _Web(msgspec.Struct, gc=False):
     uri: str = ""
     title: str = ""
 
 
-class _Ground(msgspec.Struct):
+class _Ground(msgspec.Struct, gc=False):
     web: _Web | None = None
 
 
-class _Grounding(msgspec.Struct):
+class _Grounding(msgspec.Struct, gc=False):
     groundingChunks: list[_Ground] = []
 
 
-class _Candidate(msgspec.Struct):
+class _Candidate(msgspec.Struct, gc=False):
     content: _Content | None = None
     finishReason: str = ""
+    index: int | None = None
     finishMessage: str = ""
     groundingMetadata: _Grounding | None = None
 
 
-class _Feedback(msgspec.Struct):
+class _Feedback(msgspec.Struct, gc=False):
     blockReason: str = ""
 
 
-class _Usage(msgspec.Struct):
-    promptTokenCount: int = 0
-    candidatesTokenCount: int = 0
-    totalTokenCount: int = 0
-    cachedContentTokenCount: int | None = None
-    thoughtsTokenCount: int | None = None
+class _Usage(msgspec.Struct, gc=False):
+    promptTokenCount: float = 0
+    candidatesTokenCount: float = 0
+    totalTokenCount: float = 0
+    cachedContentTokenCount: float | None = None
+    thoughtsTokenCount: float | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     candidates: list[_Candidate] = []
     promptFeedback: _Feedback | None = None
     usageMetadata: _Usage | None = None
     error: Any = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class GoogleChat:
@@ -128,7 +128,7 @@ class GoogleChat:
             headers = {**endpoint.headers, "Authorization": f"Bearer {token}"}
             endpoint = msgspec.structs.replace(endpoint, headers=headers, secret=token)
         call = endpoint.call(body_of(request, self._options))
-        async with aclosing(answered(endpoint.http, call, ChunkParser(endpoint.secret))) as batches:
+        async with aclosing(answered(endpoint.http, call, partial(ChunkParser, endpoint.secret))) as batches:
             async for deltas in batches:
                 yield deltas
 
@@ -146,7 +146,7 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
         body["generationConfig"] = {**body.get("generationConfig", {}), **form}
     if request.tools:
         tools = [
-            {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.parameters}
+            {"name": tool.name, "description": tool.description, "parametersJsonSchema": for_gemini(tool.parameters)}
             for tool in request.tools
         ]
         body["tools"] = [*body.get("tools", ()), {"functionDeclarations": tools}]
@@ -166,11 +166,15 @@ def _parts(message: ModelMessage) -> Iterable[Mapping[str, Any]]:
         response = {"name": message.answers.name, "response": {"result": message.text}}
         yield {"functionResponse": _with_id(response, message.answers)}
         return
-    for part in message.parts:
-        yield _part(part)
+    said = list(map(_part, message.parts))
+    for thought in message.thoughts:
+        if signed := given_back(thought.signature, (_SIGNED,)):  # of a part without a call
+            said = [*said[:-1], {**(said[-1] if said else {"text": ""}), **signed}]
+    yield from said
     for call in message.calls:
-        sent: dict[str, Any] = {"functionCall": _with_id({"name": call.name, "args": as_object(call.arguments)}, call)}
-        yield {**sent, "thoughtSignature": call.signature} if call.signature else sent
+        sent = {"functionCall": _with_id({"name": call.name, "args": as_object(call.arguments)}, call)}
+        signed = call.signature and not is_fields(call.signature)
+        yield {**sent, _SIGNED: call.signature} if signed else sent
 
 
 def _with_id(function: dict[str, Any], call: ToolCall) -> dict[str, Any]:
@@ -178,6 +182,7 @@ def _with_id(function: dict[str, Any], call: ToolCall) -> dict[str, Any]:
     return function if call.id.startswith(_OWN_ID) else {**function, "id": call.id}
 
 
+_SIGNED: Final = "thoughtSignature"
 _OWN_ID: Final = "call-"
 
 
@@ -189,63 +194,91 @@ def _part(part: Part) -> Mapping[str, Any]:
     return {"fileData": {"fileUri": part.url}}
 
 
-class ChunkParser(LineParser):
-    """Turns the bytes of a Gemini stream into deltas. No I/O. The stream has no last word but its finish reason."""
+class ChunkParser(LineParser[_Chunk]):
+    """Turns the bytes of a Gemini stream into deltas. No I/O. The stream has no last word but its finish reason.
+
+    Of several candidates the first that speaks is the answer.
+    """
+
+    chunks = Loose(_Chunk)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
-        self._calls = 0
-        self._reason = ""
+        self._calls = Calls()
+        self._candidate: int | None = None
+        self._reason = self._message = ""
+        self._spoken = False
         self._counted: _Usage | None = None
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
         """See AnswerParser. Older models and proxies give a reason and a count with every chunk: the last ones hold."""
         super().read(data, deltas)
-        if not data and self.finished:
-            deltas.append(FinishDelta("tool_calls" if self._calls else _FINISH.get(self._reason, "other")))
-            if self._counted:
-                deltas.append(UsageDelta(_usage(self._counted)))
+        if self.finished and (self.done or not data):
+            self._ending(deltas)
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One chunk, which may hold several parts. Raises ProviderMalformed, or the error that the stream carries."""
-        try:
-            chunk = _decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.unreadable(payload, error)
-            return
-        if chunk.error is not None:
-            raise failure_inside(msgspec.json.encode({"error": chunk.error}), self.secret)
-        if chunk.promptFeedback and chunk.promptFeedback.blockReason:
+    def take(self, chunk: _Chunk, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser: a chunk may hold several parts."""
+        if chunk.error is not None and is_failure(chunk.error):
+            raise failure_inside(as_json({"error": chunk.error}), self.secret)
+        if chunk.promptFeedback and _blocks(chunk.promptFeedback.blockReason):
             raise ProviderFiltered(f"the provider refused the question: {chunk.promptFeedback.blockReason}")
         for candidate in chunk.candidates:
-            self._candidate(candidate, deltas)
+            if candidate.index is not None and candidate.index != self._candidate:
+                if self._candidate is not None:
+                    continue
+                self._candidate = candidate.index
+            self._take(candidate, deltas)
         self._counted = chunk.usageMetadata or self._counted
+        if not chunk.candidates and chunk.usageMetadata is None:
+            self.suspect(payload)
 
-    def _candidate(self, candidate: _Candidate, deltas: list[Delta]) -> None:
+    def _take(self, candidate: _Candidate, deltas: list[Delta]) -> None:
         for part in candidate.content.parts if candidate.content else ():
             self._part(part, deltas)
         if candidate.groundingMetadata:
             webs = [ground.web for ground in candidate.groundingMetadata.groundingChunks if ground.web]
             deltas.extend(CitationDelta(Document("", {"source": web.uri, "title": web.title})) for web in webs)
-        if reason := candidate.finishReason:
-            self.finished, self._reason = True, reason
-            if reason in _FILTERED:
-                raise ProviderFiltered(f"the provider stopped the answer: {candidate.finishMessage or reason}")
+        if (reason := candidate.finishReason) and named(reason):
+            self.finished, self._reason, self._message = True, reason, candidate.finishMessage
+            finish_of(reason, candidate.finishMessage or reason)  # raises at once what the end stands for
 
     def _part(self, part: _Part, deltas: list[Delta]) -> None:
         if part.functionCall:
-            function, index = part.functionCall, self._calls
-            self._calls += 1
-            arguments = msgspec.json.encode(function.args).decode()
-            own = f"{_OWN_ID}{index}"
-            deltas.append(ToolCallDelta(index, function.id or own, function.name, arguments, part.thoughtSignature))
-        elif part.text is not None:
+            function = part.functionCall
+            number = self._calls.opened(None, function.id, function.name)
+            known = self._calls.id(number) or f"{_OWN_ID}{number}"
+            deltas.append(
+                ToolCallDelta(number, known, function.name, as_text(function.args) or "{}", part.thoughtSignature)
+            )
+            return
+        if part.text is not None:
+            if part.text:
+                self._spoken = True
             deltas.append(ThinkingDelta(part.text) if part.thought else TextDelta(part.text))
+        if part.thoughtSignature:
+            deltas.append(ThinkingDelta("", as_json({_SIGNED: part.thoughtSignature}).decode()))
+
+    def _ending(self, deltas: list[Delta]) -> None:
+        finish = finish_of(self._reason)
+        if finish == "other" and not self._calls and not self._spoken:
+            raise ProviderUnavailable(f"the model failed inside its answer: {self._message or self._reason}")
+        deltas.append(FinishDelta("tool_calls" if self._calls else finish))
+        if self._counted:
+            deltas.append(UsageDelta(_usage(self._counted)))
+        self.done = True
+
+
+def _blocks(reason: str) -> bool:
+    return named(reason) and reason != "BLOCK_REASON_UNSPECIFIED"
 
 
 def _usage(usage: _Usage) -> Usage:
-    said = usage.candidatesTokenCount + (usage.thoughtsTokenCount or 0)
-    total = usage.totalTokenCount or usage.promptTokenCount + said
-    return Usage(
-        usage.promptTokenCount, said, total, usage.cachedContentTokenCount or None, usage.thoughtsTokenCount or None
+    thought = usage.thoughtsTokenCount
+    said = whole_number(usage.candidatesTokenCount) + whole_number(thought)
+    return usage_of(
+        usage.promptTokenCount,
+        said,
+        usage.totalTokenCount,
+        whole_number(usage.cachedContentTokenCount) or None,
+        whole_number(thought) or None,
     )

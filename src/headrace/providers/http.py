@@ -12,7 +12,7 @@ from time import monotonic, time
 import aiohttp
 import msgspec
 
-from headrace.engine.ports import HttpCall
+from headrace.engine.ports import HttpCall, Tries
 from headrace.errors import (
     ProviderCut,
     ProviderError,
@@ -82,6 +82,27 @@ class ProviderBody:
         self.close()
 
 
+class CallTries:
+    """Implements `headrace.engine.ports.Tries`."""
+
+    def __init__(self, limits: Limits, timeout: float | None) -> None:
+        self.deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        """For all attempts, in the loop's time."""
+        self._left, self._pause = limits.attempts - 1, limits.first_pause
+
+    async def again(self, failure: ProviderError) -> None:
+        """See Tries."""
+        asked = failure.retry_after
+        wait = asked if asked is not None else self._pause * random.uniform(0.5, 1.0)  # noqa: S311 jitter
+        if not failure.retryable or self._left <= 0 or wait > _LONGEST_WAIT:
+            raise failure
+        if self.deadline is not None and asyncio.get_running_loop().time() + wait >= self.deadline:
+            raise failure
+        self._left -= 1
+        await asyncio.sleep(wait)
+        self._pause *= 2
+
+
 class ProviderHttp:
     """Implements `headrace.engine.ports.Http` on one aiohttp session."""
 
@@ -106,29 +127,24 @@ class ProviderHttp:
             for body in [body for body in self._open_bodies if body.waiting_since < silent]:
                 body.cut()
 
-    async def send(self, call: HttpCall) -> ProviderBody:
+    def tries(self, call: HttpCall) -> CallTries:
+        """See Http."""
+        return CallTries(self.limits, call.timeout)
+
+    async def send(self, call: HttpCall, tries: Tries | None = None) -> ProviderBody:
         """The answer, once it has begun.
 
-        Retries connection errors, 408, 429 and 5xx with growing pauses, honouring Retry-After. Raises ProviderError.
+        Retries connection errors, silence, 408, 429 and 5xx with growing pauses, honouring Retry-After. Raises
+        ProviderError.
         """
-        now = asyncio.get_running_loop().time
-        deadline = None if call.timeout is None else now() + call.timeout
-        pause = self.limits.first_pause
-        for attempt in range(1, self.limits.attempts + 1):
+        mine = tries if isinstance(tries, CallTries) else self.tries(call)
+        while True:
             try:
-                response = await self._attempt(call, deadline)
-                return ProviderBody(response, _place(call), deadline, self._open_bodies)
-            except TimeoutError:  # not tried again: a silent model may be at work, and is paid for it
-                raise ProviderTimeout(f"{_place(call)} did not answer in time") from None
+                response = await self._attempt(call, mine.deadline)
+                return ProviderBody(response, _place(call), mine.deadline, self._open_bodies)
             except ProviderError as error:
-                wait = error.retry_after if error.retry_after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311 jitter
-                if not error.retryable or attempt == self.limits.attempts or wait > _LONGEST_WAIT:
-                    raise
-                if deadline is not None and now() + wait >= deadline:
-                    raise
-            await asyncio.sleep(wait)
-            pause *= 2
-        raise AssertionError("the last attempt returns or raises")
+                failure = error
+            await mine.again(failure)
 
     async def _attempt(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
         patience = asyncio.get_running_loop().time() + self.limits.connect + self.limits.read
@@ -142,7 +158,7 @@ class ProviderHttp:
         except aiohttp.ConnectionTimeoutError:
             raise ProviderUnavailable(f"cannot connect to {_place(call)}: no answer") from None
         except TimeoutError:
-            raise
+            raise ProviderTimeout(f"{_place(call)} did not answer in time") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise ProviderNotFound(f"{_place(call)} is not an address: check the base path") from None
         except ValueError as error:  # a line break inside a header

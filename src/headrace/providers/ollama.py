@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -10,7 +11,6 @@ import msgspec
 from headrace.engine.chat import (
     ChatRequest,
     Delta,
-    Finish,
     FinishDelta,
     ImagePart,
     ModelMessage,
@@ -20,45 +20,47 @@ from headrace.engine.chat import (
     UsageDelta,
 )
 from headrace.engine.ports import Images
+from headrace.engine.surrogates import whole
 from headrace.errors import InvalidRequest
-from headrace.events import Usage
 from headrace.providers.answers import answered
 from headrace.providers.arguments import as_object
+from headrace.providers.calls import Calls, as_text
+from headrace.providers.counts import usage_of
+from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
+from headrace.providers.given_back import given_back
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lines import LineParser
-from headrace.providers.refusals import failure_inside
+from headrace.providers.loose import Loose, as_json
+from headrace.providers.refusals import failure_inside, is_failure
+from headrace.providers.schemas import offered
 
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/webp")), 20 * 1024 * 1024)
-_FINISH: Final[Mapping[str, Finish]] = {"": "stop", "stop": "stop", "length": "length"}  # "" is of old versions
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str = ""
-    arguments: dict[str, Any] = {}
+    arguments: Any = None
 
 
-class _Call(msgspec.Struct):
-    function: _Function
+class _Call(msgspec.Struct, gc=False):
+    function: _Function | None = None
     id: str = ""
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     thinking: str | None = None
     tool_calls: list[_Call] | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     message: _Message | None = None
     done: bool = False
     done_reason: str = ""
-    prompt_eval_count: int = 0
-    eval_count: int = 0
+    prompt_eval_count: float = 0
+    eval_count: float = 0
     error: Any = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class OllamaChat:
@@ -80,8 +82,9 @@ class OllamaChat:
             body["format"] = request.schema.schema
         if request.tools and request.choice != "none":
             tools = [tool for tool in request.tools if request.choice in ("auto", "required", tool.name)]
-            body["tools"] = [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in tools]
-        return answered(self._endpoint.http, self._endpoint.call(body), ChunkParser(self._endpoint.secret))
+            body["tools"] = [{"type": "function", "function": offered(tool)} for tool in tools]
+        parser = partial(ChunkParser, self._endpoint.secret)
+        return answered(self._endpoint.http, self._endpoint.call(body), parser)
 
 
 def _message(message: ModelMessage) -> Mapping[str, Any]:
@@ -89,6 +92,8 @@ def _message(message: ModelMessage) -> Mapping[str, Any]:
     if images := [_image(part) for part in message.parts if isinstance(part, ImagePart)]:
         sent["images"] = images
     if message.calls:
+        for thought in message.thoughts:
+            sent |= given_back(thought.signature, ("thinking",))
         sent["tool_calls"] = [
             {"function": {"name": call.name, "arguments": as_object(call.arguments)}} for call in message.calls
         ]
@@ -103,38 +108,45 @@ def _image(part: ImagePart) -> str:
     raise InvalidRequest("Ollama reads no pictures from addresses: upload the picture itself")
 
 
-class ChunkParser(LineParser):
+class ChunkParser(LineParser[_Chunk]):
     """Turns the bytes of an Ollama answer into deltas. No I/O."""
 
     prefix: ClassVar[bytes] = b""
+    chunks = Loose(_Chunk)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
-        self._calls = 0
+        self._calls = Calls()
+        self._thoughts: list[str] = []
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One line. Raises ProviderMalformed, or the error that the stream carries."""
-        try:
-            chunk = _decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.unreadable(payload, error)
-            return
-        if chunk.error is not None:
+    def take(self, chunk: _Chunk, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser."""
+        if chunk.error is not None and is_failure(chunk.error):
             raise failure_inside(payload, self.secret)
         if chunk.message:
             self._said(chunk.message, deltas)
         if chunk.done:
-            self.finished = self.done = True
-            deltas.append(FinishDelta("tool_calls" if self._calls else _FINISH.get(chunk.done_reason, "other")))
-            read, said = chunk.prompt_eval_count, chunk.eval_count
-            deltas.append(UsageDelta(Usage(read, said, read + said)))
+            self._ending(chunk, deltas)
+        elif not chunk.message:
+            self.suspect(payload)
 
     def _said(self, message: _Message, deltas: list[Delta]) -> None:
         if message.thinking:
+            self._thoughts.append(message.thinking)
             deltas.append(ThinkingDelta(message.thinking))
         if message.content:
             deltas.append(TextDelta(message.content))
         for call in message.tool_calls or ():
-            arguments = msgspec.json.encode(call.function.arguments).decode()
-            deltas.append(ToolCallDelta(self._calls, call.id or f"call-{self._calls}", call.function.name, arguments))
-            self._calls += 1
+            function = call.function or _Function()
+            number = self._calls.opened(None, call.id, function.name)
+            known, arguments = self._calls.id(number) or f"call-{number}", as_text(function.arguments) or "{}"
+            deltas.append(ToolCallDelta(number, known, function.name, arguments))
+
+    def _ending(self, chunk: _Chunk, deltas: list[Delta]) -> None:
+        self.finished = self.done = True
+        # Old versions give no reason.
+        finish = finish_of(chunk.done_reason) if named(chunk.done_reason) else "stop"
+        if self._calls and self._thoughts:
+            deltas.append(ThinkingDelta("", as_json({"thinking": whole("".join(self._thoughts))}).decode()))
+        deltas.append(FinishDelta("tool_calls" if self._calls else finish))
+        deltas.append(UsageDelta(usage_of(chunk.prompt_eval_count, chunk.eval_count)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,7 +13,6 @@ from headrace.engine.chat import (
     CitationDelta,
     Delta,
     FactsDelta,
-    Finish,
     FinishDelta,
     ImagePart,
     ModelMessage,
@@ -20,69 +20,82 @@ from headrace.engine.chat import (
     Part,
     TextDelta,
     ThinkingDelta,
-    ToolCallDelta,
+    ToolCall,
     UsageDelta,
 )
 from headrace.engine.ports import Images
-from headrace.errors import ProviderFiltered
-from headrace.events import Document, Usage
+from headrace.engine.surrogates import all_whole
+from headrace.events import Document
 from headrace.providers.answers import answered
+from headrace.providers.calls import Calls
+from headrace.providers.counts import Count
+from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
+from headrace.providers.given_back import OF_CALLS, OF_MESSAGES, GivenBack, given_back
 from headrace.providers.lines import LineParser
-from headrace.providers.refusals import failure_inside
-from headrace.providers.schemas import as_instruction, as_tool, tool_as_text
+from headrace.providers.loose import Loose, as_json, value_of
+from headrace.providers.refusals import failure_inside, is_failure
+from headrace.providers.schemas import as_instruction, as_tool, offered, tool_as_text
 
 
-class _Piece(msgspec.Struct):
+class _Piece(msgspec.Struct, gc=False):
     """A part of a content in parts, as Mistral's reasoning models send it."""
 
     type: str = ""
     text: str = ""
-    thinking: list[_Piece] | None = None
+    thinking: list[_Piece] | str | None = None
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None  # servers that do not stream them send the object
+    arguments: Any = None  # servers that do not stream them send the object
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    name: str | None = None  # beside the index, as some gateways have it
+    arguments: Any = None
+    extra_content: Any = None  # Gemini's signature, by Google and by those who pass it on
+    provider_specific_fields: Any = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | list[_Piece] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
     tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
+    index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = 0
-    completion_tokens: int | None = 0
-    total_tokens: int | None = 0
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    message: _Delta | None = None  # of a server that answers at once, although a stream was asked for
+    text: str | None = None
     error: Any = None
-    citations: list[str] | None = None
+    usage: Count | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: Count | None = None
+    error: Any = None
+    citations: list[_Source | str] | None = None
+    x_groq: _Groq | None = None
+
+
+class _Source(msgspec.Struct, gc=False):
+    url: str = ""
+
+
+class _Groq(msgspec.Struct, gc=False):
+    usage: Count | None = None
+    error: Any = None
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -103,15 +116,6 @@ class Quirks(msgspec.Struct, frozen=True):
     image_detail: str = ""
 
 
-_FINISH: Final[Mapping[str, Finish]] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
-_decode = msgspec.json.Decoder(_Chunk).decode
-
-
 class OpenAIChat:
     """A chat model behind the OpenAI protocol. `options` go into the request's body as they are."""
 
@@ -127,7 +131,8 @@ class OpenAIChat:
         """See ChatModel."""
         by_tool = request.schema and self._quirks.schemas == "tool"
         call = self._endpoint.call(self._body(as_tool(request) if by_tool else request))
-        parser = ChunkParser(self._endpoint.secret, thinking=self._quirks.thinking, facts=request.facts)
+        secret, thinking, facts = self._endpoint.secret, self._quirks.thinking, request.facts
+        parser = partial(ChunkParser, secret, thinking=thinking, facts=facts)
         deltas = answered(self._endpoint.http, call, parser)
         return tool_as_text(deltas) if by_tool else deltas
 
@@ -143,8 +148,7 @@ class OpenAIChat:
             body["response_format"] = self._format(request.schema)
         if request.tools:
             body["tools"] = [
-                {"type": "function", "function": {**msgspec.to_builtins(tool), **self._strict}}
-                for tool in request.tools
+                {"type": "function", "function": {**offered(tool), **self._strict}} for tool in request.tools
             ]
             if request.choice != "auto":
                 body["tool_choice"] = _choice(request.choice)
@@ -167,10 +171,9 @@ class OpenAIChat:
         if message.name and self._quirks.names:
             sent["name"] = message.name
         if message.calls:
-            sent["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in message.calls
-            ]
+            sent["tool_calls"] = list(map(_called, message.calls))
+            for thought in message.thoughts:
+                sent |= given_back(thought.signature, OF_MESSAGES)
         if message.answers:
             sent["tool_call_id"] = message.answers.id
         return sent
@@ -186,91 +189,157 @@ def _choice(choice: str) -> Any:
     return choice if choice in ("none", "required") else {"type": "function", "function": {"name": choice}}
 
 
-class ChunkParser(LineParser):
-    """Turns the bytes of a chat completion stream, cut anywhere, into deltas. No I/O."""
+def _called(call: ToolCall) -> Mapping[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments.strip() or "{}"}  # an empty text is refused by some
+    return {"id": call.id, "type": "function", "function": function, **given_back(call.signature, OF_CALLS)}
+
+
+class ChunkParser(LineParser[_Chunk]):
+    """Turns the bytes of a chat completion stream, cut anywhere, into deltas. No I/O.
+
+    Of several choices the first that speaks is the answer.
+    """
+
+    chunks = Loose(_Chunk)
 
     def __init__(self, secret: str = "", *, thinking: bool = True, facts: bool = False) -> None:
         super().__init__(secret)
         self._thinking, self._facts = thinking, facts
         self._reason: str | None = None
-        self._calls: list[str] = []  # ids in order of appearance, where the server counts none
+        self._choice: int | None = None
+        self._calls = Calls()
+        self._back = GivenBack()
         self._cited = False
-        self._counted: _Usage | None = None
+        self._counted: Count | None = None
         self._last = b""  # the chunk that it came with
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
         """See AnswerParser. Some servers give the count so far with every chunk: the last one holds."""
         super().read(data, deltas)
-        if self._counted and (self.done or not data):
-            deltas.append(UsageDelta(_usage(self._counted)))
-            if self._facts:
-                deltas.append(_facts(self._last, self._reason))
-            self._counted = None
+        if self.done or not data:
+            self._closed(deltas)
+            if self._counted and self.finished:
+                deltas.append(UsageDelta(self._counted.usage))
+                if self._facts:
+                    deltas.append(_facts(self._last, self._reason))
+                self._counted = None
 
-    def take(self, payload: bytes, deltas: list[Delta]) -> None:
-        """One chunk. Raises ProviderMalformed, or the error that the stream carries."""
-        try:
-            chunk = _decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            if payload.strip() != b"[DONE]":
-                self.unreadable(payload, error)
-                return
-            self.finished = self.done = True
-            return
+    def take(self, chunk: _Chunk, payload: bytes, deltas: list[Delta]) -> None:
+        """See LineParser."""
+        reason = None
         for choice in chunk.choices or ():
-            if choice.delta is not None:
-                self._said(choice.delta, deltas)
+            if choice.index != self._choice and not self._chosen(choice.index):
+                continue
+            if (said := choice.delta or choice.message) is None:
+                deltas.extend([TextDelta(choice.text)] if choice.text else ())
+            else:
+                if (content := said.content) is not None:
+                    deltas.extend([TextDelta(content)] if isinstance(content, str) else self._pieces(content))
+                if (
+                    said.reasoning_content
+                    or said.reasoning
+                    or said.tool_calls
+                    or said.refusal
+                    or said.reasoning_details
+                ):
+                    self._said(said, deltas)
+                if said.function_call is not None:
+                    self._call(_Call(0, function=said.function_call), deltas)
             if choice.finish_reason:
-                self._finish(choice.finish_reason, deltas)
+                reason = choice.finish_reason
+            if choice.error is not None or choice.usage is not None:
+                self._beside(choice, payload)
         if chunk.usage is not None:
-            self._counted, self._last = chunk.usage, payload
+            self._count(chunk.usage, payload)
+        elif not chunk.choices:
+            self._unusual(chunk, payload)
         if chunk.citations and not self._cited:  # the same list comes with every chunk
             self._cited = True
-            deltas.extend(CitationDelta(Document("", {"source": source})) for source in chunk.citations)
+            deltas.extend(CitationDelta(Document("", {"source": source})) for source in map(_source, chunk.citations))
         if chunk.error is not None:
-            raise failure_inside(msgspec.json.encode({"error": chunk.error}), self.secret)
+            self._failing(chunk.error)
+        if reason is not None and named(reason):
+            self._finish(reason, deltas)
+
+    def _chosen(self, index: int | None) -> bool:
+        """Whether a choice is the answer."""
+        if index is not None and self._choice is None:
+            self._choice = index
+        return index is None or index == self._choice
+
+    def over(self, deltas: list[Delta]) -> None:
+        """See LineParser: the answer is whole, whether or not it has said why it ended."""
+        self.finished = self.done = True
+
+    def _unusual(self, chunk: _Chunk, payload: bytes) -> None:
+        """A chunk without any choice."""
+        if chunk.x_groq:
+            self._beside(chunk.x_groq, payload)
+        if not chunk.error:
+            self.suspect(payload)
+
+    def _beside(self, said: _Choice | _Groq, payload: bytes) -> None:
+        if said.usage is not None:
+            self._count(said.usage, payload)
+        self._failing(said.error)
+
+    def _failing(self, error: Any) -> None:
+        if is_failure(error):
+            raise failure_inside(as_json({"error": error}), self.secret)
 
     def _said(self, delta: _Delta, deltas: list[Delta]) -> None:
-        if (content := delta.content) is not None:
-            deltas.extend([TextDelta(content)] if isinstance(content, str) else self._pieces(content))
-        if delta.reasoning_content or delta.reasoning:
-            self._thought(delta.reasoning_content or delta.reasoning or "", deltas)
+        """What is not in every chunk."""
+        text = delta.reasoning_content or delta.reasoning
+        self._back.add(delta.reasoning_content, delta.reasoning, delta.reasoning_details)
+        if self._thinking and text:
+            deltas.append(ThinkingDelta(text))
         if delta.refusal:
             deltas.append(TextDelta(delta.refusal))
-        if delta.tool_calls:
-            deltas.extend(map(self._call, delta.tool_calls))
+        for call in delta.tool_calls or ():
+            self._call(call, deltas)
 
     def _pieces(self, pieces: Sequence[_Piece]) -> Iterator[Delta]:
         for piece in pieces:
             if piece.type != "thinking":
                 yield TextDelta(piece.text)
             elif self._thinking:
-                yield ThinkingDelta("".join(part.text for part in piece.thinking or ()))
+                thought = piece.thinking or ()
+                yield ThinkingDelta(thought if isinstance(thought, str) else "".join(part.text for part in thought))
 
-    def _thought(self, text: str, deltas: list[Delta]) -> None:
-        if self._thinking:
-            deltas.append(ThinkingDelta(text))
+    def _call(self, call: _Call, deltas: list[Delta]) -> None:
+        function = call.function or _Function()
+        given = function.arguments if function.arguments is not None else call.arguments
+        found = self._calls.fragment(call.index, call.id or "", function.name or call.name or "", given)
+        if found is None:
+            return
+        if signed := {name: value for name in OF_CALLS if (value := getattr(call, name)) is not None}:
+            found = msgspec.structs.replace(found, signature=as_json(signed).decode())
+        deltas.append(found)
 
-    def _call(self, call: _Call) -> ToolCallDelta:
-        index, function = call.index, call.function or _Function()
-        if call.id and call.id not in self._calls:
-            self._calls.append(call.id)
-        if index is None:  # without a number a call is known by its id, and what has none belongs to the last one
-            index = self._calls.index(call.id) if call.id else max(0, len(self._calls) - 1)
-        given = function.arguments or ""
-        arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode()
-        return ToolCallDelta(index, call.id or "", function.name or "", arguments)
+    def _count(self, count: Count, payload: bytes) -> None:
+        if self._counted is None or count.says:
+            self._counted, self._last = count, payload
 
     def _finish(self, reason: str, deltas: list[Delta]) -> None:
+        finish = finish_of(reason)
+        if not self.finished:
+            self._closed(deltas)
+            deltas.append(FinishDelta(finish))
         self.finished, self._reason = True, reason
-        if reason == "content_filter":
-            raise ProviderFiltered("the provider's content filter stopped the answer")
-        deltas.append(FinishDelta(_FINISH.get(reason, "other")))
+
+    def _closed(self, deltas: list[Delta]) -> None:
+        """Says what the server wants back with its tool calls."""
+        if self._calls and (back := self._back.taken()):
+            deltas.append(ThinkingDelta("", back))
+
+
+def _source(source: _Source | str) -> str:
+    return source if isinstance(source, str) else source.url
 
 
 def _facts(payload: bytes, finish: str | None) -> FactsDelta:
     """Read from the last chunk once more: no other one is asked for them."""
-    chunk = msgspec.json.decode(payload)
+    chunk = all_whole(value_of(payload))
     found = {
         "model_provider": "openai",
         "usage": chunk.get("usage"),
@@ -281,15 +350,3 @@ def _facts(payload: bytes, finish: str | None) -> FactsDelta:
     }
     facts = {name: value for name, value in found.items() if value is not None}
     return FactsDelta(facts, str(chunk.get("id") or ""))
-
-
-def _usage(usage: _Usage) -> Usage:
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    read, said = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    return Usage(
-        read,
-        said,
-        usage.total_tokens or read + said,
-        prompt.cached_tokens if prompt else None,
-        completion.reasoning_tokens if completion else None,
-    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-import msgspec
-
+from headrace.engine.surrogates import whole
 from headrace.errors import (
     ProviderContextTooLong,
     ProviderError,
@@ -20,6 +20,7 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
+from headrace.providers.loose import value_of
 
 _LONGEST = 2000  # characters of a provider's message that are passed on
 _LONGEST_PAGE = 500  # and of what is no message but a page of some proxy
@@ -75,6 +76,17 @@ _BY_CODE: Mapping[str, type[ProviderError]] = {
 }
 
 
+_VAGUE = frozenset((ProviderRefused, ProviderUnavailable))  # kinds whose codes stand for much else besides
+# Where an error says what it is, the most usual first. Replicate, and servers on FastAPI, say `detail`.
+_SAID = (
+    "error errors message detail msg reason description error_message error_msg errorMessage errmsg Message "
+    "error_description status_msg base_resp fault faultstring exception"
+).split()
+_CODES = "code type status statusCode status_code error_code errorCode error_type err_code __type".split()
+_WELL = frozenset(("0", "200", "ok", "success"))
+_DEEPEST = 6  # errors within errors
+
+
 class Complaint(NamedTuple):
     """What an error body says: the message for people, and every code in it, the most telling first."""
 
@@ -83,32 +95,80 @@ class Complaint(NamedTuple):
 
 
 def complaint(body: bytes, secret: str = "") -> Complaint:
-    """The message and codes of an error body in any of the usual shapes: `{error: {message, code}}`, `{error}`, text.
+    """The message and codes of an error body in any of the usual shapes, nested or not: an object, a list, a text.
 
     `secret` is masked, wherever and however the provider repeats it.
     """
     body = body.replace(secret.encode(), b"***") if secret else body
     try:
-        found, longest = _found(msgspec.json.decode(body)), _LONGEST
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        found, longest = _found(value_of(body)), _LONGEST
+    except ValueError:
         found, longest = Complaint(body.decode("utf-8", "replace").strip()), _LONGEST_PAGE
-    message = found.message.replace(secret, "***") if secret else found.message
+    message = whole(found.message)
+    message = message.replace(secret, "***") if secret else message
     return Complaint(message[:longest], found.codes)
 
 
-def _found(parsed: Any) -> Complaint:
-    if isinstance(parsed, list) and parsed:  # Google wraps it once more when it does not stream events
-        parsed = parsed[0]
-    error = parsed.get("error") or parsed if isinstance(parsed, dict) else parsed
-    if isinstance(error, str) and isinstance(parsed, dict) and isinstance(parsed.get("message"), str):
-        error = parsed  # Chroma: the kind as `error`, and the words beside it
-    if isinstance(error, dict) and isinstance(several := error.get("errors"), list) and several:  # Cloudflare
-        error = several[0]
-    if not isinstance(error, dict):
-        return Complaint(str(error))
-    # Replicate, and servers on FastAPI, say `detail`; Elasticsearch says `reason`.
-    said = error.get("message") or error.get("detail") or error.get("reason") or error
-    return Complaint(str(said), tuple(dict.fromkeys(_codes(error))))
+def carries_error(payload: bytes) -> bool:
+    """Whether JSON that holds nothing of an answer is an error, in whichever shape."""
+    try:
+        value = value_of(payload)
+    except ValueError:
+        return False
+    if isinstance(value, list):
+        value = next((item for item in value if isinstance(item, dict)), None)
+    if not isinstance(value, dict):
+        return False
+    if value.get("object") == "error" or value.get("type") == "error" or is_failure(value.get("error")):
+        return True
+    if _state(value) in _WELL:  # what is said beside it is no complaint
+        return False
+    return value.get("success") is False or any(is_failure(value.get(name)) for name in _SAID)
+
+
+def is_failure(error: Any) -> bool:
+    """Whether the value of an error's field says that there is one: some send the field with every chunk."""
+    match error:
+        case str():
+            return error.strip().lower() not in ("", "null", "none", "false", "ok", "success")
+        case dict():
+            return any(is_failure(inner) for inner in error.values())
+        case list():
+            return any(is_failure(inner) for inner in error)
+        case _:
+            return bool(error)
+
+
+def _state(value: Mapping[str, Any]) -> str:
+    inner = value.get("base_resp")  # MiniMax
+    known = inner if isinstance(inner, dict) else value
+    names = ("code", "status_code", "statusCode", "status", "err_code", "error_code")
+    return next((str(known[name]).lower() for name in names if known.get(name) is not None), "")
+
+
+def _found(parsed: Any, depth: int = 0) -> Complaint:
+    if isinstance(parsed, list):
+        return _first(parsed, depth)
+    if isinstance(parsed, str) and parsed.lstrip()[:1] in ("{", "[") and depth < _DEEPEST:  # an error as its message
+        with suppress(ValueError):
+            return _found(value_of(parsed.encode("utf-8", "surrogatepass")), depth + 1)
+    if not isinstance(parsed, dict) or depth >= _DEEPEST:
+        return Complaint("" if parsed is None else str(parsed))
+    codes = [*_codes(parsed)]
+    said = [parsed[name] for name in _SAID if is_failure(parsed.get(name))]
+    if isinstance(kind := parsed.get("error"), str) and len(said) > 1:  # Chroma: the kind, and the words beside it
+        said, codes = said[1:], [*codes, kind]
+    if not said:
+        return Complaint(str(parsed), tuple(codes))
+    inner = _found(said[0], depth + 1)
+    return Complaint(inner.message, tuple(dict.fromkeys((*inner.codes, *codes))))
+
+
+def _first(several: Sequence[Any], depth: int) -> Complaint:
+    """Google wraps an error once more when it does not stream events; FastAPI lists what is wrong."""
+    if not several or depth >= _DEEPEST:
+        return Complaint("" if not several else str(several))
+    return _found(several[0], depth + 1)
 
 
 def _codes(error: Mapping[str, Any]) -> Iterator[str]:
@@ -117,16 +177,26 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     for detail in details:
         if isinstance(detail, dict):
             yield from (str(detail[key]) for key in ("reason", "code") if detail.get(key))
-    yield from (str(error[key]) for key in ("code", "type", "status") if error.get(key))
+    for key in _CODES:
+        if isinstance(code := error.get(key), str | int | float) and code:
+            yield str(code)
 
 
 def refusal_class(status: int, said: Complaint) -> type[ProviderError]:
-    """The error class for an HTTP status and what the provider said with it; its own code counts for more."""
-    if status in (400, 413, 422, 500) and _TOO_LONG.search(said.message):
+    """The error class for an HTTP status and what the provider said with it; its own code counts for more.
+
+    Words count where a code does not say as much: a message may quote the question, or name another error.
+    """
+    codes = [_BY_CODE[code] for code in said.codes if code in _BY_CODE]
+    too_long = status in (400, 413, 422, 500) and _TOO_LONG.search(said.message)
+    if too_long and status == 413:  # Groq calls it a rate limit, but it will never fit
         return ProviderContextTooLong
-    found = (kind for words, kind in _BY_WORDS.items() if words in said.message)
-    found = chain(found, (_BY_CODE[code] for code in said.codes if code in _BY_CODE))
-    return next(found, _by_status(status))
+    if telling := next((kind for kind in codes if kind not in _VAGUE), None):
+        return telling
+    if too_long:
+        return ProviderContextTooLong
+    words = (kind for words, kind in _BY_WORDS.items() if words in said.message)
+    return next(chain(words, codes), _by_status(status))
 
 
 def _by_status(status: int) -> type[ProviderError]:
@@ -148,5 +218,5 @@ def _by_status(status: int) -> type[ProviderError]:
 def failure_inside(raw: bytes, secret: str = "", status: int = 500) -> ProviderError:
     """The error that an answer carries inside, after its status was 200; `status` counts where it names no other."""
     said = complaint(raw, secret)
-    status = next((int(code) for code in said.codes if code.isdigit()), status)
+    status = next((int(code) for code in said.codes if re.fullmatch("[45][0-9][0-9]", code)), status)
     return refusal_class(status, said)(f"the model failed inside its answer: {said.message}")

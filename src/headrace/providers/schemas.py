@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,12 @@ from headrace.engine.chat import (
     ToolCallDelta,
     ToolSpec,
 )
+from headrace.providers.portable import portable
+
+
+def offered(tool: ToolSpec) -> dict[str, Any]:
+    """A tool as OpenAI's protocol and its relatives describe one."""
+    return {"name": tool.name, "description": tool.description, "parameters": portable(tool.parameters)}
 
 
 def as_tool(request: ChatRequest) -> ChatRequest:

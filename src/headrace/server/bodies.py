@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
 
+from headrace.engine.surrogates import all_whole
+from headrace.engine.surrogates import decoded as json_value
 from headrace.errors import BodyMissing, InvalidRequest
 from headrace.schema import PredictionRequest
 from headrace.server.forms import is_form, json_field, read_form
 
 _PLACE = re.compile(r" - at `(.+)`$")
 _BYTE = re.compile(r" \(byte (\d+)\)$")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _LENIENT: dict[str, type] = {"history": list, "uploads": list, "overrideConfig": dict}
 _TEXTS = ("question", "chatId", "streaming", "leadEmail")
 _VALUES = ("history", "uploads", "form", "action", "humanInput")
@@ -73,6 +77,9 @@ def decoded(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _HALF.search(body):  # JavaScript cuts texts inside an emoji, and its JSON has the half
+            with suppress(ValueError, RecursionError):
+                return all_whole(json_value(body))
         raise InvalidRequest(_mistake(body, error)) from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply to be read") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from multipart import (
     parse_options_header,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
+from headrace.engine.surrogates import all_whole, decoded
 from headrace.errors import InvalidRequest
 from headrace.retrieval.files import to_base64
 from headrace.retrieval.folder import TEXTS
@@ -194,4 +196,6 @@ def json_field(fields: Mapping[str, str], name: str) -> Any:
     try:
         return msgspec.json.decode(fields[name])
     except msgspec.DecodeError as error:
+        with suppress(ValueError, RecursionError):  # half of a character, as JavaScript cuts texts
+            return all_whole(decoded(fields[name]))
         raise InvalidRequest(f"the form's field {name!r} is not valid JSON: {error}") from None

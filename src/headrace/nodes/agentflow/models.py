@@ -16,6 +16,7 @@ from headrace.engine.chatflow import transcript
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel
 from headrace.engine.reply import Reply
+from headrace.engine.spoken_json import spoken_object
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
 from headrace.nodes.agentflow.forms import FormField, form
@@ -170,8 +171,8 @@ def _newest(turns: Sequence[ModelMessage], characters: int) -> list[ModelMessage
 
 def _form_of(text: str, node: str) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+        return spoken_object(text)
+    except ValueError as error:
         raise ProviderMalformed(f"the model's answer to {node!r} is not the JSON object asked for: {error}") from None
 
 

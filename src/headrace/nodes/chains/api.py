@@ -18,6 +18,7 @@ from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, FetchRequest, Moderation
+from headrace.engine.spoken_json import spoken_object
 from headrace.errors import FetchRefused, ProviderMalformed
 from headrace.events import Event
 from headrace.nodes.chains.conversation import refusal
@@ -142,12 +143,10 @@ class PostApiChain(_ApiChain, frozen=True, kw_only=True, tag="postApiChain"):
 
 def _object(said: str) -> Mapping[str, Any] | None:
     """The JSON object in what a model says."""
-    start, end = said.find("{"), said.rfind("}")
     try:
-        value: Any = msgspec.json.decode(said[start : end + 1])
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return spoken_object(said)
+    except ValueError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 class OpenApiChain(Step, frozen=True, kw_only=True, tag="openApiChain"):

@@ -11,6 +11,7 @@ from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node, Step
 from headrace.engine.ports import ChatModel, Moderation, Retriever
+from headrace.engine.spoken_json import spoken_object
 from headrace.events import Event
 from headrace.nodes.chains.conversation import refusal
 from headrace.nodes.chains.retrieval import answered
@@ -50,10 +51,9 @@ async def chosen(model: ChatModel, choices: Mapping[str, str], ctx: Context) -> 
 
 def _read(said: str) -> _Choice:
     """What a model says, as far as it can be read: a model that keeps to no form chooses nothing."""
-    found = said[said.find("{") : said.rfind("}") + 1]
     try:
-        return msgspec.json.decode(found, type=_Choice) if found else _Choice()
-    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return msgspec.convert(spoken_object(said), _Choice)
+    except (ValueError, msgspec.ValidationError):
         return _Choice()
 
 
