@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.engine.chat import ToolCallDelta
+from headrace.engine.surrogates import all_whole
 from headrace.providers.loose import value_of
 
 _LONGEST_LOOK: Final = 200_000  # characters of arguments that are looked at to see whether they are complete
@@ -114,7 +115,7 @@ def as_text(arguments: Any) -> str:
     """Arguments as JSON text: servers that do not stream them send the object."""
     if isinstance(arguments, str):
         return arguments
-    return msgspec.json.encode(arguments).decode() if arguments else ""
+    return msgspec.json.encode(all_whole(arguments)).decode() if arguments else ""
 
 
 def is_object(text: str) -> bool:

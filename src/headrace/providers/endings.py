@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from headrace.engine.chat import Finish
+from headrace.engine.surrogates import whole
 from headrace.errors import ProviderContextTooLong, ProviderError, ProviderFiltered, ProviderUnavailable
 
 _FINISH: Final[Mapping[str, Finish]] = {
@@ -33,7 +34,7 @@ def finish_of(reason: str, said: str = "") -> Finish:
     word = _plain(reason)
     if found := _FINISH.get(word):
         return found
-    if error := _error(word, reason, said):
+    if error := _error(word, whole(reason), whole(said)):
         raise error
     if _LENGTH.search(word):
         return "length"

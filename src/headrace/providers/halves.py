@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from headrace.engine.chat import Delta, TextDelta, ThinkingDelta, ToolCallDelta
-from headrace.engine.surrogates import parted, whole
+from headrace.engine.chat import Delta, TextDelta, ThinkingDelta
+from headrace.engine.surrogates import all_whole, parted, whole
 
 _Said: TypeAlias = TextDelta | ThinkingDelta
 
@@ -24,7 +24,7 @@ class Halves:
         joined: list[Delta] = []
         for delta in deltas:
             if not isinstance(delta, TextDelta | ThinkingDelta):
-                joined += [*self.rest(), _called(delta)]
+                joined += [*self.rest(), _mended(delta)]
                 continue
             if self._begun and type(self._begun) is not type(delta):
                 joined += self.rest()
@@ -40,7 +40,6 @@ class Halves:
         return [msgspec.structs.replace(begun, text=whole(begun.text))] if begun else []
 
 
-def _called(delta: Delta) -> Delta:
-    if not isinstance(delta, ToolCallDelta):
-        return delta
-    return msgspec.structs.replace(delta, name=whole(delta.name), arguments=whole(delta.arguments))
+def _mended(delta: Delta) -> Delta:
+    """What comes whole in one chunk, with whole characters only."""
+    return msgspec.convert(all_whole(msgspec.to_builtins(delta)), type(delta))
