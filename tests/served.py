@@ -93,8 +93,8 @@ class Pinecone:
         if len(body["vector"]) != self.dimensions:
             return self.misfit(len(body["vector"]))
         points = self.points.get(body["namespace"], {}).values()
-        wanted = {key: one["$eq"] if isinstance(one, dict) else one for key, one in body.get("filter", {}).items()}
-        kept = [one for one in points if all(one["metadata"].get(key) == v for key, v in wanted.items())]
+        every = equal(body.get("filter", {}))
+        kept = [one for one in points if all(one["metadata"].get(key) == value for key, value in every)]
         scored = sorted(((cosine(body["vector"], one["values"]), one) for one in kept), key=lambda pair: -pair[0])
         fields = ("id", "metadata", *(["values"] if body["includeValues"] else []))
         matches = [{"score": score, **{key: one[key] for key in fields}} for score, one in scored[: body["topK"]]]
@@ -161,8 +161,9 @@ class Chroma:
         (vector,) = body["query_embeddings"]
         if refusal := self.misfit(rows, vector):
             return refusal
-        wanted = {name: one["$eq"] for name, one in body.get("where", {}).items()}
-        kept = [(1 - cosine(vector, row[0]), key, *row) for key, row in rows.items() if fits(row[2], wanted)]
+        every = equal(body.get("where", {}))
+        fitting = [(key, row) for key, row in rows.items() if all(fits(row[2], {name: v}) for name, v in every)]
+        kept = [(1 - cosine(vector, row[0]), key, *row) for key, row in fitting]
         columns = zip(*sorted(kept, key=lambda row: row[0])[: body["n_results"]], strict=True)
         names = ("distances", "ids", "embeddings", "documents", "metadatas")
         found = dict(zip(names, ([list(column)] for column in columns), strict=False)) or {name: [[]] for name in names}
@@ -228,11 +229,12 @@ class Elasticsearch:
         knn = body["knn"]
         if len(knn["query_vector"]) != self.indexes[index]["dims"]:
             return failed("illegal_argument_exception", "the query vector has a different dimension", 400)
-        wanted = knn.get("filter", {}).get("term", {})
+        told = knn.get("filter", [])
+        every = [pair for one in (told if isinstance(told, list) else [told]) for pair in one["term"].items()]
         kept = [
             (cosine(knn["query_vector"], row["embedding"]), key, row)
             for key, row in self.rows[index].items()
-            if all(row["metadata"].get(name.split(".")[1]) == value for name, value in wanted.items())
+            if all(row["metadata"].get(name.split(".")[1]) == value for name, value in every)
         ]
         hits = [
             {
@@ -322,10 +324,19 @@ class Weaviate:
             yield weaviate.WeaviateStore(site, name, "text", embeddings=model)
 
 
+def equal(condition: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What must be equal to what, by a condition of Pinecone or Chroma; several are joined by `$and`."""
+    if several := condition.get("$and"):
+        return [pair for one in several for pair in equal(one)]
+    return [(key, one["$eq"] if isinstance(one, dict) else one) for key, one in condition.items()]
+
+
 def matches(one: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     match where.get("operator"):
         case None:
             return True
+        case "And":
+            return all(matches(one, other) for other in where["operands"])
         case "ContainsAny":
             return one["id"] in where["valueText"]
         case _:

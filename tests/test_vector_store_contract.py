@@ -179,6 +179,18 @@ def test_a_condition_on_metadata_holds(birds: Store):
     assert birds.texts(BIRDS[0], filter=birds.ground.of_place(7)) == []
 
 
+def test_conditions_hold_beside_each_other(birds: Store):
+    if not birds.ground.filters:
+        with pytest.raises(FlowError, match="without a condition"):
+            birds.hits(BIRDS[0], narrower=[birds.ground.of_place(2)])
+        return
+    second, third = birds.ground.of_place(1), birds.ground.of_place(2)
+    assert birds.texts(BIRDS[0], narrower=[third]) == [BIRDS[2]]
+    assert birds.texts(BIRDS[0], filter=third, narrower=[third, {}]) == [BIRDS[2]]
+    assert birds.texts(BIRDS[0], filter=second, narrower=[third]) == []
+    assert birds.texts(BIRDS[0], narrower=[second, third]) == []
+
+
 def test_a_vector_may_be_given_instead_of_a_text(birds: Store):
     asked = list(birds.model.asked)
     assert birds.texts("", vector=birds.model.vector(BIRDS[2]), k=1) == [BIRDS[2]]
