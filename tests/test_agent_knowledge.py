@@ -1,12 +1,16 @@
 """Agent nodes that look things up, on a real server: in document stores, and in vector stores of their own."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from agentflows import executed, flow, node, reply, said, start
 from documents import done, filled_store, send, store_of
-from servers import Server
+from servers import Server, serving
+from sites import Answer, Site, Visit
+from sites import said as told
 from upstream import Upstream
 
 from headrace.nodes.agentflow.agent import knowledge_name
@@ -113,6 +117,33 @@ def test_a_vector_store_of_the_node_itself_is_searched(server: Server, upstream:
     }
     answer = server.ask(asking(server, agent(upstream.url, agentKnowledgeVSEmbeddings=[knowledge])), LOOK)
     assert [one["pageContent"] for one in answer.json["sourceDocuments"]] == [HERON]
+
+
+@pytest.mark.parametrize("config", ['{"tenant": "{{ $flow.state.tenant }}"}', {"tenant": "{{ $flow.state.tenant }}"}])
+def test_the_filter_of_its_own_store_may_name_the_state(tmp_path: Path, upstream: Upstream, web: Site, config: Any):
+    asked: list[Any] = []
+
+    def index(visit: Visit) -> Answer:
+        if visit.method == "GET":
+            return told({"name": "birds", "host": web.url})
+        asked.append(json.loads(visit.body))
+        return told({"matches": []})
+
+    web.default = index
+    knowledge = {
+        "vectorStore": "pinecone",
+        "vectorStoreConfig": {"pineconeIndex": "birds", "pineconeMetadataFilter": config},
+        "embeddingModel": "hashedEmbeddings",
+        "knowledgeName": "Birds",
+    }
+    state = [{"key": "tenant", "value": 'a", "x": "'}]  # a text in the filter, whatever is in it
+    drawn = flow(
+        start(startState=state), agent(upstream.url, agentKnowledgeVSEmbeddings=[knowledge]), arrows="start_0 agent_0"
+    )
+    with serving(tmp_path / "data", PINECONE_API_KEY="pk", PINECONE_BASE_URL=web.url) as server:
+        answer = server.ask(server.create_flow(drawn, **AGENT), LOOK)
+    assert answer.json["text"] == "Herons do", answer.text
+    assert [one["filter"] for one in asked] == [{"tenant": 'a", "x": "'}]
 
 
 def test_two_stores_of_one_name_are_two_tools(server: Server, upstream: Upstream, birds: str):

@@ -15,8 +15,9 @@ from headrace.engine import chatflow
 from headrace.engine.agent import MAX_ITERATIONS, STOPPED, Agent, Use
 from headrace.engine.agentflow.node import Task, shown
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
+from headrace.engine.graph import check_known
+from headrace.engine.inputs import fields_of, parsed
 from headrace.engine.labels import label
-from headrace.engine.node import Context
 from headrace.engine.ports import Tool
 from headrace.engine.reply import Reply, tokens
 from headrace.engine.tool_names import free_name
@@ -129,7 +130,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         for chosen in (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic):
             if chosen not in ("", "[]", []):
                 raise FlowError(f"{task.node.id!r} has tools of its model's provider, which cannot be used here yet")
-        offers = [*await self._chosen(task), *await self._known(task.run.ctx)]
+        offers = [*await self._chosen(task), *await self._known(task)]
         async with aclosing(self._working(task, offers) if offers else super().run(task)) as batches:
             async for events in batches:
                 yield events
@@ -147,8 +148,9 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
                 offers += [_Offer(tool, name) for tool in await built(task, name, one.agentSelectedToolConfig)]
         return offers
 
-    async def _known(self, ctx: Context) -> list[_Offer]:
+    async def _known(self, task: Task) -> list[_Offer]:
         """Its knowledge, each as a tool."""
+        ctx = task.run.ctx
         known: dict[str, RetrieverTool] = {}
 
         def add(name: str, description: str, retriever: Any, sources: object) -> None:
@@ -163,7 +165,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             retriever = await DocumentStoreVS(selectedStore=key, output="retriever").build(ctx)
             add(name or key, one.docStoreDescription, retriever, one.returnSourceDocuments)
         for one in self.knowledgeVSEmbeddings:
-            add(one.knowledgeName, one.knowledgeDescription, await _retriever(one, ctx), one.returnSourceDocuments)
+            add(one.knowledgeName, one.knowledgeDescription, await _retriever(one, task), one.returnSourceDocuments)
         return [
             _Offer(await one.build(ctx), "retrieverTool", sources=one.returnSourceDocuments) for one in known.values()
         ]
@@ -254,10 +256,18 @@ def _asked(turn: Turn) -> dict[str, Any]:
     }
 
 
-async def _retriever(knowledge: VectorKnowledge, ctx: Context) -> object:
+async def _retriever(knowledge: VectorKnowledge, task: Task) -> object:
+    """What searches the store; a filter may name the run's own values, as every input that accepts variables."""
+    ctx = task.run.ctx
     catalog = document_library(ctx).catalog
+    check_known([knowledge.vectorStore], catalog)
+    fields = fields_of(catalog[knowledge.vectorStore])
+    inputs = {
+        name: task.resolve(parsed(value, field)) if (field := fields.get(name)) and field.accepts_variables else value
+        for name, value in knowledge.vectorStoreConfig.items()
+    }
     embeddings = Part(knowledge.embeddingModel, knowledge.embeddingModelConfig) if knowledge.embeddingModel else None
-    graph = store_graph(Parts(Part(knowledge.vectorStore, knowledge.vectorStoreConfig), embeddings), catalog)
+    graph = store_graph(Parts(Part(knowledge.vectorStore, inputs), embeddings), catalog)
     return await chatflow.built(graph, catalog, ctx)
 
 

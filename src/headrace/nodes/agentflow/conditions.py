@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from math import isnan, nan
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -44,18 +43,18 @@ _NUMBERS: Final[dict[str, Callable[[float, float], bool]]] = {
     "notEqual": lambda one, two: one != two,
     "larger": lambda one, two: one > two,
     "largerEqual": lambda one, two: one >= two,
-    "isEmpty": lambda one, _: isnan(one),
-    "notEmpty": lambda one, _: not isnan(one),
 }
 
 
 def fulfilled(condition: Condition) -> bool:
     """Whether the condition holds. Raises FlowError for an operation that there is not, or a pattern that is none."""
-    one, two = text_of(condition.value1), text_of(condition.value2)
+    one, two = ("" if value is None else text_of(value) for value in (condition.value1, condition.value2))
     if condition.operation == "regex":
         return _matches(two, one)
     if condition.type == "number" and condition.operation in _NUMBERS:
-        return _NUMBERS[condition.operation](_number(one), _number(two))
+        return _NUMBERS[condition.operation](_number(one) or 0, _number(two) or 0)
+    if condition.type == "number" and condition.operation in ("isEmpty", "notEmpty"):
+        return (_number(one) is None) is (condition.operation == "isEmpty")
     if condition.type == "boolean" and condition.operation in ("equal", "notEqual"):
         return (_truth(one) == _truth(two)) is (condition.operation == "equal")
     if condition.type == "string" and condition.operation in _TEXTS:
@@ -63,10 +62,10 @@ def fulfilled(condition: Condition) -> bool:
     raise FlowError(f"a condition on a {condition.type} knows no operation {condition.operation!r}")
 
 
-def _number(text: str) -> float:
-    """The number that the text begins with; not a number where there is none, which compares with nothing."""
+def _number(text: str) -> float | None:
+    """The number that the text begins with, as the builder's own code reads it; where there is none, 0 is compared."""
     found = _NUMBER.match(text)
-    return float(found[0]) if found else nan
+    return float(found[0]) if found else None
 
 
 def _truth(text: str) -> bool:
