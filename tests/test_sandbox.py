@@ -1,11 +1,15 @@
 """Scripts as flows carry them, in real child processes: what they see, what they give back, how they end."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +104,43 @@ EXPRESSIONS: dict[str, Any] = {
     "require('path').join('a', '../b', 'c.txt')": "b/c.txt",
     "require('node:path').extname('x.tar.gz')": ".gz",
     "require('url').URL === URL": True,
+    "require('crypto').createHash('sha256').update('a').digest('hex')": hashlib.sha256(b"a").hexdigest(),
+    "require('node:crypto').createHash('MD5').update('é').update(Buffer.from([1])).digest('base64')": (
+        base64.b64encode(hashlib.md5("é".encode() + b"\1", usedforsecurity=False).digest()).decode()
+    ),
+    "require('crypto').createHash('sha3-256').digest().length": 32,
+    "require('crypto').createHmac('sha256', 'key').update('body').digest('hex')": (
+        hmac.new(b"key", b"body", "sha256").hexdigest()
+    ),
+    "(h => (h.copy().digest(), h.digest('hex')))(require('crypto').createHash('sha1').update('a'))": (
+        hashlib.sha1(b"a", usedforsecurity=False).hexdigest()
+    ),
+    "require('crypto').pbkdf2Sync('p', 's', 1000, 20, 'sha512').toString('hex')": (
+        hashlib.pbkdf2_hmac("sha512", b"p", b"s", 1000, 20).hex()
+    ),
+    "require('crypto').timingSafeEqual(Buffer.from('ab'), Buffer.from('ab'))": True,
+    "require('crypto').randomBytes(7).length": 7,
+    "[...Array(50)].every(() => [3, 4].includes(require('crypto').randomInt(3, 5)))": True,
+    "require('zlib').gunzipSync(require('zlib').gzipSync('Wren')).toString()": "Wren",
+    "require('zlib').inflateRawSync(require('zlib').deflateRawSync(Buffer.from('Owl'), {level: 9})).toString()": "Owl",
+    "require('util').promisify(require('zlib').deflate)('x').then(b => require('zlib').unzipSync(b).toString())": "x",
+    "require('zlib').crc32('wren')": zlib.crc32(b"wren"),
+    "(() => { const e = new (require('events'))(); const got = []; e.on('a', x => got.push(x)); "
+    "e.once('a', x => got.push(-x)); "
+    "return [e.emit('a', 1), e.emit('a', 2), e.emit('b'), got, e.listenerCount('a')] })()": [
+        True,
+        True,
+        False,
+        [1, -1, 2],
+        1,
+    ],
+    "(() => { try { require('assert').deepStrictEqual([1], [2]) } catch (e) { return e.code } })()": "ERR_ASSERTION",
+    "require('assert').deepEqual({a: new Map([[1, [2]]])}, {a: new Map([[1, ['2']]])}) ?? null": None,
+    "require('assert').throws(() => { throw new TypeError('no') }, /no/) ?? null": None,
+    "require('util').format('%s is %d, %j%%', 'a', '3', {b: 1}, 'c')": 'a is 3, {"b":1}% c',
+    "require('util').types.isDate(new Date())": True,
+    "require('util').isDeepStrictEqual(new Set([1]), new Set([1]))": True,
+    "require('url').resolve('https://a.example/b/c', '../d')": "https://a.example/d",
     "new Date(0).toLocaleDateString('en-US')": "1/1/1970",
     "new Date(0).toLocaleString('en-US', {timeZone: 'America/New_York'})": "12/31/1969, 7:00:00 PM",
     "new Date(0).toLocaleString('en-GB', {timeZone: 'Asia/Kolkata', hour: '2-digit', minute: '2-digit'})": "05:30",
@@ -186,6 +227,35 @@ def test_what_was_printed_before_an_error_is_there() -> None:
 
 def test_a_promise_that_nobody_keeps_is_said() -> None:
     assert "waits for something that never comes" in fails("await new Promise(() => {})").message
+
+
+BOMB = base64.b64encode(zlib.compress(b"0" * (17 << 20), 9, wbits=31)).decode()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("require('crypto').createSign('x')", "createSign of crypto is not here"),
+        ("const { createCipheriv } = require('crypto')", "createCipheriv of crypto is not here"),
+        ("require('zlib').brotliDecompressSync('x')", "brotliDecompressSync of zlib is not here"),
+        ("require('util').inspekt()", "inspekt of util is not here"),
+        ("require('path').win32.join('a')", "win32 of path is not here"),
+        ("require('crypto').createHash('whirlpool')", "the hash 'whirlpool' is not here; available are md5"),
+        ("require('zlib').gunzipSync('xyz')", "incorrect header check"),
+        ("const z = require('zlib'); z.inflateSync(z.deflateSync('abc').subarray(0, 5))", "unexpected end"),
+        (f"require('zlib').gunzipSync(Buffer.from('{BOMB}', 'base64'))", "unpacks to more than 16777216 bytes"),
+        ("require('assert').strictEqual(1, 2, 'one is not two')", "one is not two"),
+        ("require('events').prototype.emit.call(new (require('events'))(), 'error', new Error('told'))", "told"),
+        ("const h = require('crypto').createHash('md5'); h.digest(); h.update('a')", "called already"),
+    ],
+)  # fmt: skip
+def test_what_a_module_lacks_or_refuses_is_named(code: str, message: str) -> None:
+    assert message in fails(code).message
+
+
+def test_a_key_that_takes_hours_to_derive_is_ended() -> None:
+    error = fails("require('crypto').pbkdf2Sync('p', 's', 2000000000, 64, 'sha512')", cpu=0.5)
+    assert "limit 'cpu'" in error.message
 
 
 @pytest.mark.parametrize("name", ["fs", "child_process", "process", "os", "std", "lodash", "__proto__", "node:fs"])
@@ -379,7 +449,7 @@ def test_a_process_killed_from_outside_is_said_and_replaced() -> None:
             await running
         assert (await sandbox.run("return 1", {})).value == 1
         os.kill(sandbox.pids[0], signal.SIGKILL)
-        await until(lambda: all(child.spent for child in sandbox._children))
+        await until(lambda: all(child.spent for child in sandbox._pool.processes))
         assert (await sandbox.run("return 2", {})).value == 2
 
     using(killed)
