@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats": CONTRACT | {"engine", "formats"},
     "providers": CONTRACT | {"engine", "providers"},
     "sandbox": CONTRACT | {"engine", "sandbox"},
-    "retrieval": CONTRACT | {"engine", "store", "retrieval"},
+    "retrieval": CONTRACT | {"engine", "sandbox", "store", "retrieval"},
     "vectors": CONTRACT | {"engine", "providers", "retrieval", "vectors"},
     "documents": CONTRACT | {"engine", "store", "retrieval", "documents"},
     "nodes": CONTRACT | {"engine", "formats", "providers", "retrieval", "documents", "sandbox", "vectors", "nodes"},

@@ -30,6 +30,8 @@ from headrace.nodes import built_in
 from headrace.retrieval.embedded.collection import Upsert
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import Library
+from headrace.retrieval.office import pdf_documents
+from headrace.retrieval.soup import selected
 from headrace.retrieval.splitters import ChunkSplitter, recursively
 
 FLOW = "the flow"
@@ -553,15 +555,13 @@ def test_a_link_that_is_no_repository_is_refused(library: Library, link: str):
 # Packages that are not installed
 
 
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(
-    library: Library, site: tuple[str, type[Site]], monkeypatch: pytest.MonkeyPatch
-):
-    url, server = site
-    server.pages = PAGES
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch):
     for name in ("pypdf", "bs4"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert "pip install 'headrace[rag]'" in failure(library, "pdfFile", pdfFile=inline(pdf("x"), "a.pdf"))
-    assert "pip install 'headrace[rag]'" in failure(library, "cheerioWebScraper", url=f"{url}/a", selector="main")
+    with pytest.raises(FlowError, match=r"pip install 'headrace\[rag\]'"):
+        list(pdf_documents(io.BytesIO(pdf("x")), "a.pdf"))
+    with pytest.raises(FlowError, match=r"pip install 'headrace\[rag\]'"):
+        selected("<p>", "main")
 
 
 # Fingerprints

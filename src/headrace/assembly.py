@@ -16,6 +16,7 @@ from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
+from headrace.retrieval.readers import kept_warm
 from headrace.runtime.durable import Retention
 from headrace.runtime.local import Local
 from headrace.sandbox.sandbox import Sandbox
@@ -56,7 +57,8 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         library = DocumentLibrary(store.database, settings.folder, catalog, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
-        yield Local(store, catalog, outside, retention, library)
+        async with kept_warm():
+            yield Local(store, catalog, outside, retention, library)
     finally:
         databases.close()
         await sandbox.close()

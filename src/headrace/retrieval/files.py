@@ -29,6 +29,11 @@ class File(msgspec.Struct, frozen=True):
         return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
 
     @property
+    def size(self) -> int:
+        """In bytes. Raises OSError."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+    @property
     def fingerprint(self) -> str:
         """Changes when the file changes; "" when it cannot be looked at."""
         if isinstance(self.content, bytes):

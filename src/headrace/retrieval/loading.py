@@ -1,12 +1,14 @@
-"""Turns sources into documents: each read in a thread of its own, cut, with the metadata that the flow wants."""
+"""Turns sources into documents, cut, with the metadata that the flow wants. Formats are read in child processes."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import pickle
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, TypeAlias, TypeVar
 
@@ -16,11 +18,17 @@ from headrace.engine.ports import Documents, LoadFailure, Splitter
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.files import File
+from headrace.retrieval.manual import sections
+from headrace.retrieval.readers import DOCUMENT, Bounds, results
+from headrace.retrieval.texts import text_documents, unnamed_documents
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
+_SMALL = 1 << 20  # bytes of a text that is read faster than another process is asked
 
 Parse: TypeAlias = Callable[[BinaryIO, str], Iterator[Document]]
+_PLAIN: tuple[Parse, ...] = (text_documents, unnamed_documents, sections)
+"""Which read text as it is, so that there is nothing to bound."""
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -61,27 +69,23 @@ class FileDocuments:
 
     fingerprint: str
 
-    def __init__(self, files: Sequence[tuple[File, Parse]], finish: Finish, recipe: str) -> None:
+    def __init__(
+        self, files: Sequence[tuple[File, Parse]], finish: Finish, recipe: str, bounds: Bounds = DOCUMENT
+    ) -> None:
         """`recipe` says how the files are parsed, for the fingerprint."""
         marks = [file.fingerprint for file, _ in files]
         self.fingerprint = fingerprint(recipe, finish.name, *marks) if all(marks) else ""
-        self._files, self._finish = files, finish
+        self._files, self._finish, self._bounds = files, finish, bounds
 
     async def read(self) -> AsyncGenerator[Document | LoadFailure]:
         """The documents, file after file."""
-        async with aclosing(in_thread(self._all())) as found:
-            async for document in found:
-                yield document
-
-    def _all(self) -> Generator[Document | LoadFailure]:
         for file, parse in self._files:
             empty = True
             try:
-                with file.open() as content:
-                    for document in parse(content, file.name):
-                        for chunk in self._finish.chunks(document):
-                            empty = False
-                            yield chunk
+                async with aclosing(self._documents(file, parse)) as found:
+                    async for document in found:
+                        empty = False
+                        yield document
             except OSError as error:
                 yield LoadFailure(file.name, "opened", error.strerror or str(error))
             except FlowError as error:
@@ -89,6 +93,44 @@ class FileDocuments:
             else:
                 if empty:
                     yield LoadFailure(file.name, "read", "it holds no text")
+
+    def _documents(self, file: File, parse: Parse) -> AsyncGenerator[Document]:
+        if parse in _PLAIN and not _is_rich(self._finish) and file.size <= _SMALL:
+            return in_thread(documents_of(file, parse, self._finish))
+        return finished(partial(documents_of, file, parse), self._finish, self._bounds)
+
+
+def documents_of(file: File, parse: Parse, finish: Finish) -> Generator[Document]:
+    """The documents of a file as they are stored. Blocking. Raises FlowError and OSError."""
+    with file.open() as content:
+        for document in parse(content, file.name):
+            yield from finish.chunks(document)
+
+
+async def finished(
+    work: Callable[[Finish], Iterator[Document]], finish: Finish, bounds: Bounds = DOCUMENT
+) -> AsyncGenerator[Document]:
+    """What `work` gives for the finish, in a child process. A splitter of a package that cannot be sent works here."""
+    sent = finish if _can_be_sent(finish) else Finish()
+    async with aclosing(results(partial(work, sent), Document, bounds)) as documents:
+        async for document in documents:
+            if sent is finish:
+                yield document
+                continue
+            for chunk in await asyncio.to_thread(list, finish.chunks(document)):
+                yield chunk
+
+
+def _can_be_sent(finish: Finish) -> bool:
+    try:
+        return bool(pickle.dumps(finish))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+
+
+def _is_rich(finish: Finish) -> bool:
+    """Whether the splitter reads a format of its own, such as HTML."""
+    return bool(getattr(finish.splitter, "reads_markup", False))
 
 
 def fingerprint(*parts: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import urldefrag, urljoin
@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.engine.ports import FetchReply
 from headrace.errors import FlowError
+from headrace.retrieval.readers import result
 
 MOST: Final = 1_000_000  # characters that are parsed; the parser's time may grow with their square
 _LINKS: Final = 5000
@@ -117,6 +118,15 @@ def page_of(html: str, url: str = "") -> Page:
     return Page(" ".join(reader.title.split()), " ".join(description.split()), "\n".join(filter(None, lines)), links)
 
 
+async def page_at(html: str, url: str) -> Page:
+    """The same, in a child process. Raises FlowError."""
+    return await result(partial(_pages, html[:MOST], url), Page)
+
+
+def _pages(html: str, url: str) -> Iterator[Page]:
+    yield page_of(html, url)
+
+
 def content_type(reply: FetchReply) -> str:
     """The kind of an answer, such as text/html."""
     values = [value for name, value in reply.headers if name.lower() == "content-type"]
@@ -149,6 +159,6 @@ async def readable(reply: FetchReply) -> str:
     if content_type(reply) in ("text/html", "application/xhtml+xml") or re.match(
         r"\s*<(!doctype html|html)\b", text, re.I
     ):
-        page = await asyncio.to_thread(page_of, text, reply.url)
+        page = await page_at(text, reply.url)
         return "\n".join(filter(None, (page.title, page.text)))
     return text

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from headrace.errors import FlowError
@@ -30,6 +31,7 @@ class ChunkSplitter:
 
     def __init__(self, name: str, cut: Cut, prepare: Callable[[str], str] | None = None) -> None:
         self.name = name
+        self.reads_markup = prepare is not None
         self._cut, self._prepare = cut, prepare
 
     def split(self, document: Document) -> list[Document]:
@@ -79,17 +81,18 @@ def check_sizes(size: int, overlap: int) -> None:
 def by_characters(separator: str, size: int, overlap: int) -> Cut:
     """Cuts at one separator only; what has none in it stays whole, however long."""
 
-    def cut(text: str) -> list[str]:
-        pieces = text.split(separator) if separator else list(text)
-        return _merged([piece for piece in pieces if piece], separator, size, overlap)
+    return partial(_at_separator, separator, size, overlap)
 
-    return cut
+
+def _at_separator(separator: str, size: int, overlap: int, text: str) -> list[str]:
+    pieces = text.split(separator) if separator else list(text)
+    return _merged([piece for piece in pieces if piece], separator, size, overlap)
 
 
 def recursively(separators: Sequence[str], size: int, overlap: int) -> Cut:
     """Cuts at the first separator (a regular expression) that the text has, and what is too long at the next ones."""
     patterns = [re.compile(f"({separator})") if separator else None for separator in separators]
-    return lambda text: _recursive(text, patterns, size, overlap)
+    return partial(_recursive, patterns=patterns, size=size, overlap=overlap)
 
 
 def by_language(language: Language, size: int, overlap: int) -> Cut:
@@ -143,26 +146,32 @@ def _merged(pieces: Iterable[str], separator: str, size: int, overlap: int) -> l
 def under_headings(level: int, cut: Cut) -> Cut:
     """Cuts Markdown before its headings down to a level first, so that no chunk reaches over one."""
 
-    def sections(text: str) -> list[str]:
-        found: list[list[str]] = [[]]
-        fenced = False
-        for line in text.splitlines(keepends=True):
-            fenced ^= bool(_FENCE.match(line))
-            heading = None if fenced else _HEADING.match(line)
-            if heading and len(heading[1]) <= level:
-                found.append([])
-            found[-1].append(line)
-        return ["".join(lines) for lines in found]
+    return partial(_in_sections, level, cut)
 
-    return lambda text: [chunk for section in sections(text) for chunk in cut(section)]
+
+def _in_sections(level: int, cut: Cut, text: str) -> list[str]:
+    return [chunk for section in _sections(level, text) for chunk in cut(section)]
+
+
+def _sections(level: int, text: str) -> list[str]:
+    found: list[list[str]] = [[]]
+    fenced = False
+    for line in text.splitlines(keepends=True):
+        fenced ^= bool(_FENCE.match(line))
+        heading = None if fenced else _HEADING.match(line)
+        if heading and len(heading[1]) <= level:
+            found.append([])
+        found[-1].append(line)
+    return ["".join(lines) for lines in found]
 
 
 def by_tokens(encoding: Encoding, size: int, overlap: int) -> Cut:
     """Cuts after every `size` tokens of a model's encoding."""
 
-    def cut(text: str) -> list[str]:
-        tokens = encoding.encode_ordinary(text)
-        last = max(len(tokens) - overlap, 1)
-        return [encoding.decode(tokens[n : n + size]) for n in range(0, last, size - overlap)] if tokens else []
+    return partial(_after_tokens, encoding, size, overlap)
 
-    return cut
+
+def _after_tokens(encoding: Encoding, size: int, overlap: int, text: str) -> list[str]:
+    tokens = encoding.encode_ordinary(text)
+    last = max(len(tokens) - overlap, 1)
+    return [encoding.decode(tokens[n : n + size]) for n in range(0, last, size - overlap)] if tokens else []

@@ -39,6 +39,11 @@ def text_documents(file: BinaryIO, name: str) -> Iterator[Document]:
             yield Document(piece, {"source": name})
 
 
+def unnamed_documents(file: BinaryIO, name: str) -> Iterator[Document]:
+    """A text that is no file, so that its documents say nothing of one."""
+    return (Document(document.pageContent) for document in text_documents(file, name))
+
+
 def _blocks(text: io.TextIOWrapper) -> Iterator[str]:
     while block := text.read(_BLOCK):
         if "\0" in block:

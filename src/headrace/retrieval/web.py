@@ -6,18 +6,22 @@ Every address goes through the `Fetch` that the process gives, which decides wha
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from time import time
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import Document
 from headrace.retrieval.library import Fetch
-from headrace.retrieval.loading import Finish, fingerprint, in_thread
-from headrace.retrieval.pages import MOST, decoded, page_of
+from headrace.retrieval.loading import Finish, fingerprint, finished
+from headrace.retrieval.pages import MOST, Page, decoded, page_of
+from headrace.retrieval.readers import result
 from headrace.retrieval.site_map import listed
 from headrace.retrieval.soup import selected
 
@@ -43,6 +47,19 @@ async def fetched(fetch: Fetch, url: str, most: int = _PAGE_MOST, headers: Mappi
 def hourly(*parts: str) -> str:
     """A fingerprint that holds for the hour: only reading tells whether a page has changed."""
     return fingerprint(*parts, str(int(time() // _HOUR)))
+
+
+def _pages_in(data: bytes, url: str, selector: str) -> Iterator[Page]:
+    """The page; its text is that under the selector, if there is one."""
+    html = decoded(data)
+    page = page_of(html, url)
+    yield msgspec.structs.replace(page, text=selected(html[:MOST], selector)) if selector else page
+
+
+def _documents_of(page: Page, url: str, finish: Finish) -> Iterator[Document]:
+    if page.text:
+        title = {"title": page.title} if page.title else {}
+        yield from finish.chunks(Document(page.text, {"source": url, **title}))
 
 
 class PageDocuments:
@@ -101,25 +118,22 @@ class PageDocuments:
         except HeadraceError as error:
             yield LoadFailure(url, "fetched", str(error), hides=self._crawl is not None and url == self._url)
             return
-        async with aclosing(in_thread(self._parsed(url, data, links))) as found:
-            async for document in found:
-                yield document
-
-    def _parsed(self, url: str, data: bytes, links: list[str]) -> Generator[Document | LoadFailure]:
         if _NO_PAGE.match(data):
             yield LoadFailure(url, "read", "it is no web page: upload the file instead")
             return
+        empty = True
         try:
-            html = decoded(data)
-            page = page_of(html, url)
+            page = await result(partial(_pages_in, data, url, self._selector), Page)
             links += [link for link in page.links if urlsplit(link).netloc == urlsplit(url).netloc]
-            if text := selected(html[:MOST], self._selector) if self._selector else page.text:
-                title = {"title": page.title} if page.title else {}
-                yield from self._finish.chunks(Document(text, {"source": url, **title}))
-            else:
-                yield LoadFailure(url, "read", "it holds no text" + (" under the selector" if self._selector else ""))
+            async with aclosing(finished(partial(_documents_of, page, url), self._finish)) as found:
+                async for document in found:
+                    empty = False
+                    yield document
         except FlowError as error:
             yield LoadFailure(url, "read", str(error))
+        else:
+            if empty:
+                yield LoadFailure(url, "read", "it holds no text" + (" under the selector" if self._selector else ""))
 
     async def _site_map(self) -> AsyncGenerator[str | LoadFailure]:
         """The pages of a site map, and of those that it leads to."""

@@ -83,20 +83,22 @@ def _lock_down(memory: int) -> None:
         libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Lets the process end as soon as the one that started it does."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
 
 
-class _Pipes:
+class Pipes:
     """Frames in and out. What comes while an answer is awaited is kept."""
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
 
     def send(self, frame: bytes) -> None:
+        """Sends a frame; waits while nobody reads."""
         data = memoryview(struct.pack(">I", len(frame)) + frame)
         while data:
             data = data[os.write(1, data) :]
@@ -139,7 +141,7 @@ class _Pipes:
 class _Engine:
     """One JavaScript context with the bridge in it, for one script."""
 
-    def __init__(self, quickjs: Any, source: str, limits: dict[str, int], pipes: _Pipes) -> None:
+    def __init__(self, quickjs: Any, source: str, limits: dict[str, int], pipes: Pipes) -> None:
         self._limits, self._pipes = limits, pipes
         self._context: Any = quickjs.Context()
         self._context.set_memory_limit(limits["memory"])
@@ -157,6 +159,10 @@ class _Engine:
             return json.dumps(self._limits)
         if name == "random":
             return os.urandom(int(text)).hex()
+        if name == "hashes":
+            return json.dumps(list(hashing.HASHES))
+        if name in hashing.OPERATIONS:
+            return hashing.answer(name, text)
         self._pipes.send(b"z" + text.encode("utf-8", "replace"))
         return str(json.loads(self._pipes.answer(b"z")[1:]))
 
@@ -201,7 +207,7 @@ def _allow_cpu(seconds: float) -> None:
 
 def main(library: str, parent: str, text: str) -> None:
     """Serves scripts until the pipe ends. `library` is the engine's file, `text` the limits as JSON."""
-    _die_with(int(parent))
+    die_with(int(parent))
     limits = json.loads(text)
     loader = importlib.machinery.ExtensionFileLoader("_quickjs", library)
     spec = importlib.util.spec_from_file_location("_quickjs", library, loader=loader)
@@ -211,9 +217,10 @@ def main(library: str, parent: str, text: str) -> None:
     parts = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "js").glob("*.js"))]
     source = "(() => {\n" + "\n".join(parts) + "\nreturn bridge;\n})()"
     os.nice(5)  # the server's own work comes first
+    hashing.warm()
     time.localtime()  # reads the machine's time zone while files can still be read
     _lock_down(limits["memory"])
-    pipes = _Pipes()
+    pipes = Pipes()
     while True:
         engine = _Engine(quickjs, source, limits, pipes)
         script = pipes.answer(b"s")
@@ -224,6 +231,18 @@ def main(library: str, parent: str, text: str) -> None:
         pipes.send(outcome)
         engine.close()
 
+
+def _beside(name: str) -> Any:
+    """A module of this folder, which is not on the path of this process."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hashing = _beside("hashing")
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -15,6 +15,7 @@ from headrace.runtime.local import Local
 from headrace.schema import PredictionRequest, is_id
 from headrace.server.auth import check_flow_key, check_origin, local
 from headrace.server.bodies import asked
+from headrace.server.disconnect import while_there
 from headrace.server.docs import PredictionOperation
 from headrace.server.files import checked, upsert_for_chat
 from headrace.server.frames import Answer, EventStream, dialect_of, position
@@ -60,7 +61,8 @@ async def predict(
         return _plain(error) if body.wants_stream else error_reply(error)
     await check_flow_key(request, flow)
     body.uploads = await checked(body.uploads or (), request.app.state.settings) or None
-    await upsert_for_chat(here, flow, body)
+    if any(upload.type == "file:rag" for upload in body.uploads or ()):
+        await while_there(request, upsert_for_chat(here, flow, body))
     streaming = body.wants_stream and flow.streams
     run, after = await _run(request, here, flow, body, streaming=streaming)
     if body.background or "respond-async" in request.headers.get("prefer", ""):

@@ -9,17 +9,19 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import Parameter, QueryParameter
 
-from headrace.errors import InvalidRequest
+from headrace.errors import BodyTooLarge, Interrupted, InvalidRequest
 from headrace.retrieval.files import File, to_base64
 from headrace.retrieval.folder import parse_for
 from headrace.retrieval.loading import FileDocuments, Finish, texts_of
+from headrace.retrieval.readers import ATTACHMENT
 from headrace.retrieval.texts import text_documents
 from headrace.runtime.flows import Flow
 from headrace.schema import Attachment, is_id
 from headrace.server.auth import check_caller, local
+from headrace.server.disconnect import while_there
 from headrace.server.docs import AttachmentOperation
 from headrace.server.files import check_size
-from headrace.server.forms import FormFile, is_form, read_form
+from headrace.server.forms import Form, FormFile, is_form, read_form
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
 from headrace.settings import Settings
@@ -84,7 +86,19 @@ async def attach(
     if not is_form(request):
         raise InvalidRequest("send the files as a multipart form, each in a part named 'files'")
     form = await read_form(request)
-    return [await _attachment(file, flow, request.app.state.settings, form.fields) for file in form.files]
+    if local(request).stopping:
+        raise Interrupted("the server is stopping; send the files again in a moment")
+    return await while_there(request, _attachments(form, flow, request.app.state.settings))
+
+
+async def _attachments(form: Form, flow: Flow, settings: Settings) -> list[Attachment]:
+    """Raises BodyTooLarge when the files say much more than they have bytes."""
+    found: list[Attachment] = []
+    for file in form.files:
+        found.append(await _attachment(file, flow, settings, form.fields))
+        if sum(len(one.content) for one in found) > max(ATTACHMENT.output, 2 * sum(one.size for one in found)):
+            raise BodyTooLarge(f"the files up to {file.name!r} hold more text than a question can: send fewer")
+    return found
 
 
 async def _attachment(file: FormFile, flow: Flow, settings: Settings, fields: dict[str, str]) -> Attachment:
@@ -103,7 +117,7 @@ async def _attachment(file: FormFile, flow: Flow, settings: Settings, fields: di
 
 async def _text(file: FormFile) -> str:
     parse = parse_for(file.name) or text_documents
-    return await texts_of(FileDocuments([(File(file.name, file.content), parse)], Finish(), "attachment"))
+    return await texts_of(FileDocuments([(File(file.name, file.content), parse)], Finish(), "attachment", ATTACHMENT))
 
 
 ROUTES = (read_file, download, attach)

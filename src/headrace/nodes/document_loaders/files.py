@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from headrace.engine.node import Context
 from headrace.nodes.document_loaders.loader import Loader, listed
@@ -17,7 +14,7 @@ from headrace.retrieval.library import library
 from headrace.retrieval.loading import FileDocuments
 from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
-from headrace.retrieval.texts import text_documents
+from headrace.retrieval.texts import text_documents, unnamed_documents
 
 
 class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):
@@ -27,12 +24,10 @@ class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
-        documents = FileDocuments([(File("plain text", self.text.encode()), _unnamed)], self.finish, "plainText")
+        documents = FileDocuments(
+            [(File("plain text", self.text.encode()), unnamed_documents)], self.finish, "plainText"
+        )
         return await self.output_of(documents)
-
-
-def _unnamed(file: Any, name: str) -> Any:
-    return (msgspec.structs.replace(document, metadata={}) for document in text_documents(file, name))
 
 
 class TextFile(Loader, frozen=True, kw_only=True, tag="textFile"):

@@ -13,7 +13,7 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FetchRefused, FlowError
 from headrace.nodes.tools.function import FunctionTool
-from headrace.retrieval.pages import Page, content_type, page_of, text_of
+from headrace.retrieval.pages import Page, content_type, page_at, text_of
 from headrace.retrieval.site_map import listed
 
 _PAGES: Final = 100
@@ -122,7 +122,7 @@ class Scrape:
             raise FlowError(f"it leads to another host, {_host(reply.url)!r}, which is not read")
         kind = content_type(reply)
         if kind in _HTML or not kind:
-            return await asyncio.to_thread(page_of, text_of(reply), reply.url)
+            return await page_at(text_of(reply), reply.url)
         if kind.startswith("text/") or kind == "application/json":
             return Page("", "", text_of(reply), ())
         raise FlowError(f"it is no page but {kind!r}")
