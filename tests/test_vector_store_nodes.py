@@ -160,9 +160,9 @@ def test_the_retriever_node_looks_as_it_is_told(library: Library):
 
 
 def test_what_is_no_document_is_refused(library: Library):
-    with pytest.raises(FlowError, match=r"memoryVectorStore.*'document'.*a Documents must be connected"):
-        within(node(library, "memoryVectorStore", document=["{{gone_0.data.instance}}"]))
-    with pytest.raises(FlowError, match=r"'vectorStore'.*a VectorStore must be connected"):
+    with pytest.raises(FlowError, match=r"memoryVectorStore.*'document'.*documents must be connected here, not a text"):
+        within(node(library, "memoryVectorStore", document=["x"]))
+    with pytest.raises(FlowError, match=r"'vectorStore'.*a vector store must be connected"):
         within(node(library, "vectorStoreRetriever", vectorStore="x"))
 
 

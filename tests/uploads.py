@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 from servers import Reply, Server, chat_model, flow, node
 
@@ -49,7 +50,8 @@ def upsert(server: Server, flow_id: str, body: Any = None, headers: dict[str, st
 
 def sources(server: Server, flow_id: str, question: str, chat: str = "somebody") -> list[str]:
     """The passages that an answer rests on, by text."""
-    reply = server.ask(flow_id, question, chatId=chat)
+    session = {"sessionId": str(uuid4())}  # so that what was said before does not change what is looked for
+    reply = server.ask(flow_id, question, chatId=chat, overrideConfig=session)
     assert reply.status == 200, reply.text
     return sorted(document["pageContent"] for document in reply.json.get("sourceDocuments") or [])
 
