@@ -171,15 +171,15 @@ class EventParser(LineParser[_Event]):
     def take(self, chunk: _Event, payload: bytes, deltas: list[Delta]) -> None:
         """See LineParser."""
         match chunk.type or self.event[6:].strip().decode("utf-8", "replace"):
-            case "content_block_delta" if chunk.delta:
-                self._said(chunk.index, chunk.delta, deltas)
-            case "content_block_start" if chunk.content_block:
+            case "content_block_delta":
+                self._said(chunk.index, chunk.delta or _Delta(), deltas)
+            case "content_block_start":
                 self._give(deltas)
-                self._opened(chunk.index, chunk.content_block, deltas)
+                self._opened(chunk.index, chunk.content_block or _Block(), deltas)
             case "content_block_stop":
                 self._give(deltas)
-            case "message_start" if chunk.message:
-                self._count(chunk.message.usage)
+            case "message_start":
+                self._count(chunk.message and chunk.message.usage)
             case "message_delta":
                 self._count(chunk.usage)
                 self._ending(chunk.delta and chunk.delta.stop_reason, deltas)

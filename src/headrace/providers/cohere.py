@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -79,9 +79,12 @@ class _Event(msgspec.Struct, gc=False):
     type: str = ""
     index: int = 0
     delta: _Delta | None = None
-    message: _Message | None = None  # of an answer that comes at once, although a stream was asked for
+    message: dict[str, Any] | None = None  # of an answer that comes at once, although a stream was asked for
     finish_reason: str = ""
     usage: _Usage | None = None
+
+
+_MESSAGES: Final = Loose(_Message)
 
 
 class CohereChat:
@@ -143,10 +146,11 @@ class EventParser(LineParser[_Event]):
         """See LineParser."""
         delta = chunk.delta
         if delta is None:
-            if chunk.message is None or not (chunk.message.content or chunk.finish_reason):
+            message = _MESSAGES.of(chunk.message or {})
+            if not (message.content or chunk.finish_reason):
                 self.suspect(payload)
                 return
-            delta = _Delta(chunk.message, chunk.finish_reason, chunk.usage)
+            delta = _Delta(message, chunk.finish_reason, chunk.usage)
         if delta.message:
             self._said(chunk.index, delta.message, deltas)
         if delta.finish_reason or chunk.type == "message-end":

@@ -130,7 +130,7 @@ def _items(value: Any, shape: inspect.ListType) -> list[Any]:
 
 def _union(value: Any, shape: inspect.UnionType) -> Any:
     """The value as the first member that takes it; those of its own kind come first."""
-    if value is None:
+    if value is None and any(isinstance(member, inspect.NoneType) for member in shape.types):
         return None
     own = _KINDS.get(type(value), ())
     for member in sorted(shape.types, key=lambda member: not isinstance(member, own)):

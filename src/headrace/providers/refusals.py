@@ -76,7 +76,9 @@ _BY_CODE: Mapping[str, type[ProviderError]] = {
 }
 
 
-_VAGUE = frozenset((ProviderRefused, ProviderUnavailable))  # kinds whose codes stand for much else besides
+_VAGUE = frozenset(  # codes that stand for much else besides
+    "api_error INTERNAL InternalServerException ModelStreamErrorException ValidationException".split()
+)
 # Where an error says what it is, the most usual first. Replicate, and servers on FastAPI, say `detail`.
 _SAID = (
     "error errors message detail msg reason description error_message error_msg errorMessage errmsg Message "
@@ -187,16 +189,16 @@ def refusal_class(status: int, said: Complaint) -> type[ProviderError]:
 
     Words count where a code does not say as much: a message may quote the question, or name another error.
     """
-    codes = [_BY_CODE[code] for code in said.codes if code in _BY_CODE]
+    codes = [code for code in said.codes if code in _BY_CODE]
     too_long = status in (400, 413, 422, 500) and _TOO_LONG.search(said.message)
     if too_long and status == 413:  # Groq calls it a rate limit, but it will never fit
         return ProviderContextTooLong
-    if telling := next((kind for kind in codes if kind not in _VAGUE), None):
-        return telling
+    if telling := next((code for code in codes if code not in _VAGUE), ""):
+        return _BY_CODE[telling]
     if too_long:
         return ProviderContextTooLong
     words = (kind for words, kind in _BY_WORDS.items() if words in said.message)
-    return next(chain(words, codes), _by_status(status))
+    return next(chain(words, (_BY_CODE[code] for code in codes)), _by_status(status))
 
 
 def _by_status(status: int) -> type[ProviderError]:

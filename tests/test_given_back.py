@@ -1,0 +1,199 @@
+"""What goes back to a provider with its own tool calls, in which form tools are offered, and JSON as models say it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from odd import data, lines
+from odd.openai import DONE, call, says
+from provider import Answer, Provider, as_json
+from test_adapter_requests import sent
+from waiting import within
+
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ToolCall
+from headrace.engine.spoken_json import spoken_json
+from headrace.engine.turn import Turn
+from headrace.errors import ProviderError
+from headrace.providers import google, ollama, openai
+from headrace.providers.answers import AnswerParser
+from headrace.providers.endpoint import Endpoint
+from headrace.providers.fallback import FallbackChat
+from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.portable import for_gemini, portable
+
+CALL = {"choices": [{"delta": {"tool_calls": [call("{}", index=0, id="a")]}, "finish_reason": "tool_calls"}]}
+SIGNED = {"google": {"thought_signature": "SIG"}}
+SIGNED_CALL = {"choices": [{"delta": {"tool_calls": [call("{}", index=0, id="a", extra_content=SIGNED)]}}]}
+TEXT, SECRET = {"type": "reasoning.text", "index": 0}, {"type": "reasoning.encrypted", "data": "x"}
+DETAILS = [{**TEXT, "text": "H"}], [{**TEXT, "text": "m", "signature": "S"}], [SECRET], [SECRET]
+
+
+def turn(parser: AnswerParser, stream: bytes) -> ModelMessage:
+    answer = Turn()
+    answer.add([*parser.feed(stream), *([] if parser.done else parser.feed(b""))])
+    return answer.message
+
+
+@pytest.mark.parametrize(
+    ("chunks", "right"),
+    [
+        ([says(None, reasoning_content="H"), says(None, reasoning_content="m")], {"reasoning_content": "Hm"}),
+        ([says(None, reasoning="Hm")], {"reasoning": "Hm"}),
+        (
+            [says(None, reasoning="H", reasoning_details=each) for each in DETAILS],
+            {"reasoning_details": [{**TEXT, "text": "Hm", "signature": "S"}, SECRET, SECRET]},
+        ),
+        ([says("no thought")], {}),
+    ],
+    ids=["DeepSeek", "vLLM", "OpenRouter", "none"],
+)
+def test_reasoning_goes_back_under_its_own_name_whether_shown_or_not(
+    chunks: Sequence[Any], right: Mapping[str, Any]
+) -> None:
+    for thinking in (True, False):
+        message = turn(openai.ChunkParser(thinking=thinking), data(*chunks, CALL, DONE))
+        (back,) = sent("openai", ChatRequest([message]))["messages"]
+        assert {name: value for name, value in back.items() if name.startswith("reasoning")} == right
+
+
+def test_signatures_go_back_to_the_protocol_that_has_made_them_and_to_no_other() -> None:
+    by_openai = turn(openai.ChunkParser(), data(says(None, reasoning_content="Hm"), SIGNED_CALL, DONE))
+    (back,) = sent("openai", ChatRequest([by_openai]))["messages"]
+    assert back["tool_calls"][0]["extra_content"] == SIGNED
+    part = {"text": "", "thoughtSignature": "T"}, {"functionCall": {"name": "add"}, "thoughtSignature": "S"}
+    by_google = turn(google.ChunkParser(), data({"candidates": [{"content": {"parts": part}, "finishReason": "STOP"}]}))
+    parts = sent("google", ChatRequest([by_google]))["contents"][0]["parts"]
+    assert [each.get("thoughtSignature") for each in parts] == ["T", "S"]
+    for message in (by_openai, by_google):
+        for protocol in {"anthropic", "bedrock", "cohere"}:
+            assert not {"signature", "thinking", "SIG"} & {*str(sent(protocol, ChatRequest([message]))).split("'")}
+    assert "SIG" not in str(sent("google", ChatRequest([by_openai])))
+    assert "thoughtSignature" not in str(sent("openai", ChatRequest([by_google])))
+
+
+def test_ollamas_thoughts_go_back() -> None:
+    asked = {"message": {"thinking": "Hm", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}}
+    message = turn(ollama.ChunkParser(), lines(asked, {"done": True}))
+    assert sent("ollama", ChatRequest([message]))["messages"][0]["thinking"] == "Hm"
+
+
+def test_arguments_go_back_as_an_object_however_they_were_written() -> None:
+    for arguments, right in (('"{\\"a\\": 1}"', {"a": 1}), ("", {}), ('{"a": "\\ud83d"}', {"a": "\ufffd"})):
+        message = ModelMessage("assistant", "", [ToolCall("c", "add", arguments)])
+        assert sent("anthropic", ChatRequest([message]))["messages"][0]["content"][0]["input"] == right
+
+
+@pytest.mark.parametrize(
+    ("schema", "right"),
+    [
+        ({"type": "object"}, {"properties": {}}),
+        ({}, {"properties": {}}),
+        ({"properties": {"a": {"type": "array"}}}, {"properties": {"a": {"type": "array", "items": {}}}}),
+        ({"properties": {"a": {"type": ["array", "null"]}}},
+         {"properties": {"a": {"type": ["array", "null"], "items": {}}}}),
+        ({"properties": {"a": {"type": "object"}}}, {"properties": {"a": {"type": "object", "properties": {}}}}),
+        ({"properties": {"a": {"type": "number", "minimum": 0, "exclusiveMinimum": True}}},
+         {"properties": {"a": {"type": "number", "exclusiveMinimum": 0}}}),
+        ({"properties": {"a": {"type": "string", "required": True}}},
+         {"properties": {"a": {"type": "string"}}, "required": ["a"]}),
+        ({"properties": {"a": {"type": "string", "nullable": True}}},
+         {"properties": {"a": {"type": ["string", "null"]}}}),
+        ({"properties": {"a": {"type": "array", "items": [{"type": "string"}]}}},
+         {"properties": {"a": {"type": "array", "items": {"anyOf": [{"type": "string"}]},
+                               "prefixItems": [{"type": "string"}]}}}),
+        ({"anyOf": [{"properties": {"a": {}}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}]},
+         {"properties": {"a": {}, "b": {}}}),
+        ({"allOf": [{"properties": {"a": {}}, "required": ["a"]}]}, {"properties": {"a": {}}, "required": ["a"]}),
+        ({"$ref": "#/definitions/F", "definitions": {"F": {"properties": {"a": {}}}}},
+         {"$defs": {"F": {"type": "object", "properties": {"a": {}}}}, "properties": {"a": {}}}),
+        ({"properties": {"id": {"type": "string"}, "required": {"type": "string"}}},
+         {"properties": {"id": {"type": "string"}, "required": {"type": "string"}}}),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "properties": None}, {"properties": {}}),
+    ],
+)  # fmt: skip
+def test_a_schema_is_offered_in_a_form_that_every_provider_takes(
+    schema: Mapping[str, Any], right: Mapping[str, Any]
+) -> None:
+    assert portable(schema) == {"type": "object", **right}
+
+
+def test_gemini_is_offered_what_it_knows_of_json_schema() -> None:
+    field = {"type": "string", "format": "uri", "const": "x", "pattern": "x", "default": "x"}
+    schema = {"properties": {"a": field, "b": {"oneOf": [{"type": "integer", "exclusiveMinimum": 1}]}}}
+    assert for_gemini(schema)["properties"] == {
+        "a": {"type": "string", "enum": ["x"]},
+        "b": {"anyOf": [{"type": "integer", "minimum": 1}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ('{"a": "```b\\nc```"}', {"a": "```b\nc```"}),
+        ('```json\n{"a": "```b\\nc```"}\n```', {"a": "```b\nc```"}),
+        ('Here:\n```json\n{"a": 1}\n```\nDone.', {"a": 1}),
+        ('```\n[1, 2]\n```', [1, 2]),
+        ('~~~json\n{"a": 1}\n~~~', {"a": 1}),
+        ('```json\n{"a": 1}', {"a": 1}),
+        ('As [1] says: {"a": 1}. Enough?', {"a": 1}),
+        ('Sure! [{"a": 1}]', [{"a": 1}]),
+        ('\ufeff{"a": 1}', {"a": 1}),
+        ('{"a": "\\ud83d"}', {"a": "\ufffd"}),
+    ],
+)  # fmt: skip
+def test_json_is_read_as_models_say_it(text: str, right: Any) -> None:
+    assert spoken_json(text) == right
+
+
+def test_what_is_no_json_is_not_read() -> None:
+    for text in ("", "I do not know", "{a: 1}"):
+        with pytest.raises(ValueError, match="JSON is malformed"):
+            spoken_json(text)
+
+
+FAILURES = [data({"error": {"message": "x", "code": 503}}), data(says(""), {"error": "x"}), b"", data(says(""))]
+
+
+async def said(http: ProviderHttp, *urls: str) -> str:
+    models = [openai.OpenAIChat(Endpoint(http, url), {"model": "m"}, openai.Quirks()) for url in urls]
+    deltas: list[Delta] = []
+    try:
+        async for batch in FallbackChat(models).stream(ChatRequest([ModelMessage("user", "Hi")])):
+            deltas += batch
+    finally:
+        await http.close()
+    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_answer_that_fails_before_its_first_word_is_asked_for_again(provider: Provider, failure: bytes) -> None:
+    fine, seen = data(says(), DONE), list[str]()
+
+    def answer(_: Any) -> Answer:
+        seen.append("asked")
+        return Answer([failure] if len(seen) == 1 else [fine])
+
+    provider.answer = answer
+    assert within(said(ProviderHttp(Limits(first_pause=0.001)), provider.url)) == "Hi"
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_next_model_is_asked_when_one_fails_before_its_first_word(provider: Provider, failure: bytes) -> None:
+    provider.answer = lambda seen: Answer([failure if seen.path == "/one" else data(says(), DONE)])
+    urls = provider.url + "/one", provider.url + "/two"
+    assert within(said(ProviderHttp(Limits(attempts=1)), *urls)) == "Hi"
+
+
+def test_nothing_is_asked_again_after_a_word_or_when_it_will_not_pass(provider: Provider) -> None:
+    for failure in (data(says("A"), {"error": "x"}), data({"error": {"message": "x", "code": 401}})):
+        provider.always(Answer([failure]))
+        with pytest.raises(ProviderError):
+            within(said(ProviderHttp(Limits(first_pause=0.001)), provider.url))
+        assert len(provider.seen) == 1
+
+
+def test_a_json_error_with_status_200_is_an_error(provider: Provider) -> None:
+    provider.always(as_json({"error": {"message": "no such model", "code": 404}}))
+    with pytest.raises(ProviderError, match="no such model"):
+        within(said(ProviderHttp(Limits(attempts=1)), provider.url))
