@@ -101,7 +101,7 @@ class RunNotFound(NotFound):
 
 
 class Conflict(RequestError):
-    """What is there already does not allow this."""
+    """The current state does not allow this."""
 
     status, code = 409, "conflict"
 

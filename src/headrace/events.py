@@ -42,7 +42,7 @@ class Usage(msgspec.Struct, omit_defaults=True):
 
 
 class Base(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):
-    """What all kinds share: the tag field `event`."""
+    """The base of all kinds, with the tag field `event`."""
 
 
 class Start(Base, frozen=True, tag="start"):
@@ -149,7 +149,7 @@ class AgentTrace(Base, frozen=True, tag="agent_trace"):
 
 
 class Metadata(Base, frozen=True, tag="metadata"):
-    """What the answer belongs to; comes after the last token and before `end`."""
+    """The ids that an answer belongs to; comes after the last token and before `end`."""
 
     data: RunMetadata
 
@@ -275,7 +275,7 @@ class Prediction(msgspec.Struct, omit_defaults=True):
 
     text: str | None = None
     json: Any = None
-    """What a flow with a structured output answers in place of `text`."""
+    """The answer of a flow with a structured output, in place of `text`."""
     sourceDocuments: list[Document] | None = None
     usedTools: list[UsedTool] | None = None
     artifacts: list[dict[str, Any]] | None = None

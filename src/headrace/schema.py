@@ -1,4 +1,4 @@
-"""What requests, answers and stored rows look like. Field names are Flowise's."""
+"""Records of requests, answers and stored rows. Field names are Flowise's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Role = Literal["userMessage", "apiMessage"]
 
 
 def is_id(value: object) -> bool:
-    """Whether it is a UUID, as flows, chats, document stores and loaders have; ids become names of folders."""
+    """True for a UUID, the id of flows, chats, document stores and loaders. Ids become names of folders."""
     try:
         UUID(str(value))
     except ValueError:
@@ -85,12 +85,12 @@ class HistoryMessage(msgspec.Struct, omit_defaults=True):
 
     @classmethod
     def user(cls, text: str) -> Self:
-        """What the user said."""
+        """A turn of the user."""
         return cls("userMessage", text)
 
     @classmethod
     def assistant(cls, text: str) -> Self:
-        """What the flow answered."""
+        """A turn of the flow."""
         return cls("apiMessage", text)
 
 
@@ -117,11 +117,11 @@ class PredictionRequest(msgspec.Struct, omit_defaults=True):
     background: bool | None = None
     """Answer at once with the run's links instead of waiting for it."""
     onDisconnect: Literal["continue", "cancel"] | ContinueFor | None = None
-    """What becomes of the run when its last reader leaves; the flow's setting counts when it is not given."""
+    """The run's fate when its last reader leaves; unset, the flow's setting counts."""
 
     @property
     def wants_stream(self) -> bool:
-        """Whether the caller asked for events: true or "true"."""
+        """True when the caller asked for events, with true or "true"."""
         return self.streaming is True or self.streaming == "true"
 
 
@@ -135,7 +135,7 @@ class UpsertRequest(msgspec.Struct, omit_defaults=True):
 
 
 class NodeData(msgspec.Struct, kw_only=True):
-    """What a flow file says of a node. `inputs` are loose: "" means not set, numbers may be texts."""
+    """A node's data in a flow file. `inputs` are loose: "" means not set, numbers may be texts."""
 
     id: str
     name: str
@@ -227,7 +227,7 @@ Rating = Literal["THUMBS_UP", "THUMBS_DOWN"]
 
 
 class Feedback(msgspec.Struct):
-    """What a visitor thinks of an answer; flow and chat are the message's."""
+    """A visitor's rating of an answer; flow and chat are the message's."""
 
     id: str
     chatflowid: str
@@ -251,7 +251,7 @@ class Lead(msgspec.Struct):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """What a stored message says, and who said it."""
+    """A stored message's text and role."""
 
     role: Role
     content: str
@@ -282,7 +282,7 @@ RunState = Literal["running", "finished", "failed", "cancelled"]
 
 
 class RunInfo(msgspec.Struct, omit_defaults=True):
-    """What is known of a run. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event."""
+    """A run's state. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event."""
 
     id: str
     chatflowid: str

@@ -17,7 +17,7 @@ def _about(text: str) -> msgspec.Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator can set. The table in docs/settings.md is made from this record."""
+    """The settings of an operator. The table in docs/settings.md is made from this record."""
 
     data_dir: Annotated[str, _about("Folder for everything that the server keeps.")] = "~/.headrace"
     host: Annotated[str, _about("Address to listen on. 0.0.0.0 listens on all of them.")] = "127.0.0.1"

@@ -75,7 +75,7 @@ def contract() -> str:
 
 
 def name(record: type) -> str:
-    """What a record is called in TypeScript, where `Error` and `Error events` need two names."""
+    """A record's name in TypeScript, where `Error` and `Error events` need two names."""
     tagged = issubclass(record, events.Base) and not record.__name__.endswith("Event")
     return record.__name__ + "Event" * tagged
 

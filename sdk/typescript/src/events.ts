@@ -61,7 +61,7 @@ export interface RunMetadata {
 /** The whole answer: what a stream folds to, what a JSON prediction returns, what the chat history keeps. */
 export interface Prediction {
   text?: string;
-  /** What a flow with a structured output answers in place of `text`. */
+  /** The answer of a flow with a structured output, in place of `text`. */
   json?: unknown;
   sourceDocuments?: Document[];
   usedTools?: UsedTool[];
@@ -88,7 +88,7 @@ export interface Prediction {
   aborted?: boolean;
 }
 
-/** What is known of a run. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event. */
+/** A run's state. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event. */
 export interface RunInfo {
   id: string;
   chatflowid: string;
@@ -136,7 +136,7 @@ export interface Attachment {
   content: string;
 }
 
-/** What a visitor thinks of an answer; flow and chat are the message's. */
+/** A visitor's rating of an answer; flow and chat are the message's. */
 export interface Feedback {
   id: string;
   chatflowid: string;
@@ -250,7 +250,7 @@ export interface AgentTraceEvent {
   data: Record<string, unknown>;
 }
 
-/** What the answer belongs to; comes after the last token and before `end`. */
+/** The ids that an answer belongs to; comes after the last token and before `end`. */
 export interface MetadataEvent {
   event: "metadata";
   data: RunMetadata;
@@ -387,7 +387,7 @@ export interface PredictionRequest {
   humanInput?: Record<string, unknown> | null | undefined;
   /** Answer at once with the run's links instead of waiting for it. */
   background?: boolean | null | undefined;
-  /** What becomes of the run when its last reader leaves; the flow's setting counts when it is not given. */
+  /** The run's fate when its last reader leaves; unset, the flow's setting counts. */
   onDisconnect?: "continue" | "cancel" | ContinueFor | null | undefined;
 }
 
@@ -563,7 +563,7 @@ export type ErrorCode =
   | "flow_not_found"
   /** There is no such run, or it has expired. */
   | "run_not_found"
-  /** What is there already does not allow this. */
+  /** The current state does not allow this. */
   | "conflict"
   /** The Idempotency-Key was used with another body. */
   | "idempotency_conflict"

@@ -35,7 +35,7 @@ def _digest(content: bytes) -> str:
 
 
 def tarball(files: Mapping[str, bytes]) -> bytes:
-    """What `npm install` takes: the files below `package/`."""
+    """A tarball for `npm install`, with the files below `package/`."""
     target = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=_LONG_AGO) as packed,

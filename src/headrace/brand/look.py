@@ -20,7 +20,7 @@ TYPES: Final = {
     ".gif": "image/gif",
     ".ico": "image/x-icon",
 }
-"""What a logo may be, by the end of its file's name."""
+"""Media types of logos by the ending of the file's name."""
 _MOST: Final = 1024 * 1024
 _COLOR: Final = re.compile(r"#(?:[0-9a-fA-F]{3}){1,2}")
 

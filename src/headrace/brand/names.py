@@ -1,4 +1,4 @@
-"""What a brand's packages are called, checked by the rules of Python, pip and npm before anything is written."""
+"""The names of a brand's packages, checked by the rules of Python, pip and npm before anything is written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> str:
-        """What the client's environment variables begin with."""
+        """The prefix of the client's environment variables."""
         return self.module.upper()
 
 

@@ -31,7 +31,7 @@ def branded_tarball(names: Names) -> tuple[str, bytes]:
 
 
 def _library() -> dict[str, str]:
-    """What `npm pack` makes of the TypeScript client, without its sources."""
+    """The files that `npm pack` makes of the TypeScript client, without its sources."""
     made = files("headrace") / "sdk"
     texts = {
         f"dist/{kind}/{part.name}": part.read_text()
@@ -44,7 +44,7 @@ def _library() -> dict[str, str]:
 
 
 def _package(name: str, its_version: str, about: str, more: dict[str, Any]) -> dict[str, str]:
-    """What says of a package that it serves both module systems, with types for each."""
+    """The fields of `package.json` by which a package serves both module systems, with types for each."""
 
     def entry(kind: str) -> dict[str, str]:
         return {"types": f"./dist/{kind}/index.d.ts", "default": f"./dist/{kind}/index.js"}

@@ -179,7 +179,7 @@ class Headrace(Home):
         self.close()
 
     def create_prediction(self, data: PredictionData) -> Generator[Chunk | dict[str, Any], None, None]:
-        """What Flowise's SDK yields: a stream's chunks or, without streaming, the answer's JSON object once.
+        """Yields as Flowise's SDK does: a stream's chunks or, without streaming, the answer's JSON object once.
 
         The request is sent with the first step.
         """
@@ -210,11 +210,11 @@ class Headrace(Home):
         return Stream(self._call(self._server.events(run_id, f"{run_id}:{after}")))
 
     def run(self, run_id: str) -> RunInfo:
-        """What is known of a run. Raises RunNotFound."""
+        """The run's state. Raises RunNotFound."""
         return self._call(self._server.run(run_id)).decoded(RunInfo)
 
     def runs(self, flow: str, chat_id: str) -> list[RunInfo]:
-        """What is known of a chat's runs, newest first."""
+        """The state of each run of a chat, newest first."""
         return self._call(self._server.runs(flow, chat_id)).decoded(list[RunInfo])
 
     def cancel(self, run_id: str) -> RunInfo:
@@ -283,7 +283,7 @@ class AsyncHeadrace(Home):
         await self.aclose()
 
     async def create_prediction(self, data: PredictionData) -> AsyncGenerator[Chunk | dict[str, Any], None]:
-        """What Flowise's SDK yields: a stream's chunks or, without streaming, the answer's JSON object once.
+        """Yields as Flowise's SDK does: a stream's chunks or, without streaming, the answer's JSON object once.
 
         The request is sent with the first step. Who leaves early closes it (`contextlib.aclosing`).
         """
@@ -315,11 +315,11 @@ class AsyncHeadrace(Home):
         return AsyncStream(self._call(self._server.events(run_id, f"{run_id}:{after}")))
 
     async def run(self, run_id: str) -> RunInfo:
-        """What is known of a run. Raises RunNotFound."""
+        """The run's state. Raises RunNotFound."""
         return await self._call(self._server.run(run_id)).decoded(RunInfo)
 
     async def runs(self, flow: str, chat_id: str) -> list[RunInfo]:
-        """What is known of a chat's runs, newest first."""
+        """The state of each run of a chat, newest first."""
         return await self._call(self._server.runs(flow, chat_id)).decoded(list[RunInfo])
 
     async def cancel(self, run_id: str) -> RunInfo:

@@ -1,4 +1,4 @@
-"""What the client asks, without I/O: requests to a server, and the errors that come back in their place."""
+"""The client's requests, and the errors that come back in place of an answer. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["stream", "answer", "call"]
 
 
 class Options(TypedDict, total=False):
-    """What may come with a question.
+    """Options of a question.
 
     - `chat_id`: the thread; the server makes one when absent.
     - `session_id`: the memory to use, when it is not the thread's; wins over `override_config["sessionId"]`.
@@ -104,7 +104,7 @@ class Home:
 
     default_url: ClassVar[str] = "http://localhost:3000"
     variables: ClassVar[str] = "HEADRACE"
-    """What the environment variables of its address and key begin with."""
+    """The prefix of the environment variables with the server's address and key."""
 
 
 class Ask(NamedTuple):
@@ -120,7 +120,7 @@ class Ask(NamedTuple):
 
     @property
     def pays(self) -> bool:
-        """Whether the request starts a run unless the server knows its key."""
+        """True for a request that starts a run unless the server knows its idempotency key."""
         return "idempotency-key" in self.request.headers
 
 
@@ -154,11 +154,11 @@ class Server:
         return ask._replace(start=after)
 
     def run(self, run: str) -> Ask:
-        """What is known of a run."""
+        """Asks for a run's state."""
         return self._ask("call", "GET", f"runs/{_quoted(run)}")
 
     def runs(self, flow: str, chat: str) -> Ask:
-        """What is known of a chat's runs."""
+        """Asks for the state of a chat's runs."""
         return self._ask("call", "GET", "runs", params={"flowId": flow, "chatId": chat})
 
     def cancel(self, run: str | None) -> Ask:

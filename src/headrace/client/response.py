@@ -86,7 +86,7 @@ class Answer:
         self.run_id: str | None = None
         self.last_event_id: str | None = None
         self.arrived = False
-        """Whether the answer has come whole."""
+        """True once the answer is complete."""
         self._server, self._ask = server, ask
         self._seq = -1  # number of the last event
         self._known = -1  # the same, of the last one that came over an earlier connection
@@ -103,7 +103,7 @@ class Answer:
         self._advance(ask.start)
 
     def request(self) -> httpx2.Request:
-        """What to send next: once the run is known, never the question itself but what is missing of its stream."""
+        """The next request. Once the run is known it asks for the rest of its stream and never repeats the question."""
         if self.run_id is None or self._ask.kind != "stream":
             return self._ask.request
         return self._server.events(self.run_id, self.last_event_id or f"{self.run_id}:0").request
@@ -218,12 +218,12 @@ class Answer:
 
     @property
     def is_json(self) -> bool:
-        """Whether the answer has come, and is no stream."""
+        """True when the answer has come and is not a stream."""
         return self.arrived and not self._streams
 
     @property
     def body(self) -> bytes:
-        """What came, when it is no stream."""
+        """The body of an answer that is not a stream."""
         return b"".join(self._body)
 
     def decoded(self, kind: type[T]) -> T:

@@ -92,7 +92,7 @@ class StoreFiles:
 
 
 def is_file_input(name: str) -> bool:
-    """Whether an input of a loader takes files."""
+    """True for an input of a loader that takes files."""
     return name == "file" or name.endswith("File")
 
 

@@ -24,7 +24,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What passages go into: a vector store, what makes its vectors, and what remembers what was upserted."""
+    """A document store's vector store, embeddings and record manager."""
 
     vectors: Part
     embeddings: Part | None = None

@@ -32,7 +32,7 @@ class DocumentLibrary(Library):
 
 
 def parts_of(store: StoreRow) -> Parts:
-    """What a document store is made of; the embedded vector store when it names none."""
+    """A document store's parts; the embedded vector store when it names none."""
 
     def part(component: Component | None) -> Part | None:
         return Part(component.name, component.config) if component else None

@@ -57,7 +57,7 @@ class Preview(NamedTuple):
 
 
 class DocumentService:
-    """What is done with the document stores of a data folder."""
+    """Loads, cuts, upserts and queries the document stores of a data folder."""
 
     def __init__(self, library: DocumentLibrary, store: Store, outside: Outside) -> None:
         self._library, self._store, self._outside = library, store, outside
@@ -99,7 +99,7 @@ class DocumentService:
                 raise InvalidRequest(f"this server has no node {name!r}: replace it, or install a package with it")
 
     async def preview(self, loader: Loader, most: int) -> Preview:
-        """What a loader would bring, read and cut, but not kept; `most` chunks are given.
+        """Reads and cuts a loader's documents without keeping them; returns at most `most` chunks.
 
         Raises FlowError and what loaders raise.
         """
@@ -215,7 +215,7 @@ class DocumentService:
         return done
 
     def _turn(self, store_id: str) -> asyncio.Lock:
-        """What changes the vector store of a document store comes one after the other."""
+        """The lock of a document store's vector store: changes come one after the other."""
         return self._library.turn(f"document store {store_id}")
 
     async def _told(self, store_id: str, so_far: Upserted, work: Coroutine[Any, Any, Upserted]) -> Upserted:
@@ -245,7 +245,7 @@ class DocumentService:
         return count
 
     async def query(self, store_id: str, text: str, inputs: Mapping[str, Any]) -> list[Document]:
-        """What a question finds. `inputs` are those of the vector store that are others this time."""
+        """The passages that a question finds. `inputs` replace inputs of the vector store for this search."""
         parts = parts_of(await self.stores.get(store_id))
         vectors = Part(parts.vectors.name, {**parts.vectors.inputs, **inputs})
         graph = store_graph(msgspec.structs.replace(parts, vectors=vectors), self._library.catalog)
@@ -285,7 +285,7 @@ class _Filling:
         self._size, self._next = 0, 1
         self._failures: list[LoadFailure] = []
         self._any, self._last = False, None
-        """Whether anything is stored, and the source of the last chunk that is."""
+        """True once a chunk is stored, and the source of the last stored chunk."""
 
     async def fill(self, documents: Documents) -> None:
         """Keeps what can be read. Raises FlowError when nothing can."""
@@ -342,7 +342,7 @@ def _fingerprint(loader: Loader) -> str:
 
 
 def _records(vectors: Part, *, whole: bool) -> Part:
-    """What a store without a record manager has: passages follow the chunks of their loaders."""
+    """The record manager of a store that names none: passages follow the chunks of their loaders."""
     cleanup = "full" if whole and vectors.name not in _SHARED else "incremental"
     return Part("SQLiteRecordManager", {"cleanup": cleanup, "sourceIdKey": "docId"})
 

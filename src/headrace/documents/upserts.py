@@ -38,7 +38,7 @@ class StoreInput(msgspec.Struct, kw_only=True):
 
 
 class StoreUpsert(msgspec.Struct, kw_only=True):
-    """What to upsert: a loader like `docId`, or in its place, or a new one; what is not named is as it was."""
+    """The loader to upsert: `docId` itself, one like it, or a new one. Unset fields keep their values."""
 
     docId: str | None = None
     metadata: dict[str, Any] | None = None
@@ -54,7 +54,7 @@ class StoreUpsert(msgspec.Struct, kw_only=True):
 
 
 class StoreUpserted(Upserted):
-    """What an upsert did, and for which loader of which store; `numFailed` counts all of the failures."""
+    """The result of an upsert, with its loader and store; `numFailed` counts all failures."""
 
     docId: str = ""
     storeId: str = ""

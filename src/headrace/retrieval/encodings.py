@@ -77,12 +77,12 @@ def _address(table: str) -> str:
 
 
 def _key(table: str) -> str:
-    """What tiktoken calls the file of a table."""
+    """The name that tiktoken gives the file of a table."""
     return hashlib.sha1(_address(table).encode(), usedforsecurity=False).hexdigest()
 
 
 def _tables(table: str, folder: str | None) -> Iterator[bytes]:
-    """What may be the table: a file in the folder, then what the packages hold."""
+    """Candidates for the table: a file in the folder, then those of the packages."""
     if folder and (found := _read(Path(folder) / _key(table))):
         yield found
     if table == "cl100k_base":

@@ -97,7 +97,7 @@ def _inline(uri: str, number: int) -> File:
 
 
 def from_base64(text: str, start: int, end: int) -> bytes:
-    """What a part of a text says in base64, decoded piece by piece: other threads run in between. Raises ValueError."""
+    """Decodes a base64 part of a text piece by piece, so that other threads run in between. Raises ValueError."""
     if text.find("=", start, max(start, end - 2)) >= 0:
         raise ValueError("it goes on after its end")
     return b"".join(

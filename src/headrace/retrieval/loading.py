@@ -32,7 +32,7 @@ _PLAIN: tuple[Parse, ...] = (text_documents, unnamed_documents, sections)
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """What becomes of every document: cut, metadata added, metadata left out ("*": all but the added)."""
+    """The steps after loading: the splitter, metadata to add, metadata to leave out ("*": all but the added)."""
 
     splitter: Splitter | None = None
     metadata: Mapping[str, Any] = {}
@@ -139,7 +139,7 @@ def fingerprint(*parts: str) -> str:
 
 
 async def in_thread(items: Generator[_T]) -> AsyncGenerator[_T]:
-    """What a blocking generator yields, run in a thread of its own, some at a time."""
+    """Runs a blocking generator in a thread of its own and yields its items, a few at a time."""
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "headrace-load")
     try:

@@ -39,7 +39,7 @@ def pages(folder: Path | None = None) -> tuple[File, ...]:
 
 
 def prose(text: str) -> str:
-    """What a page says in its own words."""
+    """The prose of a page."""
     words = _LINK.sub(r"\1", _PICTURE.sub("", _LINKS_ROW.sub("", _MARK.sub("", _NODES.sub("", text)))))
     return re.sub(r"\n{3,}", "\n\n", words).strip()
 

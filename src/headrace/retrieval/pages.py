@@ -33,7 +33,7 @@ _DESCRIPTIONS: Final = ("description", "og:description", "twitter:description")
 
 
 class Page(msgspec.Struct, frozen=True):
-    """What a page says and where it leads."""
+    """A page's text and links."""
 
     title: str
     description: str

@@ -1,4 +1,4 @@
-"""What retrievers do with passages that others found: join rankings, ask about each, compare, leave out."""
+"""Refines the passages that other retrievers found: joins rankings, asks about each, compares, leaves out."""
 
 from __future__ import annotations
 

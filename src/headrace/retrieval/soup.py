@@ -1,4 +1,4 @@
-"""What needs the tree of a page: Markdown, and the parts that a CSS selector chooses. `pages` reads all others."""
+"""Readers that need a page's tree: Markdown, and the parts that a CSS selector chooses. `pages` reads all others."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _bounded(write: Callable[..., str], most: int) -> Callable[..., str]:
 
 
 def selected(html: str, selector: str) -> str:
-    """What those parts of the page say that a CSS selector chooses; of parts inside of others, the outer ones say it.
+    """The text of the parts that a CSS selector chooses; of nested parts only the outermost.
 
     Raises FlowError, also for a wrong selector.
     """

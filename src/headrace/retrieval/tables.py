@@ -68,7 +68,7 @@ def jsonl_documents(file: BinaryIO, name: str, pointer: str) -> Iterator[Documen
 
 
 def _at(value: Any, pointer: str, *, everywhere: bool = False) -> Any:
-    """What a JSON pointer finds; `everywhere` looks into each item of the lists on its way."""
+    """The values at a JSON pointer; `everywhere` looks into each item of the lists on its way."""
     for number, key in enumerate(keys := [key for key in pointer.strip().split("/") if key]):
         key = key.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):

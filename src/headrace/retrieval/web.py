@@ -34,7 +34,7 @@ _NO_PAGE = re.compile(rb"%PDF-|PK\x03\x04|\x89PNG|GIF8|\xff\xd8\xff")
 
 
 async def fetched(fetch: Fetch, url: str, most: int = _PAGE_MOST, headers: Mapping[str, str] | None = None) -> bytes:
-    """What the address answers. Raises FlowError when it is too much, and what `fetch` raises."""
+    """The body at an address. Raises FlowError when it is too large, and the errors of `fetch`."""
     held = bytearray()
     async with aclosing(fetch(url, headers or {})) as blocks:
         async for block in blocks:

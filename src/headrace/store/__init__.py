@@ -1,1 +1,1 @@
-"""What is kept: flows, credentials, variables, API keys and chat messages."""
+"""The database: flows, credentials, variables, API keys, chat messages and all other stored rows."""

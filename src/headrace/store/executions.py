@@ -48,7 +48,7 @@ def interrupt(c: Connection, runs: Sequence[str], now: str) -> None:
 
 
 def previous(c: Connection, flow_id: str, session: str) -> str | None:
-    """What the nodes of the session's newest execution did, as JSON; of one that has ended or waits for a human."""
+    """The executed data of the session's newest execution, as JSON, if it has ended or waits for a human."""
     statement = select(execution.c.executionData).where(
         execution.c.agentflowId == flow_id, execution.c.sessionId == session, execution.c.state != "INPROGRESS"
     )

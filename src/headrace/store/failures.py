@@ -1,4 +1,4 @@
-"""What the database keeps of failures: enough to find their cause, however many documents failed."""
+"""The failures that the database keeps: enough to find their cause, however many documents failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What memories note of a session, such as a summary. A deleted message takes its session's notes with it."""
+"""Notes of memories on a session, such as a summary. Deleting a message deletes its session's notes."""
 
 from __future__ import annotations
 

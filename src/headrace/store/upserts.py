@@ -1,4 +1,4 @@
-"""What was upserted for each flow or document store: its newest upserts, each in a row that cannot grow large."""
+"""The newest upserts of each flow or document store, each in a row of bounded size."""
 
 from __future__ import annotations
 

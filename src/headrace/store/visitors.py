@@ -1,4 +1,4 @@
-"""What visitors of a chat leave beside their questions: feedback on answers, and how to reach them."""
+"""Feedback and contact details that visitors of a chat leave."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class MilvusStore(ServedStore):
 
     @property
     def _where(self) -> dict[str, Any]:
-        """What every call that reads is told."""
+        """The arguments that all reading calls share."""
         return {"partition_names": [self._partition] if self._partition else None, "timeout": _PATIENCE}
 
     async def _known(self, ids: Sequence[str]) -> set[str]:

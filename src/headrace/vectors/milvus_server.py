@@ -114,7 +114,7 @@ def _no_dotenv() -> Generator[None]:
 
 
 def _failure(error: Any, cause: Any, place: Place) -> ProviderError:
-    """What an error means: by the status of gRPC, where that failed, or else by Milvus's own number."""
+    """Translates an error: by gRPC's status if the call failed there, else by Milvus's own code."""
     status = getattr(cause, "details", None)
     said = complaint(str(status() if status else error.message).encode(), place.password).message
     if status:

@@ -52,7 +52,7 @@ class PineconeStore(ServedStore):
         self._namespace, self._text_key = namespace, text_key
 
     async def _ask(self, method: Method, path: str, body: Any = None, kind: type[_T] = dict) -> _T:
-        """What the index answers. An index that is gone may come back elsewhere."""
+        """Asks the index. An index that is gone may come back at another address."""
         try:
             return await (await self._host()).ask(method, path, body, kind)
         except (ProviderNotFound, ProviderUnavailable):

@@ -81,7 +81,7 @@ def quoted(name: str) -> str:
 
 
 def _failure(error: Exception, place: Place) -> ProviderError:
-    """What the driver's error means. The server's own words hold no password."""
+    """Translates the driver's error. The server's own words hold no password."""
     where = f"PostgreSQL at {place.host}:{place.port}"
     if isinstance(error, TimeoutError):
         return ProviderTimeout(f"{where} did not answer in time")

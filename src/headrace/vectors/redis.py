@@ -152,7 +152,7 @@ class RedisStore(ServedStore):
 
 
 def _translated(error: Exception) -> ProviderError:
-    """What Redis said, or that it said nothing, as an error of the house."""
+    """Converts Redis errors to ours."""
     from redis import exceptions
 
     match error:

@@ -1,4 +1,4 @@
-"""What all stores on other servers share: ids by content, vectors of both sides, MMR, and errors that name the store.
+"""Shared parts of stores on other servers: ids by content, vectors of both sides, MMR, errors that name the store.
 
 An id is made of text and metadata, so what is stored already is neither embedded nor stored again.
 """
@@ -37,7 +37,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Near(msgspec.Struct, frozen=True):
-    """What to look for. `vectors` asks for the hits' own vectors too."""
+    """A search. `vectors` asks for the hits' own vectors too."""
 
     vector: Sequence[float]
     k: int
@@ -47,7 +47,7 @@ class Near(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """What was found. `score` is the cosine, where the store measures by it."""
+    """A search hit. `score` is the cosine where the store measures by it."""
 
     document: Document
     score: float

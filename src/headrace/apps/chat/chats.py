@@ -80,7 +80,7 @@ class Chats:
             return [Chat(*row) for row in rows]
 
     def turns(self, user: str, chat: str) -> list[Turn]:
-        """What was asked in a chat, oldest first."""
+        """The questions of a chat with their answers, oldest first."""
         with self._open() as c:
             rows = c.execute(
                 "SELECT turn.id, chat, question, uploads, run, shown, rating FROM turn JOIN chat ON chat.id = turn.chat"

@@ -1,4 +1,4 @@
-"""What the page takes from its environment, and how it looks when the server does not say."""
+"""The page's environment variables, and its look when the server sets none."""
 
 from typing import Final
 

@@ -34,11 +34,11 @@ class Following:
     def __init__(self, chats: Chats, turn: Turn, flow: str, shown: Shown) -> None:
         self._chats, self._turn, self._flow, self.shown = chats, turn, flow, shown
         self.lost = False
-        """Whether nothing more comes though the run may well go on."""
+        """True when nothing more comes although the run may go on."""
         self._over = Flag()
 
     def over(self, seconds: float) -> bool:
-        """Whether nothing more comes. Waits for that, for so long at most."""
+        """True once nothing more comes. Waits up to `seconds` for the end."""
         return self._over.wait(seconds)
 
     @contextmanager

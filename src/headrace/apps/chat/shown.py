@@ -1,4 +1,4 @@
-"""What the page shows of one answer, built from its run's events."""
+"""The display of one answer, built from its run's events."""
 
 from __future__ import annotations
 

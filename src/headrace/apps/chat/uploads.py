@@ -29,12 +29,12 @@ class Picked(Protocol):
         ...
 
     def getvalue(self) -> bytes:
-        """What is in it."""
+        """The bytes of the file."""
         ...
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What a flow takes, as media types, and how large in MiB. `files` becomes of what is no picture."""
+    """Accepted media types and the size limit in MiB. `files` is the upload type of everything but pictures."""
 
     images: list[str] = []
     others: list[str] = []
@@ -48,7 +48,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 def taken(config: Mapping[str, Any]) -> Taken:
-    """What the configuration of a flow's chat allows."""
+    """The uploads that the configuration of a flow's chat allows."""
     rules = config.get("uploads") or {}
     images, passages = rules.get("imgUploadSizeAndTypes") or [], rules.get("fileUploadSizeAndTypes") or []
     whole = config.get("fullFileUpload") or {}
@@ -71,7 +71,7 @@ def upload(file: Picked, takes: Taken) -> FileUpload:
 
 
 def content_of(file: FileUpload) -> bytes:
-    """What is in a file that is a data URI."""
+    """The bytes of a file that is a data URI."""
     return base64.b64decode((file.data or "").rpartition(",")[2])
 
 

@@ -1,4 +1,4 @@
-"""What surrounds the page: a cookie that tells browsers apart, and a policy that keeps the page to this server.
+"""The page's cookie, which tells browsers apart, and its content policy, which allows this server alone.
 
 The policy is what makes pictures in an answer harmless: one on another server, whose address may carry what was said
 here, is never asked for.
