@@ -361,10 +361,15 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"stale: {names}: run `make gen` and commit what it writes" if changed else None)
     if arguments:
         sys.exit("usage: python -m headrace.gen [--check]")
-    for path, text in changed.items():
+    _write(changed)
+    _write(library(ROOT))  # compiled from the events that may just have been written
+    sys.stdout.write(f"written: {names}\n" if changed else "everything is current\n")
+
+
+def _write(made: dict[Path, str]) -> None:
+    for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    sys.stdout.write(f"written: {names}\n" if changed else "everything is current\n")
 
 
 if __name__ == "__main__":

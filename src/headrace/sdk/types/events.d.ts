@@ -53,7 +53,7 @@ export interface RunMetadata {
 /** The whole answer: what a stream folds to, what a JSON prediction returns, what the chat history keeps. */
 export interface Prediction {
     text?: string;
-    /** What a flow with a structured output answers in place of `text`. */
+    /** The answer of a flow with a structured output, in place of `text`. */
     json?: unknown;
     sourceDocuments?: Document[];
     usedTools?: UsedTool[];
@@ -79,7 +79,7 @@ export interface Prediction {
     error?: ErrorEvent;
     aborted?: boolean;
 }
-/** What is known of a run. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event. */
+/** A run's state. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event. */
 export interface RunInfo {
     id: string;
     chatflowid: string;
@@ -124,7 +124,7 @@ export interface Attachment {
     size: number;
     content: string;
 }
-/** What a visitor thinks of an answer; flow and chat are the message's. */
+/** A visitor's rating of an answer; flow and chat are the message's. */
 export interface Feedback {
     id: string;
     chatflowid: string;
@@ -220,7 +220,7 @@ export interface AgentTraceEvent {
     event: "agent_trace";
     data: Record<string, unknown>;
 }
-/** What the answer belongs to; comes after the last token and before `end`. */
+/** The ids that an answer belongs to; comes after the last token and before `end`. */
 export interface MetadataEvent {
     event: "metadata";
     data: RunMetadata;
@@ -316,7 +316,7 @@ export interface PredictionRequest {
     humanInput?: Record<string, unknown> | null | undefined;
     /** Answer at once with the run's links instead of waiting for it. */
     background?: boolean | null | undefined;
-    /** What becomes of the run when its last reader leaves; the flow's setting counts when it is not given. */
+    /** The run's fate when its last reader leaves; unset, the flow's setting counts. */
     onDisconnect?: "continue" | "cancel" | ContinueFor | null | undefined;
 }
 export declare const DOCUMENT: Fields;
@@ -349,7 +349,7 @@ export type ErrorCode =
  | "flow_not_found"
 /** There is no such run, or it has expired. */
  | "run_not_found"
-/** What is there already does not allow this. */
+/** The current state does not allow this. */
  | "conflict"
 /** The Idempotency-Key was used with another body. */
  | "idempotency_conflict"
