@@ -82,14 +82,16 @@ def test_documents_are_shown_only_where_the_flow_says_so(server: Server, upstrea
     assert "sourceDocuments" not in answer.kinds
 
 
-def test_an_agent_that_is_not_the_last_node_tells_nothing(server: Server, upstream: Upstream, birds: str):
+def test_an_agent_that_is_not_the_last_node_tells_only_what_it_calls(server: Server, upstream: Upstream, birds: str):
     drawn = flow(
         start(), agent(upstream.url, store(birds)), reply("so: {{ agentAgentflow_0 }}"),
         arrows="start_0 agent_0, agent_0 directReply_0",
     )  # fmt: skip
     answer = server.ask(server.create_flow(drawn, **AGENT), LOOK, streaming=True)
     assert said(answer) == "so: Herons do"
-    assert not {"usedTools", "sourceDocuments", "calledTools"} & set(answer.kinds)
+    assert not {"usedTools", "sourceDocuments"} & set(answer.kinds)
+    (calls,) = [event["data"] for event in answer.events if event["event"] == "calledTools"]
+    assert [call["tool"] for call in calls] == ["birds"]
     assert executed(answer)[1]["data"]["output"]["usedTools"][0]["tool"] == "birds"
 
 

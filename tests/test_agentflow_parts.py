@@ -13,6 +13,7 @@ from headrace.engine.agentflow.execution import HIDDEN, Execution, public
 from headrace.engine.agentflow.graph import AgentGraph
 from headrace.engine.agentflow.mentions import Mentions
 from headrace.engine.agentflow.node import AgentRun, Loops
+from headrace.engine.agentflow.progress import Item, Progress, Way
 from headrace.engine.chat import ModelMessage
 from headrace.engine.prices import cost
 from headrace.engine.richtext import markdown
@@ -55,14 +56,13 @@ def test_no_text_breaks_the_reader_of_rich_text(text: str) -> None:
 def mentions(item: Any = ...) -> Mentions:
     ctx = context()
     ctx.question = "why?"
-    run = AgentRun(ctx, Execution(id="e"))
-    run.state = {"a": "one", "deep": {"b": [1, {"c": "x"}]}, "none": None}
-    run.past = [ModelMessage("user", "Hi"), ModelMessage("assistant", "Hello")]
+    state = {"a": "one", "deep": {"b": [1, {"c": "x"}]}, "none": None}
     output = {"content": "said", "title": "T", "list": ["x", "y"]}
-    run.executed = [{"nodeId": "llmAgentflow_0", "data": {"output": output}}]
-    loops = Loops()
-    loops.gone_back = 2
-    return Mentions(run, [ModelMessage("user", "x")], loops, *([] if item is ... else [item]))
+    executed = [{"nodeId": "llmAgentflow_0", "data": {"output": output}}]
+    way = Way(ready=[], gone_back=2)
+    run = AgentRun(ctx, Execution(id="e"), Progress(way=way, state=state, executed=executed), "why?")
+    run.past = [ModelMessage("user", "Hi"), ModelMessage("assistant", "Hello")]
+    return Mentions(run, [ModelMessage("user", "x")], Loops(way), *([] if item is ... else [item]))
 
 
 FOUND = {
@@ -94,10 +94,9 @@ def test_a_nodes_own_output_and_an_iterations_item_are_found() -> None:
 
 @given(st.text())
 def test_a_value_is_put_in_as_it_is(value: str) -> None:
-    ctx = context()
-    ctx.question = value
-    run = AgentRun(ctx, Execution(id="e"))
-    assert Mentions(run, [], Loops()).resolve("a {{ question }} b") == f"a {value} b"
+    way = Way(ready=[])
+    run = AgentRun(context(), Execution(id="e"), Progress(way=way), value)
+    assert Mentions(run, [], Loops(way)).resolve("a {{ question }} b") == f"a {value} b"
 
 
 OPERATIONS: list[tuple[str, Any, str, Any, bool]] = [
@@ -230,5 +229,6 @@ def test_notes_are_no_nodes_and_children_lie_inside_their_iteration() -> None:
     )  # fmt: skip
     graph = AgentGraph(msgspec.convert(drawn, FlowFile), built_in())
     assert list(graph.top.nodes) == ["startAgentflow_0", inside]
-    assert graph.inside(inside).starts == ["directReplyAgentflow_1"]
-    assert graph.inside(inside).parents("directReplyAgentflow_2") == ["directReplyAgentflow_1"]
+    level = graph.level(Way(ready=[], item=Item(inside, "x", 0, 1)))
+    assert level.starts == graph.begun(inside) == ["directReplyAgentflow_1"]
+    assert level.parents("directReplyAgentflow_2") == ["directReplyAgentflow_1"]

@@ -86,7 +86,6 @@ def test_a_tool_that_returns_directly_has_the_last_word(server: Server, upstream
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"agentTools": [{**CALCULATOR, "agentSelectedToolRequiresHumanInput": True}]}, "asks a human before"),
         ({"agentToolsBuiltInOpenAI": '["web_search_preview"]'}, "tools of its model's provider"),
         ({"agentTools": [chosen("customTool")]}, "the custom tool has no function"),
         ({"agentTools": [chosen("bufferMemory")]}, "it is no tool"),

@@ -100,6 +100,21 @@ class ContinueFor(msgspec.Struct, frozen=True):
     continueFor: float
 
 
+class HumanInput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person's answer to an agent flow that waits for one."""
+
+    type: str | None = None
+    """`proceed`; anything else is a no."""
+    startNodeId: str | None = None
+    """The node that has asked, if the answer shall be for no other one."""
+    feedback: str | None = None
+
+    @property
+    def proceeds(self) -> bool:
+        """Whether the answer is yes."""
+        return self.type == "proceed"
+
+
 class PredictionRequest(msgspec.Struct, omit_defaults=True):
     """Body of a prediction. Absent and null mean the same."""
 
@@ -113,7 +128,8 @@ class PredictionRequest(msgspec.Struct, omit_defaults=True):
     leadEmail: str | None = None
     form: dict[str, Any] | None = None
     action: dict[str, Any] | None = None
-    humanInput: dict[str, Any] | None = None
+    humanInput: HumanInput | None = None
+    """The answer to an agent flow that has stopped to ask for one."""
     background: bool | None = None
     """Answer at once with the run's links instead of waiting for it."""
     onDisconnect: Literal["continue", "cancel"] | ContinueFor | None = None

@@ -49,7 +49,13 @@ _PARTS: Final = (events.Document, events.UsedTool, events.Usage, events.RunMetad
 _ANSWERS: Final = (events.Prediction, schema.RunInfo, schema.FlowRow, schema.Attachment, schema.Feedback)
 _SHAPES: Final = (*_PARTS, events.Error)
 _LITERALS: Final = {schema.RunState: "RunState", schema.Rating: "Rating"}
-_REQUESTS: Final = (schema.FileUpload, schema.HistoryMessage, schema.ContinueFor, schema.PredictionRequest)
+_REQUESTS: Final = (
+    schema.FileUpload,
+    schema.HistoryMessage,
+    schema.ContinueFor,
+    schema.HumanInput,
+    schema.PredictionRequest,
+)
 
 
 def contract() -> str:

@@ -372,6 +372,15 @@ export interface ContinueFor {
   continueFor: number;
 }
 
+/** A person's answer to an agent flow that waits for one. */
+export interface HumanInput {
+  /** `proceed`; anything else is a no. */
+  type?: string | null | undefined;
+  /** The node that has asked, if the answer shall be for no other one. */
+  startNodeId?: string | null | undefined;
+  feedback?: string | null | undefined;
+}
+
 /** Body of a prediction. Absent and null mean the same. */
 export interface PredictionRequest {
   /** Normally a text; any other JSON value is passed to the model as JSON text, as Flowise does. */
@@ -384,7 +393,8 @@ export interface PredictionRequest {
   leadEmail?: string | null | undefined;
   form?: Record<string, unknown> | null | undefined;
   action?: Record<string, unknown> | null | undefined;
-  humanInput?: Record<string, unknown> | null | undefined;
+  /** The answer to an agent flow that has stopped to ask for one. */
+  humanInput?: HumanInput | null | undefined;
   /** Answer at once with the run's links instead of waiting for it. */
   background?: boolean | null | undefined;
   /** The run's fate when its last reader leaves; unset, the flow's setting counts. */

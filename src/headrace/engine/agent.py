@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from headrace.engine.answering import Telling
-from headrace.engine.chat import ChatRequest, ModelMessage, ToolCall
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage, ToolCall
 from headrace.engine.listeners import listen
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel, Tool, ToolResult
 from headrace.engine.schemas import mismatch
+from headrace.engine.talk import Round, Talk, Use
 from headrace.engine.trace import Trace
 from headrace.engine.turn import LONGEST_ARGUMENTS, Turn, as_object, given
 from headrace.errors import FlowError, HeadraceError
@@ -30,13 +31,34 @@ _LONGEST_RESULT: Final = 200_000  # characters that the model is given to read
 _PATIENCE: Final = 300.0  # seconds that one call may take
 
 
-class Use(msgspec.Struct, frozen=True):
-    """One call that was answered: by a tool, or by the loop itself, which then shows no use of a tool."""
+class Voice(Protocol):
+    """How an agent's work is told while it goes on."""
 
-    call: ToolCall
-    result: ToolResult
-    shown: UsedTool | None = None
-    returns: bool = False
+    def begin(self) -> None:
+        """The model begins a turn."""
+        ...
+
+    def events(self, deltas: Sequence[Delta]) -> list[Event]:
+        """The events of a batch of the model's deltas."""
+        ...
+
+    def asked(self, turn: Turn) -> list[Event]:
+        """The events of a turn that ends with calls of tools."""
+        ...
+
+
+class Quiet:
+    """Tells nothing but what the model says."""
+
+    def __init__(self, telling: Telling) -> None:
+        self.events = telling.events
+
+    def begin(self) -> None:
+        """Every turn is told alike."""
+
+    def asked(self, turn: Turn) -> list[Event]:
+        """Calls are told with the answer."""
+        return []
 
 
 class Agent:
@@ -50,61 +72,103 @@ class Agent:
         *,
         max_iterations: int | None = None,
         traced: bool = False,
+        facts: bool = False,
+        asking: Collection[str] = (),
     ) -> None:
-        self._ctx, self._model = ctx, model
+        """`asking` names the tools that wait for a person's approval; `facts` asks for what the provider says."""
+        self._ctx, self._model, self._facts, self._asking = ctx, model, facts or traced, asking
         self._tools = {tool.spec.name: tool for tool in tools}
         self._most = max_iterations or MAX_ITERATIONS
         self._trace = Trace() if traced else None
-        self._uses: list[Use] = []
+        self.talk = Talk(())
+        """The conversation so far."""
+        self.verdict: str | None = None
+        """The answer where the model has not the last word."""
 
     async def run(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Event]]:
         """The answer to a conversation: tokens as they come, then sources, used tools and artifacts, each if any."""
-        talk, telling, said = list(messages), Telling(self._ctx), ""
-        specs, answer = [tool.spec for tool in self._tools.values()], ""
-        for _ in range(self._most):
-            turn = Turn()
-            request = ChatRequest(talk, specs, facts=self._trace is not None)
-            async with aclosing(self._model.stream(request)) as batches:
-                async for deltas in batches:
-                    turn.add(deltas)
-                    if events := telling.events(deltas):
-                        yield events
-            answer, said = turn.text, said + turn.text
-            if not (calls := turn.calls):
-                break
-            if self._trace is None:
-                uses = await self.used(calls)
-            else:
-                async with aclosing(self._traced(self._trace, turn)) as steps:
-                    async for events in steps:
-                        yield events
-                uses = self._uses[-len(calls) :]
-            talk += [turn.message, *(ModelMessage("tool", use.result.text, answers=use.call) for use in uses)]
-            if direct := [use.result.text for use in uses if use.returns]:
-                answer = direct[0]
-                break
-        else:
-            answer = STOPPED
+        telling = Telling(self._ctx)
+        async with aclosing(self.work(Talk(list(messages)), Quiet(telling))) as batches:
+            async for events in batches:
+                yield events
         yield [*telling.end(), *self._shown()]
-        if answer in (STOPPED, *(use.result.text for use in self._uses if use.returns)):
-            yield [Token(answer)]
+        texts = [one.message.text for one in self.talk.rounds]
+        said, answer = "".join(texts), texts[-1] if texts else ""
+        if self.verdict is not None:
+            yield [Token(self.verdict)]
+            answer = self.verdict
             said += answer
         if said != answer:  # words before a tool call are no part of the answer
             self._ctx.text = answer
 
+    async def work(self, talk: Talk, voice: Voice) -> AsyncGenerator[Sequence[Event]]:
+        """Goes on until the model has answered, a tool has the last word, or calls wait for a person.
+
+        `talk` and `verdict` say what came of it. Calls that wait in the given conversation are approved: they run.
+        """
+        self.talk = talk
+        if talk.waiting:
+            last = talk.rounds[-1]
+            await self._used(last.message.calls, [place for place, use in enumerate(last.uses) if use is None])
+        while not self._over():
+            turn = Turn()
+            voice.begin()
+            request = ChatRequest(self.talk.messages, [t.spec for t in self._tools.values()], facts=self._facts)
+            async with aclosing(self._model.stream(request)) as batches:
+                async for deltas in batches:
+                    turn.add(deltas)
+                    if events := voice.events(deltas):
+                        yield events
+            self.talk = self.talk.added(Round(turn.message, [None] * len(turn.calls), turn.usage, turn.facts))
+            if not turn.calls:
+                return
+            if events := voice.asked(turn):
+                yield events
+            async with aclosing(self._answer(turn)) as steps:
+                async for events in steps:
+                    yield events
+
+    def _over(self) -> bool:
+        """Whether the model is asked no more; sets the verdict where it has not the last word."""
+        rounds = self.talk.rounds
+        if self.talk.waiting:
+            return True
+        if rounds and (direct := [use.result.text for use in rounds[-1].uses if use and use.returns]):
+            self.verdict = direct[0]
+        elif len(rounds) >= self._most:
+            self.verdict = STOPPED
+        return self.verdict is not None
+
+    async def _answer(self, turn: Turn) -> AsyncGenerator[Sequence[Event]]:
+        """Runs the tools of a turn, but for those that wait for a person."""
+        free = [place for place, call in enumerate(turn.calls) if not self._waits(call, place)]
+        if self._trace is None:
+            await self._used(turn.calls, free)
+        else:
+            async with aclosing(self._traced(self._trace, turn, free)) as steps:
+                async for events in steps:
+                    yield events
+        if waiting := self.talk.waiting:
+            self.talk = self.talk.announced(attempts(waiting))
+
+    def _waits(self, call: ToolCall, place: int) -> bool:
+        known = call.name in self._tools and len(call.arguments) <= LONGEST_ARGUMENTS and place < _MOST_CALLS
+        return known and call.name in self._asking
+
     def _shown(self) -> list[Event]:
         """What the answer shows of the tools."""
-        documents = [document for use in self._uses for document in use.result.documents]
-        artifacts = [artifact for use in self._uses for artifact in use.result.artifacts]
-        shown = [use.shown for use in self._uses if use.shown]
+        uses = self.talk.uses
+        documents = [document for use in uses for document in use.result.documents]
+        artifacts = [artifact for use in uses for artifact in use.result.artifacts]
+        shown = [use.shown for use in uses if use.shown]
         events: list[Event] = [SourceDocuments(documents)] if documents else []
         events += [UsedTools(shown)] if shown else []
         return [*events, Artifacts(artifacts)] if artifacts else events
 
-    async def _traced(self, trace: Trace, turn: Turn) -> AsyncGenerator[Sequence[Event]]:
+    async def _traced(self, trace: Trace, turn: Turn, places: Sequence[int]) -> AsyncGenerator[Sequence[Event]]:
         """Runs the tools of one turn, and tells meanwhile what they do."""
         yield trace.decided(turn)
-        working = asyncio.create_task(self.used(turn.calls), name=f"the tools of run {self._ctx.run}")
+        working = asyncio.create_task(self._used(turn.calls, places), name=f"tools of {self._ctx.run}")
         working.add_done_callback(lambda _: trace.pause())
         try:
             async for events in trace.told():
@@ -114,23 +178,25 @@ class Agent:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
-    async def used(self, calls: Sequence[ToolCall]) -> list[Use]:
-        """Runs the tools of one turn side by side; answers in the order of the calls. Cancelling it stops them all."""
+    async def _used(self, calls: Sequence[ToolCall], places: Sequence[int]) -> None:
+        """Runs the calls at these places of a turn side by side and keeps what they gave. Cancelling stops them all."""
         limit = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(call: ToolCall, number: int) -> Use:
+        async def one(call: ToolCall, place: int) -> Use:
             async with limit:
                 if self._trace is None:
                     listen()
-                    return await self._use(call, number)
+                    return await self._use(call, place)
                 self._trace.started(call)
-                use = await self._use(call, number)
+                use = await self._use(call, place)
                 self._trace.ended(call, use.result.text, use.shown.error if use.shown else None)
                 return use
 
-        uses = await asyncio.gather(*(one(call, number) for number, call in enumerate(calls)))
-        self._uses += uses
-        return uses
+        uses: list[Use | None] = list(self.talk.rounds[-1].uses)
+        found = await asyncio.gather(*(one(calls[place], place) for place in places))
+        for place, use in zip(places, found, strict=True):
+            uses[place] = use
+        self.talk = self.talk.answered(uses)
 
     async def _use(self, call: ToolCall, number: int) -> Use:
         if number >= _MOST_CALLS:
@@ -160,6 +226,20 @@ class Agent:
             text = f"{result.text[:_LONGEST_RESULT]}\n[cut here: {len(result.text)} characters in all]"
             result = msgspec.structs.replace(result, text=text)
         return Use(call, result, UsedTool(call.name, shown, result.text), tool.return_direct)
+
+
+def attempts(calls: Sequence[ToolCall]) -> str:
+    """What the calls are about to do, as the person who is asked reads it: each as JSON in a block of code."""
+    return "".join(f"\nAttempting to use tool:\n```json\n{_json(described(call))}\n```" for call in calls)
+
+
+def described(call: ToolCall) -> dict[str, Any]:
+    """The call as clients are shown it. Raises ProviderMalformed."""
+    return {"name": call.name, "args": as_object(given(call), {}), "id": call.id, "type": "tool_call"}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 async def called(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:

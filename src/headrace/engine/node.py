@@ -18,7 +18,7 @@ from headrace.engine.chat import ModelMessage
 from headrace.engine.ports import Documents, Http, LoadFailure, Notes, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError, NotFound
 from headrace.events import Document, Event, Prediction, Usage
-from headrace.schema import CustomTool, FileUpload, Turn
+from headrace.schema import CustomTool, FileUpload, HumanInput, Turn
 
 Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
 """A text with `{variables}`: what a reference brings into it is text, its braces included."""
@@ -30,7 +30,7 @@ async def _nothing() -> Sequence[dict[str, Any]]:
     return ()
 
 
-def _unnoted(_: Execution) -> None:
+async def _unnoted(_: Execution) -> None:
     pass
 
 
@@ -104,8 +104,10 @@ class Context(msgspec.Struct, kw_only=True):
     """What the nodes of the session's last execution did, for agent flows."""
     execution: Execution | None = None
     """What an agent flow has done so far."""
-    note: Callable[[Execution], None] = _unnoted
-    """Keeps the execution as it is now; returns at once."""
+    answer: HumanInput | None = None
+    """What a person says to the flow, which has stopped to ask; the context then has its execution."""
+    note: Callable[[Execution], Awaitable[None]] = _unnoted
+    """Keeps the execution as it is now."""
     parting: Sequence[Event] = ()
     """What a cancelled run still tells before its `abort`."""
 

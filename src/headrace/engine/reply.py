@@ -10,7 +10,7 @@ from headrace.engine.answering import Telling
 from headrace.engine.chat import Delta, FactsDelta, TextDelta, UsageDelta
 from headrace.engine.node import Context
 from headrace.engine.prices import cost
-from headrace.events import CalledTools, Event, Thinking, Token, Usage, UsageMetadata
+from headrace.events import CalledTools, Event, Thinking, Token, Usage, UsageMetadata, UsedTool
 
 
 class Reply:
@@ -42,11 +42,14 @@ class Reply:
                 self._seconds = event.duration or self._seconds
         return events
 
-    def end(self, told: Sequence[Event] = ()) -> list[Event]:
-        """The events that close an answer that was told live, `told` among them; an empty one still has a token."""
+    def end(self, told: Sequence[Event] = (), calls: Sequence[UsedTool] = ()) -> list[Event]:
+        """The events that close an answer that was told live, `told` among them; an empty one still has a token.
+
+        `calls` are those that wait for a person.
+        """
         silence: list[Event] = [] if self.text else [Token("")]
         usage: list[Event] = [UsageMetadata(tokens(self._usage, self._facts))] if self._usage else []
-        return [*silence, *self._telling.end(), *told, CalledTools([]), *usage]
+        return [*silence, *self._telling.end(), *told, CalledTools(list(calls)), *usage]
 
     @property
     def text(self) -> str:

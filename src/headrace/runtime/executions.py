@@ -105,7 +105,7 @@ def _row(job: Job, execution: Execution, now: str) -> ExecutionRow:
         agentflowId=job.flow,
         sessionId=job.session,
         state=execution.state,
-        executionData=_json(execution.data),
+        executionData=_json(execution.progress.executed if execution.progress else execution.data),
         action=None if execution.action is None else _json(execution.action),
         createdDate=timestamp(job.received),
         updatedDate=now,

@@ -13,6 +13,7 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine import chatflow
+from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.node import filled
 from headrace.engine.chat import ModelMessage
 from headrace.engine.followups import follow_ups
@@ -87,13 +88,11 @@ class Worker:
             with suppress(RunNotFound):
                 await ended(self._log, other)
         flow = await self._flows.get(job.flow)
-        overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
-        ctx = await self._context(job, flow, overrides)
+        ctx = await self._context(job, flow)
         answer = Fold()
         try:
-            async with ctx.closing, aclosing(await self._answering(flow, ctx, overrides)) as batches:
+            async with aclosing(self._answered(job, flow, ctx, answer)) as batches:
                 async for events in batches:
-                    answer.add(events)
                     yield events
             recording.complete()  # what is said is said: a cancel comes too late
             prompts = None
@@ -109,6 +108,14 @@ class Worker:
         finally:
             if ctx.execution:
                 await self._executions.end(job, ctx.execution, cancelled=recording.cancelled)
+
+    async def _answered(self, job: Job, flow: Flow, ctx: Context, answer: Fold) -> AsyncGenerator[Sequence[Event]]:
+        """The flow's answer as it comes, gathered in `answer`."""
+        overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
+        async with ctx.closing, aclosing(await self._answering(flow, ctx, overrides)) as batches:
+            async for events in batches:
+                answer.add(events)
+                yield events
 
     async def _answering(self, flow: Flow, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """The flow's answer, rewritten where its author wants that."""
@@ -140,7 +147,8 @@ class Worker:
         except HeadraceError as error:
             _logger.warning("what run %s had said could not be stored: %s", job.run, error)
 
-    async def _context(self, job: Job, flow: Flow, overrides: Overrides) -> Context:
+    async def _context(self, job: Job, flow: Flow) -> Context:
+        overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
         variables = await variable_values(self._store)
 
         async def history(*, tools: bool = False) -> Sequence[Turn]:
@@ -152,6 +160,9 @@ class Worker:
 
         async def ask_flow(asked: FlowQuestion) -> Prediction:
             return await self._ask_flow(job, ctx, asked)
+
+        async def note(execution: Execution) -> None:
+            self._executions.note(job, execution)
 
         ctx = Context(
             run=job.run,
@@ -172,7 +183,7 @@ class Worker:
             kept=flow.kept,
             form=job.request.form or None,
             previous=previous,
-            note=lambda execution: self._executions.note(job, execution),
+            note=note,
             ask_flow=ask_flow,
         )
         return ctx
@@ -204,13 +215,11 @@ class Worker:
             depth=asking.depth + 1,
         )
         flow.engine.check(request)
-        overrides = Overrides(flow.api.overrideConfig, request.overrideConfig)
-        ctx = await self._context(job, flow, overrides)
+        ctx = await self._context(job, flow)
         answer = Fold()
         try:
-            async with ctx.closing, aclosing(await self._answering(flow, ctx, overrides)) as batches:
+            async with aclosing(self._answered(job, flow, ctx, answer)) as batches:
                 async for events in batches:
-                    answer.add(events)
                     tell(events)
             answer.add([Metadata(await self._keep(job, flow, ctx, answer.prediction))])
         finally:

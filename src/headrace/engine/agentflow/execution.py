@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from headrace.engine.agentflow.progress import Progress
+
 ExecutionState = Literal["INPROGRESS", "FINISHED", "ERROR", "TERMINATED", "TIMEOUT", "STOPPED"]
 HIDDEN: Final = "<hidden>"
 _NO_CREDENTIAL: Final = "00000000-0000-0000-0000-000000000000"
@@ -21,6 +23,8 @@ class Execution(msgspec.Struct, kw_only=True):
     data: list[dict[str, Any]] = []
     action: dict[str, Any] | None = None
     """What a human is asked, where the flow waits for one."""
+    progress: Progress | None = None
+    """Where it is, and from where it can go on."""
     amended: bool = False
     """`data` has changed since it was told last."""
 

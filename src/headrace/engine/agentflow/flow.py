@@ -1,4 +1,4 @@
-"""Runs an agent flow from its Start node on, and tells how it ends."""
+"""Runs an agent flow from its Start node on, or from where it has stopped, and tells how it ends."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from contextlib import aclosing
 from typing import Final, Literal
 from uuid import uuid4
 
+import msgspec
+
+from headrace.engine.agentflow.components import Plan
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.node import AgentRun
-from headrace.engine.agentflow.walk import Plan, Walk
+from headrace.engine.agentflow.node import AgentRun, filled
+from headrace.engine.agentflow.progress import Progress, Way
+from headrace.engine.agentflow.walk import Walk
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import remembered
 from headrace.engine.inputs import check_asked
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
 from headrace.errors import HeadraceError, InvalidRequest
-from headrace.events import AgentFlowEvent, AgentFlowExecutedData, Event
+from headrace.events import Action, AgentFlowEvent, AgentFlowExecutedData, Event
 from headrace.schema import FlowFile, NodeData, PredictionRequest
 
 _HISTORY: Final = "Invalid history format: each item needs a role, apiMessage or userMessage, and a text as content"
@@ -42,17 +46,29 @@ class Agentflow:
                 raise InvalidRequest(_HISTORY)
 
     async def run(self, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
-        """Starts the run: its events in batches, without the terminal ones. Raises FlowError and what nodes raise."""
-        check_asked(self._graph.nodes, self._catalog, overrides)
-        ctx.execution = Execution(id=str(uuid4()))
-        run = AgentRun(ctx, ctx.execution)
-        run.past = [*ctx.prior, *remembered(await ctx.history(tools=True))]
-        return self._events(run, overrides)
+        """Starts the run, or goes on with the context's execution: its events in batches, without the terminal ones.
 
-    async def _events(self, run: AgentRun, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
+        Raises FlowError and what nodes raise.
+        """
+        check_asked(self._graph.nodes, self._catalog, overrides)
+        text = filled(ctx.form) if ctx.form else ctx.question
+        execution = ctx.execution or Execution(id=str(uuid4()))
+        ctx.execution = execution
+        run = AgentRun(ctx, execution, execution.progress or self._begun(ctx, text), text)
+        run.past = ctx.prior
+        if not run.progress.forgetful:
+            run.past = [*ctx.prior, *remembered(await ctx.history(tools=True))]
+            if ctx.answer:
+                _forget_said(run)
+        return self._events(run, Walk(Plan(self._graph, self._catalog, overrides), run, ctx.answer))
+
+    def _begun(self, ctx: Context, text: str) -> Progress:
+        return Progress(way=Way(ready=self._graph.top.starts), text=text, form=ctx.form)
+
+    async def _events(self, run: AgentRun, walk: Walk) -> AsyncGenerator[Sequence[Event]]:
         ctx, execution = run.ctx, run.execution
-        walk = Walk(Plan(self._graph, self._catalog, overrides), run)
-        ctx.note(execution)
+        execution.state, execution.action, execution.progress = "INPROGRESS", None, run.progress
+        await ctx.note(execution)
         yield [AgentFlowEvent("INPROGRESS")]
         try:
             async with aclosing(walk.events()) as batches:
@@ -64,14 +80,29 @@ class Agentflow:
         except HeadraceError:
             yield _told(run, "ERROR")
             raise
-        if len(execution.data) < len(run.executed):
-            yield _told(run, "FINISHED")
-        else:
-            execution.state = "FINISHED"
-            yield [AgentFlowEvent("FINISHED")]
+        yield _stopped(run, execution.action) if execution.action else _finished(run)
+
+
+def _forget_said(run: AgentRun) -> None:
+    """What the nodes have said is in the session's history by now, as the person who answers has read it."""
+    path = [msgspec.structs.replace(way, said=()) for way in run.progress.path]
+    run.progress = run.progress.at(path)
+
+
+def _finished(run: AgentRun) -> list[Event]:
+    if len(run.execution.data) < len(run.progress.executed):
+        return _told(run, "FINISHED")
+    run.execution.state = "FINISHED"
+    return [AgentFlowEvent("FINISHED")]
+
+
+def _stopped(run: AgentRun, action: dict[str, object]) -> list[Event]:
+    run.execution.state = "STOPPED"
+    return [AgentFlowEvent("STOPPED"), Action(action), AgentFlowEvent("STOPPED")]
 
 
 def _told(run: AgentRun, state: Literal["FINISHED", "ERROR", "TERMINATED"]) -> list[Event]:
     """Everything that was executed, and how it ended."""
-    run.execution.state, run.execution.data = state, list(run.executed)
+    run.execution.state, run.execution.data = state, list(run.progress.executed)
+    run.execution.progress = run.progress
     return [AgentFlowExecutedData(run.execution.data), AgentFlowEvent(state)]

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
+from headrace.engine.agentflow.progress import Arrow, Way
 from headrace.engine.catalog import Catalog
 from headrace.engine.graph import accepting, check_known, coverage, nodes_of
 from headrace.errors import FlowError
 from headrace.schema import FlowFile, NodeData
 
 START = "startAgentflow"
-
-
-class Arrow(NamedTuple):
-    """An edge: where it begins, at which output, and where it leads."""
-
-    source: str
-    output: str
-    target: str
 
 
 class Level:
@@ -79,9 +71,16 @@ class AgentGraph:
         check_known(coverage(flow, catalog).missing, catalog)
         self.accepting = {node.id: accepting(node, catalog) for node in nodes}
 
-    def inside(self, iteration: str) -> Level:
-        """What an iteration repeats."""
-        return self._levels[iteration]
+    def level(self, way: Way) -> Level:
+        """The level that the way leads through. Raises FlowError for an iteration that is not there."""
+        try:
+            return self._levels[way.item.node if way.item else None]
+        except KeyError as error:
+            raise FlowError(f"the flow has no node {error.args[0]!r}") from None
+
+    def begun(self, iteration: str) -> Sequence[str]:
+        """The nodes that an iteration begins with."""
+        return self._levels[iteration].starts
 
 
 def _output(handle: str | None) -> str:

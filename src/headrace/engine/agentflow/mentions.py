@@ -7,7 +7,7 @@ be resolved.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ def resolved(value: Any, find: Callable[[str], Any]) -> Any:
 class Mentions:
     """Where references of one level look: the run's own values, and what nodes have given."""
 
-    def __init__(self, run: AgentRun, history: list[ModelMessage], loops: Loops, item: Any = MISSING) -> None:
+    def __init__(self, run: AgentRun, history: Sequence[ModelMessage], loops: Loops, item: Any = MISSING) -> None:
         self._run, self._history, self._loops, self._item = run, history, loops, item
 
     def resolve(self, value: Any, *, output: Any = None) -> Any:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Protocol, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
+from uuid import uuid4
 
 import msgspec
 
 from headrace.engine.agentflow.execution import Execution
+from headrace.engine.agentflow.progress import Progress, Way
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context, Node
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
 from headrace.events import Event
-from headrace.schema import NodeData
+from headrace.schema import HumanInput, NodeData
 
 MOST_STEPS: Final = 1000
 """Executions of nodes in one run."""
 
 Accepts: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]
 """A text in which `{{ references }}` are replaced."""
+
+
+_BUTTONS: Final = (("approve", "Proceed"), ("reject", "Reject"))
 
 
 class StateUpdate(msgspec.Struct, frozen=True):
@@ -41,30 +46,37 @@ def filled(form: Mapping[str, Any]) -> str:
 class AgentRun:
     """What all nodes of one run share."""
 
-    def __init__(self, ctx: Context, execution: Execution) -> None:
-        self.ctx, self.execution, self.form = ctx, execution, ctx.form
-        self.text = filled(ctx.form) if ctx.form else ctx.question
-        """What the user says: the question, or the filled form in words."""
-        self.state: dict[str, Any] = {}
+    def __init__(self, ctx: Context, execution: Execution, progress: Progress, text: str) -> None:
+        self.ctx, self.execution, self.progress = ctx, execution, progress
+        self.text = text
+        """What the user says: the question, or the filled form in words; beside an answer to the flow it may be ""."""
+        self.form = progress.form
         self.past: Sequence[ModelMessage] = ()
         """What was said in the session before this run."""
-        self.executed: list[dict[str, Any]] = []
-        self._steps = 0
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The flow's state."""
+        return self.progress.state
 
     @property
     def exhausted(self) -> bool:
         """Whether no further node may be executed."""
-        return self._steps > MOST_STEPS
+        return self.progress.steps > MOST_STEPS
 
     def step(self) -> None:
         """Counts an execution of a node. Raises FlowError when there were too many."""
-        self._steps += 1
+        self.progress = msgspec.structs.replace(self.progress, steps=self.progress.steps + 1)
         if self.exhausted:
             raise FlowError(f"the flow has executed {MOST_STEPS} nodes in one run, which is the most there may be")
 
+    def forget(self) -> None:
+        """From now on nothing is remembered of the session but what the request brings."""
+        self.progress, self.past = msgspec.structs.replace(self.progress, forgetful=True), self.ctx.prior
+
     def last_output(self, node: str) -> Mapping[str, Any] | None:
         """What the node's newest execution gave."""
-        for entry in reversed(self.executed):
+        for entry in reversed(self.progress.executed):
             if entry["nodeId"] == node:
                 return entry["data"].get("output")
         return None
@@ -73,20 +85,9 @@ class AgentRun:
 class Loops:
     """How often the Loop nodes of a level were reached, and how often the last one of them has gone back."""
 
-    def __init__(self) -> None:
-        self.rounds: dict[str, int] = {}
-        self.gone_back = 0
-
-
-class Walking(Protocol):
-    """The nodes of an iteration on their way through one item."""
-
-    text: str
-    """What the last node gave."""
-
-    def events(self) -> AsyncGenerator[Sequence[Event]]:
-        """Executes them. Raises what a node raises."""
-        ...
+    def __init__(self, way: Way) -> None:
+        self.rounds = dict(way.rounds)
+        self.gone_back = way.gone_back
 
 
 class Task:
@@ -96,25 +97,30 @@ class Task:
         self,
         run: AgentRun,
         node: NodeData,
-        history: Sequence[ModelMessage],
         loops: Loops,
         resolve: Callable[..., Any],
         *,
         is_last: bool,
-        repeat: Callable[[str, Any, int, int], Walking],
         component: Callable[[str, Any], Awaitable[object]],
+        answer: HumanInput | None = None,
     ) -> None:
-        self.run, self.node, self.resolve, self.is_last, self.repeat = run, node, resolve, is_last, repeat
+        self.run, self.node, self.resolve, self.is_last, self.loops = run, node, resolve, is_last, loops
         self.component = component
         """Builds what the node holds inside, by the name of its type and its inputs. Raises FlowError."""
-        self.loops = loops
-        self.history = history
+        self.answer = answer
+        """What a person says to the node, where it has asked for that."""
+        way = run.progress.path[-1]
+        self.history = way.said
         """What the nodes before this one have said in this run."""
+        self.answered = run.ctx.answer is not None
+        """The run goes on after an answer: what was asked before is in the session's history."""
+        self.talk = way.talk
+        """The node's conversation as it was when it asked; what it leaves here is kept while it waits."""
         self.inputs: dict[str, Any] = {}
         """The node's inputs with their references replaced, as they may be shown."""
         self.asked: Mapping[str, Any] = {}
         """Those of them that the request sets, on their own."""
-        self.state = dict(run.state)
+        self.state: dict[str, Any] = dict(run.state)
         self.shown: dict[str, Any] = {}
         """The input as the execution shows it."""
         self.output: dict[str, Any] = {}
@@ -126,6 +132,10 @@ class Task:
         """The only output that is taken, where the node decides on one."""
         self.back_to: str | None = None
         """The node to go on with, where it is not the next one."""
+        self.items: Sequence[Any] | None = None
+        """What the nodes inside this one are to go through, one after the other."""
+        self.action: dict[str, Any] | None = None
+        """What a person is asked: the flow stops here until there is an answer, and then executes the node anew."""
         self.fallback: str | None = None
         """What the node says once its execution has been told; it becomes its content."""
 
@@ -134,6 +144,14 @@ class Task:
         for event in told:
             kept = msgspec.to_builtins(event)
             self.output[kept["event"]] = kept["data"]
+
+    def ask(self) -> None:
+        """Stops the flow with a question: may it go on? Its text is the node's content."""
+        buttons = [{"type": f"agentflowv2-{kind}-button", "label": label} for kind, label in _BUTTONS]
+        about = {"nodeId": self.node.id, "nodeLabel": self.node.label, "input": self.shown}
+        labels = dict(_BUTTONS)
+        self.action = {"id": str(uuid4()), "mapping": labels, "elements": buttons, "data": about}
+        self.output["humanInputAction"] = self.action
 
     def update(self, updates: Sequence[StateUpdate], output: Any = None) -> None:
         """Sets values in the flow's state; they may refer to the node's `output`."""

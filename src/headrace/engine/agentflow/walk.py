@@ -1,245 +1,203 @@
-"""The way through an agent flow's nodes, one at a time, each when what leads to it has been.
-
-An arrow is taken or, behind an output that was not chosen, dead. A node runs once all its arrows are settled and one of
-them is taken; if all are dead, so are the arrows behind it. So a node after both branches of a condition runs.
-"""
+"""Executes an agent flow node by node. Where it is, is the run's progress; each step makes a new one of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from headrace.engine.agentflow.execution import public
-from headrace.engine.agentflow.graph import AgentGraph, Arrow
+import msgspec
+
+from headrace.engine.agentflow import steps
+from headrace.engine.agentflow.components import Components, Plan
+from headrace.engine.agentflow.graph import AgentGraph
 from headrace.engine.agentflow.mentions import Mentions
-from headrace.engine.agentflow.node import AgentNode, AgentRun, Loops, Task, shown
-from headrace.engine.catalog import Catalog
-from headrace.engine.chat import ModelMessage
-from headrace.engine.inputs import Field, current, fields_of, given, parsed, read, where
-from headrace.engine.node import Node
-from headrace.engine.overrides import Overrides, read_json
+from headrace.engine.agentflow.node import AgentRun, Loops, Task, shown
+from headrace.engine.agentflow.progress import Item, Iterating, Way
 from headrace.engine.references import MISSING
-from headrace.errors import FlowError, HeadraceError
+from headrace.errors import HeadraceError
 from headrace.events import AgentFlowExecutedData, Event, NextAgentFlow, Token
-from headrace.schema import NodeData
+from headrace.schema import HumanInput, NodeData
 
 _ALL_TOLD: Final = 100  # so many executions are told after each node; of more, after every tenth part of them
 
 
-class Plan(NamedTuple):
-    """What a run goes by: the flow, the node types, and what the request sets."""
-
-    graph: AgentGraph
-    catalog: Catalog
-    overrides: Overrides
-
-
-class Repeat(NamedTuple):
-    """One item of an iteration: its node, the item, its place, and how many there are."""
-
-    node: str
-    value: Any
-    place: int
-    total: int
-
-    def shown(self, session: str) -> dict[str, Any]:
-        """What executions of the nodes inside say of it."""
-        context = {
-            "index": self.place,
-            "value": self.value,
-            "isFirst": self.place == 0,
-            "isLast": self.place == self.total - 1,
-            "sessionId": session,
-        }
-        return {"iterationIndex": self.place, "iterationContext": context, "parentNodeId": self.node}
-
-
 class Walk:
-    """One way through the nodes of a level: the flow's own, or an iteration's for one of its items."""
+    """Goes on with a run from where it is, until the flow has ended or waits for a person."""
 
-    def __init__(self, plan: Plan, run: AgentRun, repeat: Repeat | None = None) -> None:
-        self._plan, self._run = plan, run
-        self._repeat = repeat
-        self._level = plan.graph.inside(repeat.node) if repeat else plan.graph.top
-        self._settled: dict[Arrow, bool] = {}
-        self._history: list[ModelMessage] = []
-        self._loops = Loops()
-        self._mentions = Mentions(run, self._history, self._loops, repeat.value if repeat else MISSING)
-        self._inner: Walk | None = None
-        self.text = ""
-        """What the last node gave."""
+    def __init__(self, plan: Plan, run: AgentRun, answer: HumanInput | None = None) -> None:
+        """`answer` is for the next node, which has asked for it."""
+        self._plan, self._run, self._answer = plan, run, answer
         self.parting: list[Event] = []
         """What nodes that were cancelled still tell."""
 
     async def events(self) -> AsyncGenerator[Sequence[Event]]:
         """Executes the nodes. Raises what a node raises, after the event that says so."""
-        queue = deque(self._level.starts)
-        while queue:
-            node = self._level.nodes[queue.popleft()]
-            task = self._task(node)
-            async with aclosing(self._executed(node, task)) as batches:
+        run = self._run
+        while run.progress.way.ready and run.execution.action is None:
+            async with aclosing(self.step()) as batches:
                 async for events in batches:
                     yield events
-            if self._repeat is None and (events := self._report()):
-                yield events
-            if task.fallback is not None and (events := self._fall_back(task.fallback)):
-                yield events
-            queue.extend(self._next(node.id, task))
+            run.execution.progress = run.progress
+            await run.ctx.note(run.execution)
 
-    async def _executed(self, node: NodeData, task: Task) -> AsyncGenerator[Sequence[Event]]:
-        yield [_next_event(node, "INPROGRESS")]
+    async def step(self) -> AsyncGenerator[Sequence[Event]]:
+        """Executes the next node, or goes on to an iteration's next item; the run's progress is then a new one."""
+        path = self._run.progress.path
+        if not path[-1].ready:
+            yield self._item_done(path, path[-1].text)
+            return
+        node = self._node(path[-1])
         try:
-            self._run.step()
-            record = await self._record(node, task)
-            async with aclosing(record.run(task)) as batches:
+            async with aclosing(self._executed(path, node)) as batches:
                 async for events in batches:
                     yield events
         except asyncio.CancelledError:
-            inner = self._inner.parting if self._inner else []
-            self.parting = [*inner, self._failed(node, "TERMINATED", "the run was cancelled")]
+            self.parting = self._failed(path, "TERMINATED", "the run was cancelled")
             raise
         except HeadraceError as error:
-            yield [self._failed(node, "ERROR", str(error))]
-            raise
-        self._add(node, task)
-        yield [_next_event(node, "FINISHED")]
+            item = path[-1].item
+            if item is None or self._run.exhausted:
+                yield self._failed(path, "ERROR", str(error))
+                raise
+            yield self._failed(path[-1:], "ERROR", str(error))
+            yield self._item_done(path, f"Error in iteration {item.place + 1}: {error}")
 
-    def _task(self, node: NodeData) -> Task:
-        is_last = self._repeat is None and not self._level.arrows_from[node.id]
-        return Task(
-            self._run,
-            node,
-            self._history,
-            self._loops,
-            self._mentions.resolve,
-            is_last=is_last,
-            repeat=self._inside,
-            component=lambda name, config: self._component(name, config, where(node)),
-        )
+    def _node(self, way: Way) -> NodeData:
+        return self._plan.graph.level(way).nodes[way.ready[0]]
 
-    def _inside(self, node: str, value: Any, index: int, count: int) -> Walk:
-        self._inner = Walk(self._plan, self._run, Repeat(node, value, index, count))
-        return self._inner
-
-    # What a node is given
-
-    async def _record(self, node: NodeData, task: Task) -> AgentNode:
-        kind, place = self._plan.catalog[node.name], where(node)
-        inputs, task.asked = given(node, kind, self._plan.overrides)
-        accepting = self._plan.graph.accepting[node.id]
-        task.inputs = public({k: self._mentions.resolve(v) if k in accepting else v for k, v in inputs.items()})
-        values: dict[str, Any] = {}
-        for name, field in fields_of(kind).items():
-            value = parsed(inputs.get(name), field)
-            if field.port:
-                value = await self._component(value, inputs.get(f"{name}Config"), place)
-            elif name in accepting and not field.is_late:
-                value = self._mentions.resolve(value)
-            values[name] = value
-        record = read(kind, values, place, task.asked)
-        if not isinstance(record, AgentNode):
-            raise FlowError(f"{place} is no node of an agent flow: replace it")
-        return record
-
-    async def _component(self, name: Any, config: Any, place: str) -> object:
-        """What a node holds inside: a component by name, and its inputs."""
-        if not name:
-            return None
-        kind: type[Node] = self._plan.catalog[name]
-        config = read_json(config)
-        inputs = current(kind, config) if isinstance(config, dict) else {}
-        values: dict[str, Any] = {}
-        for key, field in fields_of(kind).items():
-            if field.port and f"{key}Config" in inputs:
-                values[key] = await self._component(inputs.get(key), inputs[f"{key}Config"], place)
-            elif key in inputs:
-                values[key] = self._resolved(inputs[key], field)
-        if credential := inputs.get("FLOWISE_CREDENTIAL_ID"):
-            values["credential"] = await self._run.ctx.credential(str(credential))
-        return await read(kind, values, f"{name} in {place}").build(self._run.ctx)
-
-    def _resolved(self, value: Any, field: Field) -> Any:
-        value = parsed(value, field)
-        return self._mentions.resolve(value) if field.accepts_variables else value
+    async def _executed(self, path: Sequence[Way], node: NodeData) -> AsyncGenerator[Sequence[Event]]:
+        yield [_next_event(node, "INPROGRESS")]
+        run, way = self._run, path[-1]
+        answer, self._answer = self._answer, None
+        if answer:
+            run.progress = run.progress.without(node.id, *(("STOPPED",) if way.item else ()))
+        run.step()
+        loops = Loops(way)
+        mentions = Mentions(run, way.said, loops, way.item.value if way.item else MISSING)
+        components = Components(self._plan, run.ctx, mentions, node)
+        is_last = way.item is None and not self._plan.graph.level(way).arrows_from[node.id]
+        task = Task(run, node, loops, mentions.resolve, is_last=is_last, component=components.built, answer=answer)
+        record = await components.record(task)
+        async with aclosing(record.run(task)) as batches:
+            async for events in batches:
+                yield events
+        yield self._left(path, node, task)
 
     # What a node leaves behind
 
-    def _add(self, node: NodeData, task: Task) -> None:
-        self._run.state = task.state
-        self._history += task.said
-        self.text = str(task.output.get("content", ""))
-        data: dict[str, Any] = {"input": task.shown, "output": task.output, "state": task.state}
-        if task.said:
-            data["chatHistory"] = [shown(message) for message in task.said]
-            if task.beside:
-                data["chatHistory"][-1]["additional_kwargs"] = task.beside
-        self._enter(node, data, "FINISHED")
+    def _left(self, path: Sequence[Way], node: NodeData, task: Task) -> list[Event]:
+        run, way = self._run, path[-1]
+        run.progress = msgspec.structs.replace(run.progress, state=task.state)
+        if task.items:
+            inside = Iterating(task.items, [], _begun(self._plan.graph, node.id, task.items, 0))
+            run.progress = run.progress.at([*path[:-1], msgspec.structs.replace(way, inside=inside)])
+            return []
+        if task.items is not None:
+            return self._iterated(path, node, task.items, [])
+        way = msgspec.structs.replace(
+            way,
+            said=[*way.said, *task.said],
+            text=str(task.output.get("content", "")),
+            rounds=task.loops.rounds,
+            gone_back=task.loops.gone_back,
+            talk=task.talk if task.action else None,
+        )
+        if task.action:
+            run.execution.action = task.action
+            return self._ended(path, node, _data(task), way, "STOPPED")
+        level = self._plan.graph.level(way)
+        further = steps.onward(way, level, task.taken) if task.back_to is None else steps.back(way, level, task.back_to)
+        events = self._ended(path, node, _data(task), further, "FINISHED")
+        return events if task.fallback is None else [*events, *self._fall_back(task.fallback)]
 
-    def _failed(self, node: NodeData, status: str, error: str) -> Event:
-        self._enter(node, {"error": error}, status)
-        return _next_event(node, status, error)
+    def _ended(
+        self, path: Sequence[Way], node: NodeData, data: dict[str, Any], further: Way, status: str
+    ) -> list[Event]:
+        """Notes that the next node of the path has ended, and goes on from there."""
+        self._enter(path[-1], node, data, status)
+        self._run.progress = self._run.progress.at([*path[:-1], further])
+        return [_next_event(node, status), *([] if further.item else self._report())]
 
-    def _enter(self, node: NodeData, data: dict[str, Any], status: str) -> None:
-        context = self._repeat.shown(self._run.ctx.session) if self._repeat else {}
+    def _failed(self, path: Sequence[Way], status: str, error: str) -> list[Event]:
+        """Notes that the next node has failed, and with it the iterations that it lies in."""
+        events: list[Event] = []
+        for way in reversed(path):
+            node = self._node(way)
+            self._enter(way, node, {"error": error}, status)
+            events.append(_next_event(node, status, error))
+        return events
+
+    def _enter(self, way: Way, node: NodeData, data: dict[str, Any], status: str) -> None:
+        context = way.item.shown(self._run.ctx.session) if way.item else {}
         entry = {
             "nodeId": node.id,
             "nodeLabel": node.label,
             "data": {"id": node.id, "name": node.name, **data, **context},
-            "previousNodeIds": self._level.parents(node.id),
+            "previousNodeIds": self._plan.graph.level(way).parents(node.id),
             "status": status,
         }
-        self._run.executed.append(entry)
+        self._run.progress = self._run.progress.entered(entry)
 
     def _report(self) -> list[Event]:
         """All executions so far; of very many only now and then, or a long loop would send the square of its length."""
-        executed, execution = self._run.executed, self._run.execution
+        executed, execution = self._run.progress.executed, self._run.execution
         if len(executed) > _ALL_TOLD and len(executed) < len(execution.data) * 1.1:
             return []
         execution.data = list(executed)
-        self._run.ctx.note(execution)
         return [AgentFlowExecutedData(execution.data)]
 
     def _fall_back(self, text: str) -> list[Event]:
-        entry = self._run.executed[-1]
+        run = self._run
+        *before, entry = run.progress.executed
         data = {**entry["data"], "output": {**entry["data"]["output"], "content": text}}
-        self._run.executed[-1] = {**entry, "data": data}
-        self.text = text
-        if self._repeat:
+        path = run.progress.path
+        path[-1] = msgspec.structs.replace(path[-1], text=text)
+        run.progress = msgspec.structs.replace(run.progress.at(path), executed=[*before, {**entry, "data": data}])
+        if path[-1].item:
             return []
-        self._run.execution.data, self._run.execution.amended = list(self._run.executed), True
+        run.execution.data, run.execution.amended = list(run.progress.executed), True
         return [Token(text)]
 
-    # What comes next
+    # Iterations
 
-    def _next(self, node: str, task: Task) -> list[str]:
-        if task.back_to is None:
-            return self._settle(
-                [(arrow, task.taken in (None, arrow.output)) for arrow in self._level.arrows_from[node]]
-            )
-        if task.back_to not in self._level.nodes:
-            raise FlowError(f"{node!r} loops back to {task.back_to!r}, which is not beside it: choose another node")
-        again = self._level.after(task.back_to)
-        self._settled = {arrow: taken for arrow, taken in self._settled.items() if arrow.source not in again}
-        return [task.back_to]
+    def _item_done(self, path: Sequence[Way], result: str) -> list[Event]:
+        """Goes on to the next item of the innermost iteration, or leaves it after the last one."""
+        *outer, way = path[:-1]
+        node, inside = self._node(way), way.inside
+        assert inside
+        results = [*inside.results, result]
+        if len(results) == len(inside.items):
+            return self._iterated(path[:-1], node, inside.items, results)
+        begun = _begun(self._plan.graph, node.id, inside.items, len(results))
+        way = msgspec.structs.replace(way, inside=Iterating(inside.items, results, begun))
+        self._run.progress = self._run.progress.at([*outer, way])
+        return []
 
-    def _settle(self, arrows: list[tuple[Arrow, bool]]) -> list[str]:
-        """Marks arrows as taken or dead, and those that die with them; returns the nodes that can run now."""
-        ready: list[str] = []
-        waiting = deque(arrows)
-        while waiting:
-            arrow, taken = waiting.popleft()
-            self._settled[arrow] = taken
-            before = [self._settled.get(other) for other in self._level.arrows_to[arrow.target]]
-            if None in before:
-                continue
-            if any(before):
-                ready.append(arrow.target)
-            else:
-                waiting.extend((other, False) for other in self._level.arrows_from[arrow.target])
-        return ready
+    def _iterated(
+        self, path: Sequence[Way], node: NodeData, items: Sequence[Any], results: Sequence[str]
+    ) -> list[Event]:
+        """An iteration's results, a line each; its state is what the nodes inside have left."""
+        text = "\n".join(results)
+        output = {"iterationResults": list(results), "content": text}
+        data = {"input": {"iterationInput": list(items)}, "output": output, "state": dict(self._run.state)}
+        way = msgspec.structs.replace(path[-1], inside=None, text=text)
+        return self._ended(path, node, data, steps.onward(way, self._plan.graph.level(way), None), "FINISHED")
+
+
+def _begun(graph: AgentGraph, iteration: str, items: Sequence[Any], place: int) -> Way:
+    return Way(ready=graph.begun(iteration), item=Item(iteration, items[place], place, len(items)))
+
+
+def _data(task: Task) -> dict[str, Any]:
+    """What the execution keeps of a node."""
+    data: dict[str, Any] = {"input": task.shown, "output": task.output, "state": task.state}
+    if task.said:
+        data["chatHistory"] = [shown(message) for message in task.said]
+        if task.beside:
+            data["chatHistory"][-1]["additional_kwargs"] = task.beside
+    return data
 
 
 def _next_event(node: NodeData, status: str, error: str | None = None) -> NextAgentFlow:

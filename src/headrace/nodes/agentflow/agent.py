@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
@@ -12,14 +12,15 @@ import msgspec
 from headrace.documents.graph import Part, Parts, store_graph
 from headrace.documents.library import document_library
 from headrace.engine import chatflow
-from headrace.engine.agent import MAX_ITERATIONS, STOPPED, Agent, Use
+from headrace.engine.agent import Agent, described
 from headrace.engine.agentflow.node import Task, shown
-from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema, ToolCall
 from headrace.engine.graph import check_known
 from headrace.engine.inputs import fields_of, parsed
 from headrace.engine.labels import label
 from headrace.engine.ports import Tool
 from headrace.engine.reply import Reply, tokens
+from headrace.engine.talk import Round, Talk, Use
 from headrace.engine.tool_names import free_name
 from headrace.engine.trace import sent
 from headrace.engine.turn import Turn, as_object, given
@@ -68,53 +69,68 @@ class _Offer(msgspec.Struct, frozen=True):
     tool: Tool
     node: str
     sources: bool = False
+    asks: bool = False
+    """A person is asked before it is used."""
 
 
-class _Talk:
-    """What comes of one conversation with tools."""
+class _Voice:
+    """Tells of an agent's work, where the answer is told as it comes; of its calls in any case."""
 
-    def __init__(self, messages: Sequence[ModelMessage], offers: Sequence[_Offer]) -> None:
-        self._sourced = {offer.tool.spec.name for offer in offers if offer.sources}
-        self.messages = list(messages)
-        self.shown = [shown(message) for message in messages]
+    def __init__(self, reply: Callable[[], Reply], *, live: bool) -> None:
+        self._reply, self._live = reply, live
         self.replies: list[Reply] = []
-        self.uses: list[Use] = []
-        self.verdict = ""
-        """The answer where the model has not the last word."""
 
-    @property
-    def used(self) -> list[UsedTool]:
-        """The calls as answers show them."""
-        return [use.shown for use in self.uses if use.shown]
+    def begin(self) -> None:
+        """The model begins a turn."""
+        self.replies.append(self._reply())
 
-    def add(self, turn: Turn, uses: Sequence[Use]) -> None:
-        """What the model asked for, and what it got."""
-        self.uses += uses
-        self.messages.append(turn.message)
-        self.shown.append(_asked(turn))
-        for use in uses:
-            text, call = use.result.text, use.call
-            self.messages.append(ModelMessage("tool", text, answers=call))
-            found = use.result.documents
-            beside = {"sourceDocuments": msgspec.to_builtins(found)} if found or call.name in self._sourced else {}
-            about = {"tool_call_id": call.id, "name": call.name, "additional_kwargs": beside}
-            self.shown.append({"role": "tool", "content": text, **about})
+    def events(self, deltas: Sequence[Delta]) -> list[Event]:
+        """The events of a batch."""
+        events = self.replies[-1].take(deltas)
+        return events if self._live else []
 
-    @property
-    def spent(self) -> int:
-        """The tokens of its turns as Flowise counts them: those between the first and the last one twice."""
-        counts = [reply.spent for reply in self.replies]
-        return sum(counts) + sum(counts[1:-1]) if len(counts) > 1 else 0
+    def asked(self, turn: Turn) -> list[Event]:
+        """The tools that are asked for."""
+        silence: list[Event] = [Token("")] if self._live and not turn.text else []
+        return [*silence, CalledTools([_called(call) for call in turn.calls])]
 
-    @property
-    def rests(self) -> list[Event]:
-        """What is told of the tools after the answer: sources and artifacts of those that give them."""
-        documents = [document for use in self.uses for document in use.result.documents]
-        artifacts = [artifact for use in self.uses for artifact in use.result.artifacts]
-        rests: list[Event] = [UsedTools(self.used)] if self.used else []
-        sourced = documents or any(use.tool in self._sourced for use in self.used)
-        rests += [SourceDocuments(documents)] if sourced else []
-        return [*rests, Artifacts(artifacts)] if artifacts else rests
+
+def _shown(talk: Talk, sourced: Collection[str]) -> list[dict[str, Any]]:
+    """The conversation as executions show it."""
+    lines = [shown(message) for message in talk.opening]
+    for one in talk.rounds:
+        if one.message.calls:
+            lines.append(_asked(one))
+            lines += [_given(use, sourced) for use in one.uses if use]
+    return lines
+
+
+def _given(use: Use, sourced: Collection[str]) -> dict[str, Any]:
+    found, call = use.result.documents, use.call
+    beside = {"sourceDocuments": msgspec.to_builtins(found)} if found or call.name in sourced else {}
+    about = {"tool_call_id": call.id, "name": call.name, "additional_kwargs": beside}
+    return {"role": "tool", "content": use.result.text, **about}
+
+
+def _rests(talk: Talk, sourced: Collection[str]) -> list[Event]:
+    """What is told of the tools after the answer: sources and artifacts of those that give them."""
+    uses = talk.uses
+    used = [use.shown for use in uses if use.shown]
+    documents = [document for use in uses for document in use.result.documents]
+    artifacts = [artifact for use in uses for artifact in use.result.artifacts]
+    rests: list[Event] = [UsedTools(used)] if used else []
+    rests += [SourceDocuments(documents)] if documents or any(one.tool in sourced for one in used) else []
+    return [*rests, Artifacts(artifacts)] if artifacts else rests
+
+
+def _spent(talk: Talk) -> int:
+    """The tokens of its turns as Flowise counts them: those between the first and the last one twice.
+
+    Where calls wait, the last one is yet to come.
+    """
+    counts = talk.spent
+    between = counts[1:] if talk.waiting else counts[1:-1]
+    return sum(counts) + sum(between) if len(counts) > 1 or talk.waiting else 0
 
 
 class _Agent(ModelNode, frozen=True, kw_only=True):
@@ -141,11 +157,12 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         """Its tools; a node may be several, as those of an OpenAPI document are."""
         offers: list[_Offer] = []
         for one in self.tools:
-            name = one.agentSelectedTool
-            if one.agentSelectedToolRequiresHumanInput:
-                raise FlowError(f"{task.node.id!r} asks a human before it uses {name!r}, which cannot be done here yet")
-            if name:
-                offers += [_Offer(tool, name) for tool in await built(task, name, one.agentSelectedToolConfig)]
+            if name := one.agentSelectedTool:
+                tools, asks = (
+                    await built(task, name, one.agentSelectedToolConfig),
+                    one.agentSelectedToolRequiresHumanInput,
+                )
+                offers += [_Offer(tool, name, asks=bool(asks)) for tool in tools]
         return offers
 
     async def _known(self, task: Task) -> list[_Offer]:
@@ -172,46 +189,53 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
 
     async def _working(self, task: Task, offers: Sequence[_Offer]) -> AsyncGenerator[Sequence[Event]]:
         """The answer, after the model has used what it wants; only the answer is told when nothing is live."""
-        opening = self.opening(task)
-        talk = _Talk(await self.conversation(task, opening), offers)
-        async with aclosing(self._talked(task, talk, [offer.tool for offer in offers])) as batches:
+        opening, sourced = self.opening(task), {offer.tool.spec.name for offer in offers if offer.sources}
+        voice = _Voice(lambda: self.reply(task), live=self.is_live(task))
+        if waited := task.talk:
+            yield [CalledTools([_called(call) for call in waited.waiting])]
+        talk, tools = await self._begun(task, opening), [offer.tool for offer in offers]
+        if waited and not (task.answer and task.answer.proceeds):
+            tools = []
+        asking = {offer.tool.spec.name for offer in offers if offer.asks}
+        agent = Agent(task.run.ctx, self.model, tools, facts=True, asking=asking)
+        async with aclosing(agent.work(talk, voice)) as batches:
             async for events in batches:
                 yield events
-        self.show(task, talk.shown)
-        last, text = talk.replies[-1], talk.verdict or talk.replies[-1].text
-        if self.structuredOutput:
-            last, text = await self._spelt(task, text), ""
-        content, rests = self.give(task, last, opening, text), talk.rests
-        self._account(task, talk, offers, rests)
-        if self.is_live(task):
-            yield [*([Token(talk.verdict)] if talk.verdict else []), *last.end(rests)]
-            task.run.ctx.text = content  # words before a use of tools are no part of the answer
-        elif task.is_last:
-            yield [Token(content), *rests]
+        async with aclosing(self._concluded(task, agent, voice, opening, sourced)) as batches:
+            async for events in batches:
+                yield events
+        task.output["availableTools"] = [_described(offer) for offer in offers]
+        if agent.talk.waiting:
+            task.talk, task.output["isWaitingForHumanInput"] = agent.talk, True
+            task.ask()
 
-    async def _talked(self, task: Task, talk: _Talk, tools: Sequence[Tool]) -> AsyncGenerator[Sequence[Event]]:
-        agent, live = Agent(task.run.ctx, self.model, tools), self.is_live(task)
-        specs = [tool.spec for tool in tools]
-        for _ in range(MAX_ITERATIONS):
-            turn, reply = Turn(), self.reply(task)
-            talk.replies.append(reply)
-            async with aclosing(self.model.stream(ChatRequest(talk.messages, specs, facts=True))) as batches:
-                async for deltas in batches:
-                    turn.add(deltas)
-                    events = reply.take(deltas)
-                    if live and events:
-                        yield events
-            if not (calls := turn.calls):
-                return
-            if live:
-                silence: list[Event] = [] if turn.text else [Token("")]
-                yield [*silence, CalledTools([UsedTool(call.name, as_object(given(call), {}), "") for call in calls])]
-            uses = await agent.used(calls)
-            talk.add(turn, uses)
-            if direct := [use.result.text for use in uses if use.returns]:
-                talk.verdict = direct[0]
-                return
-        talk.verdict = STOPPED
+    async def _begun(self, task: Task, opening: list[ModelMessage]) -> Talk:
+        """The conversation as it begins, or as a person's answer lets it go on."""
+        if task.talk is None:
+            return Talk(await self.conversation(task, opening))
+        return task.talk if task.answer and task.answer.proceeds else task.talk.rejected
+
+    async def _concluded(
+        self, task: Task, agent: Agent, voice: _Voice, opening: list[ModelMessage], sourced: Collection[str]
+    ) -> AsyncGenerator[Sequence[Event]]:
+        """Leaves the answer behind, or what the agent waits for, and tells the rest of it."""
+        talk, last = agent.talk, voice.replies[-1]
+        self.show(task, _shown(talk, sourced))
+        if task.answer:
+            task.shown["humanInput"] = msgspec.to_builtins(task.answer)
+        text = agent.verdict or talk.rounds[-1].message.text
+        if self.structuredOutput and not talk.waiting:
+            last, text = await self._spelt(task, text), ""
+        content, rests = self.give(task, last, opening, text, plain=bool(talk.waiting)), _rests(talk, sourced)
+        self._account(task, talk, voice, rests)
+        if talk.waiting:
+            task.output["calledTools"] = [described(call) for call in talk.waiting]
+        if self.is_live(task):
+            added = content if talk.waiting else agent.verdict
+            yield [*([Token(added)] if added else []), *last.end(rests, [_called(call) for call in talk.waiting])]
+            task.run.ctx.text = content  # words before a use of tools are no part of the answer
+        elif task.is_last or talk.waiting:
+            yield [Token(content), *rests]
 
     async def _spelt(self, task: Task, text: str) -> Reply:
         """The answer in the form that the flow wants: models do not write it while they may still call tools."""
@@ -222,19 +246,19 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
                 reply.take(deltas)
         return reply
 
-    def _account(self, task: Task, talk: _Talk, offers: Sequence[_Offer], rests: Sequence[Event]) -> None:
+    def _account(self, task: Task, talk: Talk, voice: _Voice, rests: Sequence[Event]) -> None:
         """What the execution keeps of the tools."""
-        task.output["timeMetadata"] = talk.replies[0].times()["timeMetadata"]
+        task.output["timeMetadata"] = voice.replies[0].times()["timeMetadata"]
         if usage := task.output.get("usageMetadata"):
-            usage["tool_call_tokens"] = talk.spent
-            usage["total_tokens"] += talk.spent
+            spent = _spent(talk)
+            usage["tool_call_tokens"] = spent
+            usage["total_tokens"] += spent
             if price := usage.get("base_output_cost"):
-                usage["output_cost"] = (usage["output_tokens"] + talk.spent) * price
+                usage["output_cost"] = (usage["output_tokens"] + spent) * price
                 usage["total_cost"] = usage["input_cost"] + usage["output_cost"]
         task.keep(rests)
-        if talk.used:
-            task.beside = {"usedTools": task.output["usedTools"]}
-        task.output["availableTools"] = [_described(offer) for offer in offers]
+        if used := task.output.get("usedTools"):
+            task.beside = {"usedTools": used}
 
 
 def _described(offer: _Offer) -> dict[str, Any]:
@@ -243,16 +267,21 @@ def _described(offer: _Offer) -> dict[str, Any]:
     return {"name": spec.name, "description": spec.description, "schema": spec.parameters, "toolNode": node}
 
 
-def _asked(turn: Turn) -> dict[str, Any]:
+def _called(call: ToolCall) -> UsedTool:
+    """A call before it is answered."""
+    return UsedTool(call.name, as_object(given(call), {}), "")
+
+
+def _asked(one: Round) -> dict[str, Any]:
     """A turn with calls as executions show it."""
-    calls = [(call, as_object(given(call), {})) for call in turn.calls]
+    calls = one.message.calls
     return {
         "role": "assistant",
-        "content": turn.text,
-        "tool_calls": [{"name": c.name, "args": args, "id": c.id, "type": "tool_call"} for c, args in calls],
-        "additional_kwargs": {"tool_calls": sent(turn.calls)},
-        **({"usage_metadata": tokens(turn.usage, turn.facts.facts)} if turn.usage else {}),
-        "id": turn.facts.id,
+        "content": one.message.text,
+        "tool_calls": [described(call) for call in calls],
+        "additional_kwargs": {"tool_calls": sent(calls)},
+        **({"usage_metadata": tokens(one.usage, one.facts.facts)} if one.usage else {}),
+        "id": one.facts.id,
     }
 
 

@@ -96,16 +96,22 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         """What the execution shows of the node's input."""
         task.shown = {"messages": list(messages), **self._settings(task)}
 
-    def give(self, task: Task, reply: Reply, opening: Sequence[ModelMessage], text: str = "") -> str:
-        """Leaves the answer behind, or `text` in its place, and gives its text. Raises ProviderMalformed."""
+    def give(
+        self, task: Task, reply: Reply, opening: Sequence[ModelMessage], text: str = "", *, plain: bool = False
+    ) -> str:
+        """Leaves the answer behind, or `text` in its place, and gives its text. Raises ProviderMalformed.
+
+        A `plain` answer has no form, and changes nothing in the flow's state.
+        """
         content, found = text or reply.text, reply.kept()
-        if self.structuredOutput:
+        if self.structuredOutput and not plain:
             found = _form_of(content, task.node.id)
             content = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
         task.output = {"content": content, **reply.times(), **found}
         role = "user" if self.returnResponseAs == "userMessage" else "assistant"
         task.said = [*opening, ModelMessage(role, content, name=_name(task.node.label or task.node.id))]
-        task.update(self.updateState, content)
+        if not plain:
+            task.update(self.updateState, content)
         return content
 
     def _config(self, task: Task) -> dict[str, Any]:
@@ -122,12 +128,12 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
 
     def opening(self, task: Task) -> list[ModelMessage]:
         """What the first node to speak adds to the conversation before its answer: what it was asked."""
-        if task.history:
+        if task.history or (task.answered and (self.enableMemory or self._written())):
             return []
         asked = [] if self.enableMemory else [m for m in self._written() if m.role == "user"]
         pictures = images(self.model, task.run.ctx)
         before = [ModelMessage("user", pictures)] if pictures else []
-        return [*before, *(asked or [ModelMessage("user", task.run.text)])]
+        return [*before, *(asked or [ModelMessage("user", task.run.progress.text)])]
 
     async def conversation(self, task: Task, opening: list[ModelMessage]) -> list[ModelMessage]:
         """What the model is told."""

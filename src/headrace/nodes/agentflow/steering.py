@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import Any, Final, Literal
 
 import msgspec
 
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
-from headrace.errors import FlowError, HeadraceError
+from headrace.errors import FlowError
 from headrace.events import Event, Token
 
 _MOST_ROUNDS: Final = "MAX_LOOP_COUNT"
@@ -45,7 +44,7 @@ class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
                 f"{task.node.id!r} begins with a {self.startInputType}, which this server does not have yet"
             )
         if self.startEphemeralMemory:
-            run.past = run.ctx.prior
+            run.forget()
         task.state = _state(self.startState)
         if self.startPersistState:
             task.state |= _last_state(await run.ctx.previous())
@@ -124,24 +123,9 @@ class Iteration(AgentNode, frozen=True, kw_only=True, tag="iterationAgentflow"):
     iterationInput: Accepts
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
-        """The results, a line each. An item that fails gives the reason as its result; the others go on."""
-        items = _items(self.iterationInput, task.node.id)
-        task.shown = {"iterationInput": items}
-        results: list[str] = []
-        for index, item in enumerate(items):
-            walk = task.repeat(task.node.id, item, index, len(items))
-            try:
-                async with aclosing(walk.events()) as batches:
-                    async for events in batches:
-                        yield events
-            except HeadraceError as error:
-                if task.run.exhausted:
-                    raise
-                results.append(f"Error in iteration {index + 1}: {error}")
-            else:
-                results.append(walk.text)
-        task.state = dict(task.run.state)
-        task.output = {"iterationResults": results, "content": "\n".join(results)}
+        """The items. One that fails gives the reason as its result; the others go on. Raises FlowError."""
+        task.items = _items(self.iterationInput, task.node.id)
+        yield []
 
 
 def _items(text: str, node: str) -> list[Any]:

@@ -1,0 +1,72 @@
+"""Makes a node's record of its inputs: references replaced, and the components inside it built."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from headrace.engine.agentflow.execution import public
+from headrace.engine.agentflow.graph import AgentGraph
+from headrace.engine.agentflow.mentions import Mentions
+from headrace.engine.agentflow.node import AgentNode, Task
+from headrace.engine.catalog import Catalog
+from headrace.engine.inputs import Field, current, fields_of, given, parsed, read, where
+from headrace.engine.node import Context, Node
+from headrace.engine.overrides import Overrides, read_json
+from headrace.errors import FlowError
+from headrace.schema import NodeData
+
+
+class Plan(NamedTuple):
+    """What a run goes by: the flow, the node types, and what the request sets."""
+
+    graph: AgentGraph
+    catalog: Catalog
+    overrides: Overrides
+
+
+class Components:
+    """Builds what one execution of a node needs."""
+
+    def __init__(self, plan: Plan, ctx: Context, mentions: Mentions, node: NodeData) -> None:
+        self._plan, self._ctx, self._mentions, self._node = plan, ctx, mentions, node
+
+    async def record(self, task: Task) -> AgentNode:
+        """The node's record; what may be shown of its inputs goes into the task. Raises FlowError."""
+        node, plan, place = self._node, self._plan, where(self._node)
+        kind, resolve = plan.catalog[node.name], self._mentions.resolve
+        inputs, task.asked = given(node, kind, plan.overrides)
+        accepting = plan.graph.accepting[node.id]
+        task.inputs = public({k: resolve(v) if k in accepting else v for k, v in inputs.items()})
+        values: dict[str, Any] = {}
+        for name, field in fields_of(kind).items():
+            value = parsed(inputs.get(name), field)
+            if field.port:
+                value = await self.built(value, inputs.get(f"{name}Config"))
+            elif name in accepting and not field.is_late:
+                value = resolve(value)
+            values[name] = value
+        record = read(kind, values, place, task.asked)
+        if not isinstance(record, AgentNode):
+            raise FlowError(f"{place} is no node of an agent flow: replace it")
+        return record
+
+    async def built(self, name: Any, config: Any) -> object:
+        """What the node holds inside: a component by name, and its inputs. Raises FlowError."""
+        if not name:
+            return None
+        kind: type[Node] = self._plan.catalog[name]
+        config = read_json(config)
+        inputs = current(kind, config) if isinstance(config, dict) else {}
+        values: dict[str, Any] = {}
+        for key, field in fields_of(kind).items():
+            if field.port and f"{key}Config" in inputs:
+                values[key] = await self.built(inputs.get(key), inputs[f"{key}Config"])
+            elif key in inputs:
+                values[key] = self._resolved(inputs[key], field)
+        if credential := inputs.get("FLOWISE_CREDENTIAL_ID"):
+            values["credential"] = await self._ctx.credential(str(credential))
+        return await read(kind, values, f"{name} in {where(self._node)}").build(self._ctx)
+
+    def _resolved(self, value: Any, field: Field) -> Any:
+        value = parsed(value, field)
+        return self._mentions.resolve(value) if field.accepts_variables else value

@@ -1,0 +1,111 @@
+"""Where an agent flow is: plain data that is stored with its execution, and from which any process can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headrace.engine.chat import ModelMessage
+from headrace.engine.talk import Talk
+
+
+class Arrow(NamedTuple):
+    """An edge: where it begins, at which output, and where it leads."""
+
+    source: str
+    output: str
+    target: str
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One item of an iteration: the iteration's node, the item, its place, and how many there are."""
+
+    node: str
+    value: Any
+    place: int
+    total: int
+
+    def shown(self, session: str) -> dict[str, Any]:
+        """What executions of the nodes inside say of it."""
+        context = {
+            "index": self.place,
+            "value": self.value,
+            "isFirst": self.place == 0,
+            "isLast": self.place == self.total - 1,
+            "sessionId": session,
+        }
+        return {"iterationIndex": self.place, "iterationContext": context, "parentNodeId": self.node}
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The way through the nodes of one level: the flow's own, or an iteration's for one of its items."""
+
+    ready: Sequence[str]
+    """The nodes that can run, in the order in which they do. The first one of them is the next."""
+    taken: Sequence[Arrow] = ()
+    dead: Sequence[Arrow] = ()
+    """Arrows that nothing will come along: those of outputs that were not chosen, and what is only behind these."""
+    said: Sequence[ModelMessage] = ()
+    """What the nodes have said in this run."""
+    rounds: Mapping[str, int] = {}
+    """How often each Loop node was reached."""
+    gone_back: int = 0
+    """How often the last one of them has gone back."""
+    text: str = ""
+    """What the last node gave."""
+    item: Item | None = None
+    inside: Iterating | None = None
+    """The iteration that the next node is, once it has begun."""
+    talk: Talk | None = None
+    """The conversation of the next node, which waits for a person's approval."""
+
+
+class Iterating(msgspec.Struct, frozen=True):
+    """Where an iteration is: its items, what came of those before, and the way through its nodes for the next one."""
+
+    items: Sequence[Any]
+    results: Sequence[str]
+    way: Way
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a flow is."""
+
+    way: Way
+    text: str = ""
+    """What the user said first: the question, or the filled form in words."""
+    form: Mapping[str, Any] | None = None
+    state: Mapping[str, Any] = {}
+    executed: Sequence[dict[str, Any]] = ()
+    """An entry for every node that was executed, as clients are told."""
+    steps: int = 0
+    """How many nodes were executed in all."""
+    forgetful: bool = False
+    """The flow remembers nothing of its session."""
+
+    @property
+    def path(self) -> list[Way]:
+        """The ways from the flow's own to the innermost one, which the next node lies on."""
+        path = [self.way]
+        while inside := path[-1].inside:
+            path.append(inside.way)
+        return path
+
+    def at(self, path: Sequence[Way]) -> Progress:
+        """With these ways in place of those so far, from the flow's own to the innermost one."""
+        way = path[-1]
+        for outer in reversed(path[:-1]):
+            inside = msgspec.structs.replace(outer.inside, way=way) if outer.inside else None
+            way = msgspec.structs.replace(outer, inside=inside)
+        return msgspec.structs.replace(self, way=way)
+
+    def entered(self, entry: dict[str, Any]) -> Progress:
+        """With a further node executed."""
+        return msgspec.structs.replace(self, executed=[*self.executed, entry])
+
+    def without(self, node: str, *states: str) -> Progress:
+        """Without the node's executions: those that ended in one of these states, or all."""
+        kept = [e for e in self.executed if e["nodeId"] != node or (states and e["status"] not in states)]
+        return msgspec.structs.replace(self, executed=kept)
