@@ -45,12 +45,12 @@ def spoken_object(text: str) -> dict[str, Any]:
 
 
 def _is_told(value: Any) -> bool:
-    """Whether this is more than a mark in brackets, such as the number of a source."""
+    """True for more than a mark in brackets, such as the number of a source."""
     return isinstance(value, dict) or (bool(value) and isinstance(value[0], dict | list))
 
 
 def _fenced(text: str) -> Iterator[str]:
-    """What stands between the first fence and another one, the last one first."""
+    """The text between the first fence and another one, the last one first."""
     if begun := _FENCE.search(text):
         inner = text[begun.end() :]
         yield inner

@@ -105,12 +105,12 @@ async def answered(
 
 
 def says_something(deltas: Iterable[Delta]) -> bool:
-    """Whether there is anything of an answer in the deltas, and not only that one begins."""
+    """True when the deltas hold a part of an answer, and not only its beginning."""
     return any(isinstance(delta, ToolCallDelta) or getattr(delta, "text", "") for delta in deltas)
 
 
 async def read_answer(http: Http, call: HttpCall, read: Callable[[bytes], _T]) -> _T:
-    """What `read` makes of the whole body of a call's answer. Raises ProviderError, also for one that is too large.
+    """The result of `read` for the whole body of an answer. Raises ProviderError, also for a body that is too large.
 
     The call is made again, as the provider's limits allow, when its answer breaks off or holds an error that may pass.
     """

@@ -237,7 +237,7 @@ class FrameParser(AnswerParser):
             raise ProviderMalformed("the model sent a frame without an end")
 
     def _unframed(self, deltas: list[Delta]) -> None:
-        """What a gateway has written as plain JSON: an error, or the answer as a whole."""
+        """Reads plain JSON from a gateway: an error, or the answer as a whole."""
         with suppress(ValueError):
             self.rescued()
             event = _EVENTS.read(self._rest)

@@ -31,7 +31,7 @@ class _Call:
 
     @property
     def complete(self) -> bool:
-        """Whether the arguments are a whole JSON object: what comes after it belongs to another call."""
+        """The arguments are a whole JSON object: text after it belongs to another call."""
         last = next((part for part in reversed(self._parts) if part.strip()), "")
         return last.rstrip().endswith("}") and self.size <= _LONGEST_LOOK and is_object(self.arguments)
 
@@ -87,7 +87,7 @@ class Calls:
 
     @staticmethod
     def _another(call: _Call, index: int | None, call_id: str, name: str, text: str) -> bool:
-        """Whether a fragment that could belong to this call begins another one."""
+        """Says that a fragment, which could belong to this call, begins another one."""
         if call_id and call.id and call.id != call_id:  # some make up an id for each fragment, and name the call once
             return bool(name) or call.complete
         if not name:
@@ -119,7 +119,7 @@ def as_text(arguments: Any) -> str:
 
 
 def is_object(text: str) -> bool:
-    """Whether this is a whole JSON object, or the text of one as a JSON text."""
+    """True for a whole JSON object, and for one that is encoded as a JSON text."""
     try:
         value = value_of(text.encode("utf-8", "surrogatepass"))
         return isinstance(value, dict | str)

@@ -97,7 +97,7 @@ class CompletionParser(LineParser[_Chunk]):
             self.suspect(payload)
 
     def _chosen(self, index: int | None) -> bool:
-        """Whether a choice is the answer."""
+        """True for the choice that is the answer."""
         if index is not None and self._choice is None:
             self._choice = index
         return index is None or index == self._choice

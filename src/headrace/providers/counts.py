@@ -25,7 +25,7 @@ class Count(msgspec.Struct, gc=False):
 
     @property
     def says(self) -> bool:
-        """Whether it counts anything; some end with a count of nothing."""
+        """It counts something; some servers end with a count of nothing."""
         return bool(self.prompt_tokens or self.completion_tokens or self.input_tokens or self.output_tokens)
 
     @property

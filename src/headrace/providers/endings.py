@@ -30,7 +30,7 @@ _TOOLS: Final = re.compile("tool|function")
 
 
 def finish_of(reason: str, said: str = "") -> Finish:
-    """What a finish reason means. Raises the ProviderError that it stands for, with what was `said` beside it."""
+    """The end that a finish reason names. Raises the ProviderError that it stands for, with what was `said`."""
     word = _plain(reason)
     if found := _FINISH.get(word):
         return found
@@ -42,7 +42,7 @@ def finish_of(reason: str, said: str = "") -> Finish:
 
 
 def named(reason: str | None) -> bool:
-    """Whether this is a reason at all: some servers write one into every chunk that says there is none."""
+    """True for a reason; some servers write into every chunk that there is none."""
     return bool(reason) and _plain(reason or "") not in ("", "null", "none")
 
 

@@ -1,4 +1,4 @@
-"""What a server wants back with its own tool calls under names of its own: reasoning, open or encrypted, signatures.
+"""Fields that servers want back with their own tool calls: reasoning, open or encrypted, and signatures.
 
 It travels as JSON in the signature of a thought or a call. The signatures that providers make themselves are no JSON,
 so that one protocol does not send what another one has made, before it was asked in the other's place.
@@ -13,9 +13,9 @@ from headrace.engine.surrogates import all_whole
 from headrace.providers.loose import as_json, value_of
 
 OF_MESSAGES: Final = ("reasoning_content", "reasoning", "reasoning_details")
-"""What OpenAI's protocol has at a message."""
+"""Fields of a message in OpenAI's protocol."""
 OF_CALLS: Final = ("extra_content", "provider_specific_fields")
-"""And at a call: Gemini's signature, by Google itself and by those who pass it on."""
+"""Fields of a call: Gemini's signature, by Google itself and by those who pass it on."""
 _JOINED: Final = frozenset(("text", "summary", "data"))  # fields whose fragments are one text
 
 
@@ -51,7 +51,7 @@ class GivenBack:
                 last[name] = value
 
     def taken(self) -> str:
-        """What has come, once; "" without any."""
+        """The fields so far as JSON, once; "" without any."""
         found: dict[str, Any] = {}
         if self._content:
             found["reasoning_content"] = "".join(self._content)
@@ -72,5 +72,5 @@ def given_back(signature: str, names: Collection[str]) -> dict[str, Any]:
 
 
 def is_fields(signature: str) -> bool:
-    """Whether a signature is of this kind: those that providers make are no JSON."""
+    """True for a signature of this kind: those that providers make are no JSON."""
     return signature.startswith('{"')

@@ -35,11 +35,11 @@ class Halves:
         return joined
 
     def rest(self) -> list[Delta]:
-        """What stands for a beginning that nothing has followed."""
+        """The replacement for a beginning that nothing has followed."""
         begun, self._begun = self._begun, None
         return [msgspec.structs.replace(begun, text=whole(begun.text))] if begun else []
 
 
 def _mended(delta: Delta) -> Delta:
-    """What comes whole in one chunk, with whole characters only."""
+    """The delta with whole characters only, where it comes in one chunk."""
     return msgspec.convert(all_whole(msgspec.to_builtins(delta)), type(delta))

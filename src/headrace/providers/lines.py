@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class LineParser(AnswerParser, Generic[T]):
-    """What the parsers of line protocols share. A protocol says what a chunk is, and what one means in `take`.
+    """The part that the parsers of line protocols share. Each declares its chunk and reads one in `take`.
 
     In these protocols every `data:` line is one JSON object, so lines are all that is looked at. One that is no JSON on
     its own is put together with those that follow it. All three line ends count, and the end of the connection.

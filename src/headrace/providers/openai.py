@@ -262,7 +262,7 @@ class ChunkParser(LineParser[_Chunk]):
             self._finish(reason, deltas)
 
     def _chosen(self, index: int | None) -> bool:
-        """Whether a choice is the answer."""
+        """True for the choice that is the answer."""
         if index is not None and self._choice is None:
             self._choice = index
         return index is None or index == self._choice
@@ -288,7 +288,7 @@ class ChunkParser(LineParser[_Chunk]):
             raise failure_inside(as_json({"error": error}), self.secret)
 
     def _said(self, delta: _Delta, deltas: list[Delta]) -> None:
-        """What is not in every chunk."""
+        """Reads the fields that few chunks have."""
         text = delta.reasoning_content or delta.reasoning
         self._back.add(delta.reasoning_content, delta.reasoning, delta.reasoning_details)
         if self._thinking and text:

@@ -112,7 +112,7 @@ def complaint(body: bytes, secret: str = "") -> Complaint:
 
 
 def carries_error(payload: bytes) -> bool:
-    """Whether JSON that holds nothing of an answer is an error, in whichever shape."""
+    """True when JSON that holds nothing of an answer is an error, in whichever shape."""
     try:
         value = value_of(payload)
     except ValueError:
@@ -129,7 +129,7 @@ def carries_error(payload: bytes) -> bool:
 
 
 def is_failure(error: Any) -> bool:
-    """Whether the value of an error's field says that there is one: some send the field with every chunk."""
+    """True when the value of an error's field is an error: some servers send the field with every chunk."""
     match error:
         case str():
             return error.strip().lower() not in ("", "null", "none", "false", "ok", "success")
