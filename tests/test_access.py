@@ -74,7 +74,8 @@ def test_administration_needs_a_key_with_the_permission(
     assert "Authorization: Bearer <key>" in without
     for wrong in ("Bearer wrong", f"Bearer {KEY}x", "Bearer ", "Basic x", f"Bearer {KEY[:-1]}"):
         assert refused(server.send(method, address, body, {"Authorization": wrong}), 401, "unauthorized") == without
-    other = new_key(server, "chatflows:config", permission.replace(":", ":not-"))["apiKey"]
+    others = {"tools:view", "chatflows:view", "chatflows:update"} - {permission}
+    other = new_key(server, *others)["apiKey"]
     message = refused(server.send(method, address, body, bearer(other)), 403, "forbidden")
     assert repr(permission) in message
     fitting = new_key(server, permission)["apiKey"]

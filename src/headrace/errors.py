@@ -12,6 +12,7 @@ HeadraceError
 │   ├── Conflict                 409  conflict
 │   │   ├── IdempotencyConflict  409  idempotency_conflict
 │   │   └── SessionBusy          409  session_busy          retryable
+│   ├── BodyTimeout              408  body_timeout          retryable: the body came too slowly
 │   ├── BodyMissing              412  body_missing
 │   ├── BodyTooLarge             413  body_too_large
 │   └── RateLimited              429  rate_limited          retryable
@@ -122,6 +123,12 @@ class BodyMissing(RequestError):
     """The request has no body that can be read."""
 
     status, code = 412, "body_missing"
+
+
+class BodyTimeout(RequestError):
+    """The body came too slowly, or not at all."""
+
+    status, code, retryable = 408, "body_timeout", True
 
 
 class BodyTooLarge(RequestError):

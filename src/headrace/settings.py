@@ -50,6 +50,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0
     keep_log_mb: Annotated[int, _about("Disk for single events of ended runs, in MiB.")] = 1024
     slow_reader_timeout: Annotated[float, _about("Seconds without reading after which a reader is cut.")] = 30.0
+    header_timeout: Annotated[float, _about("Seconds that a connection, and a request's head, may take to begin.")] = (
+        30.0
+    )
+    body_timeout: Annotated[float, _about("Seconds without any more of a request's body; 4 KiB/s in the long run.")] = (
+        30.0
+    )
+    idle_timeout: Annotated[float, _about("Seconds that a connection may wait for its next request.")] = 75.0
+    connections_per_address: Annotated[
+        int, _about("Connections, and requests in progress, of one address at once, in each process.")
+    ] = 1024
     heartbeat: Annotated[float, _about("Seconds of silence after which a stream carries a comment.")] = 15.0
     shutdown_grace: Annotated[float, _about("Seconds that running predictions get to end when the server stops.")] = (
         10.0
@@ -62,6 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data folder as a path."""
         return Path(self.data_dir).expanduser()
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """Addresses of proxies whose X-Forwarded-For is believed."""
+        return frozenset(part.strip() for part in self.trusted_proxies.split(",") if part.strip())
 
 
 def variable(name: str) -> str:

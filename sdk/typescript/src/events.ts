@@ -581,6 +581,8 @@ export type ErrorCode =
   | "session_busy"
   /** The request has no body that can be read. */
   | "body_missing"
+  /** The body came too slowly, or not at all. */
+  | "body_timeout"
   /** The body is over the limit. */
   | "body_too_large"
   /** Too many requests; wait `retryAfter` seconds. */
@@ -639,6 +641,7 @@ export const ERRORS: { readonly [code in ErrorCode]: readonly [status: number, r
   idempotency_conflict: [409, false, "RequestError"],
   session_busy: [409, true, "RequestError"],
   body_missing: [412, false, "RequestError"],
+  body_timeout: [408, true, "RequestError"],
   body_too_large: [413, false, "RequestError"],
   rate_limited: [429, true, "RequestError"],
   flow_error: [422, false, "FlowError"],

@@ -30,6 +30,7 @@ from headrace.store.store import timestamp
 _logger = logging.getLogger("headrace.log")
 _HOT_BYTES = 256 * 1024  # of a run in progress stay in memory; a reader that is further behind reads the database
 _PATIENCE = 1.0  # seconds that another process gets to make known a run that it has begun
+_READS = 4  # of the database at once: what has been read waits in memory until its reader takes it
 _LOOK = 0.02  # seconds between looks at what other processes have written
 _FORGET_AFTER = timedelta(days=30).total_seconds()
 _SHORT_PAUSE, _LONG_PAUSE = 0.5, 5.0  # seconds between attempts while the database takes nothing
@@ -63,6 +64,7 @@ class DurableLog:
         self._bell = asyncio.Event()
         self._looking: set[asyncio.Future[bool]] = set()
         self._sights = 0
+        self._reads = asyncio.Semaphore(_READS)
         self._closing = False
 
     # Writing
@@ -171,10 +173,11 @@ class DurableLog:
                     continue
                 return
             sights = self._sights
-            stored = await self._database.read(lambda c: journal.events_after(c, run, after))  # noqa: B023 read at once
+            async with self._reads:
+                stored = await self._database.read(lambda c: journal.events_after(c, run, after))  # noqa: B023 read at once
             if stored:
-                yield [Entry(seq, data) for seq, data in stored]
                 after = stored[-1][0]
+                yield _entries(stored)
             elif tail is None:
                 info = await self.info(run)
                 if info.endedDate is not None and info.lastSeq <= after:
@@ -270,3 +273,10 @@ class DurableLog:
         for run in await self._database.scan(lambda c: journal.compactable(c, before, retention.bytes)):
             await self._database.write(lambda c, run=run: journal.compact(c, run))
         await self._database.write(lambda c: journal.remove_old(c, last))
+
+
+def _entries(stored: list[tuple[int, bytes]]) -> list[Entry]:
+    """Events for a reader, which are his alone: the list is emptied."""
+    entries = [Entry(seq, data) for seq, data in stored]
+    stored.clear()
+    return entries

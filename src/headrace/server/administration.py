@@ -9,7 +9,7 @@ from litestar import Request, delete, get, post, put
 
 from headrace.errors import InvalidRequest, StorageError
 from headrace.schema import ApiKey, CredentialRow, Variable
-from headrace.server.auth import local, needs
+from headrace.server.auth import check_above, check_gift, local, needs
 from headrace.store.store import ADMIN
 
 HIDDEN = "_FLOWISE_BLANK_07167752-1a71-43b1-bf8f-4f32252165db"
@@ -165,6 +165,7 @@ async def create_key(request: Request[Any, Any, Any], data: KeyInput) -> ApiKey:
     """Makes a key. This answer is the only place where it is ever shown."""
     if not data.keyName.strip():
         raise InvalidRequest("a key needs a name at $.keyName")
+    await check_gift(request, data.permissions)
     return await local(request).store.add_key(data.keyName, data.permissions)
 
 
@@ -176,7 +177,8 @@ async def create_key(request: Request[Any, Any, Any], data: KeyInput) -> ApiKey:
     tags=["administration"],
 )
 async def remove_key(request: Request[Any, Any, Any], key_id: str) -> dict[str, int]:
-    """Deletes a key that no flow is bound to."""
+    """Deletes a key that no flow is bound to, and that may not do more than the caller's."""
+    await check_above(request, key_id)
     await local(request).store.delete_key(key_id)
     return {"affected": 1}
 

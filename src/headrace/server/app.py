@@ -8,7 +8,6 @@ from litestar import Litestar, MediaType, get
 from litestar.datastructures import State
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.types import ASGIApp
 
 from headrace import __version__
 from headrace.runtime.local import Local
@@ -34,7 +33,7 @@ from headrace.server import (
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
-from headrace.server.frames import EventStream, keeping_send
+from headrace.server.door import Door
 from headrace.server.limits import RateLimiter
 from headrace.server.replies import HANDLERS
 from headrace.settings import Settings
@@ -75,9 +74,9 @@ ROUTES: Final = (
 )
 
 
-def create_app(settings: Settings, here: Local, streams: set[EventStream], look: brand.Look) -> ASGIApp:
-    """The ASGI application over a store and its runs. `here` must be working while the application
-    serves; `streams` are the open ones; pages look like `look`."""
+def create_app(settings: Settings, here: Local, look: brand.Look) -> Door:
+    """The ASGI application over a store and its runs. `here` must be working while the application serves; pages look
+    like `look`."""
     app = Litestar(
         route_handlers=ROUTES,
         request_class=JsonRequest,
@@ -92,13 +91,12 @@ def create_app(settings: Settings, here: Local, streams: set[EventStream], look:
         state=State(
             {
                 "local": here,
-                "streams": streams,
                 "settings": settings,
                 "look": look,
                 "playground": playground.Playground(look),
                 "limiter": RateLimiter(),
-                "trusted": frozenset(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
+                "trusted": settings.trusted,
             }
         ),
     )
-    return keeping_send(Cors(app, here, settings.cors_origins))
+    return Door(Cors(app, here, settings.cors_origins), settings)

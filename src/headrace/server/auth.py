@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from headrace.errors import Forbidden, OriginRefused, Unauthorized
+from headrace.errors import Forbidden, InvalidRequest, OriginRefused, Unauthorized
 from headrace.runtime.flows import ChatbotConfig, Flow
 from headrace.runtime.local import Local
 from headrace.schema import ApiKey
+from headrace.server.origins import Sites
 from headrace.store.store import ADMIN
+
+PERMISSIONS: Final = {ADMIN}
+"""Every permission that an endpoint asks for, and the one that includes all."""
 
 
 def local(connection: ASGIConnection[Any, Any, Any, Any]) -> Local:
@@ -23,6 +26,7 @@ def local(connection: ASGIConnection[Any, Any, Any, Any]) -> Local:
 
 def needs(*permissions: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
     """A guard that lets in keys with one of these permissions. Raises Unauthorized and Forbidden."""
+    PERMISSIONS.update(permissions)
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         await check_permission(connection, *permissions)
@@ -32,12 +36,46 @@ def needs(*permissions: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], Ba
 
 async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *permissions: str) -> None:
     """Lets in keys with one of these permissions. Raises Unauthorized and Forbidden."""
+    if not {ADMIN, *permissions} & set((await _held(connection)).permissions):
+        raise Forbidden(f"this key does not have the permission {' or '.join(map(repr, permissions))}")
+
+
+async def check_gift(connection: ASGIConnection[Any, Any, Any, Any], permissions: Sequence[str]) -> None:
+    """Lets a key give another one these permissions when it has them itself. Raises InvalidRequest, Forbidden."""
+    if unknown := [permission for permission in permissions if permission not in PERMISSIONS]:
+        known = ", ".join(sorted(PERMISSIONS))
+        raise InvalidRequest(f"{unknown[0]!r} at $.permissions is not a permission of this server: use {known}")
+    if lacks := _beyond(permissions, await _held(connection)):
+        raise Forbidden(f"this key cannot give the permission {lacks[0]!r}, which it does not have itself")
+
+
+async def check_above(connection: ASGIConnection[Any, Any, Any, Any], *key_ids: str | None) -> None:
+    """Lets a key delete, change and bind flows to other keys unless they may do what it may not. Raises Forbidden.
+
+    None and unknown ids pass.
+    """
+    wanted = {key_id for key_id in key_ids if key_id}
+    if not wanted:
+        return
+    held = await _held(connection)
+    for key in await local(connection).store.keys():
+        if key.id in wanted and _beyond(key.permissions, held):
+            raise Forbidden(f"the key {key.keyName!r} has permissions that this key does not have")
+
+
+def _beyond(permissions: Sequence[str], held: ApiKey) -> list[str]:
+    """Those of the permissions that a key does not have."""
+    every = ADMIN in held.permissions
+    return [] if every else [permission for permission in permissions if permission not in held.permissions]
+
+
+async def _held(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey:
+    """The caller's key. Raises Unauthorized."""
     local(connection).store.refresh()
     key = await _key(connection)
     if key is None:
         raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
-    if not {ADMIN, *permissions} & set(key.permissions):
-        raise Forbidden(f"this key does not have the permission {' or '.join(map(repr, permissions))}")
+    return key
 
 
 async def check_flow_key(connection: ASGIConnection[Any, Any, Any, Any], flow: Flow) -> None:
@@ -64,17 +102,8 @@ async def check_caller(connection: ASGIConnection[Any, Any, Any, Any], flow: Flo
 def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
     """Whether a flow may be called from this site; a flow that names no site allows all."""
     allowed = config.allowedOrigins
-    if not allowed or not allowed[0]:
-        return True
-    host = _host(origin)
-    return bool(host) and host in {_host(site) for site in allowed}
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url if "//" in url else f"//{url}").netloc.lower()
-    except ValueError:
-        return None
+    # As with the original, a flow's list names hosts: `https://x.example` allows `http://x.example` too.
+    return not allowed or not allowed[0] or Sites(allowed, any_scheme=True).allow(origin)
 
 
 async def _key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey | None:

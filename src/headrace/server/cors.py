@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from headrace.errors import HeadraceError, NotFound, RunNotFound
 from headrace.runtime.local import Local
 from headrace.server.auth import origin_allowed
+from headrace.server.origins import Sites
 
 _OF_A_FLOW = re.compile(
     r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatflows-uploads|attachments|chatmessage/abort"
@@ -28,7 +29,7 @@ class Cors:
 
     def __init__(self, app: ASGIApp, here: Local, origins: str) -> None:
         self._app, self._here = app, here
-        self._origins = frozenset(site.strip() for site in origins.split(",") if site.strip())
+        self._sites = Sites(origins.strip("\"' ").split(","))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers preflights and adds the permission headers to everything else."""
@@ -54,7 +55,7 @@ class Cors:
         await self._app(scope, receive, with_headers)
 
     async def _allowed(self, origin: str, scope: Scope) -> bool:
-        if origin in self._origins or "*" in self._origins:
+        if self._sites.allow(origin):
             return True
         if origin == "null":
             return False
@@ -85,7 +86,7 @@ class Cors:
         return parse_qs(query.decode("latin-1")).get("flowId", [None])[0] if path == "/api/v1/runs" else None
 
     def _permission(self, origin: bytes) -> Iterable[tuple[bytes, bytes]]:
-        yield b"access-control-allow-origin", b"*" if "*" in self._origins else origin
+        yield b"access-control-allow-origin", b"*" if self._sites.all else origin
         yield b"access-control-expose-headers", _EXPOSED
 
 

@@ -14,7 +14,7 @@ from headrace.engine.graph import coverage
 from headrace.errors import FlowError, InvalidRequest
 from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
 from headrace.schema import FlowRow, is_id
-from headrace.server.auth import local, needs
+from headrace.server.auth import check_above, local, needs
 from headrace.server.predictions import FlowId
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
@@ -103,6 +103,8 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
     if data.id and not is_id(data.id):
         raise InvalidRequest(f"{data.id!r} is not a UUID at $.id: leave it out to get one")
     here = local(request)
+    if data.apikeyid:
+        await check_above(request, data.apikeyid)
     row = await here.store.add_flow(
         msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)
     )
@@ -120,6 +122,8 @@ async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, An
 async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInput) -> dict[str, Any]:
     """Changes what the body names; runs that have begun go on with the flow as it was."""
     here = local(request)
+    if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.store.flow(flow_id)).apikeyid):
+        await check_above(request, data.apikeyid, bound)
     return shown(await here.store.change_flow(flow_id, columns(data)), here.flows.catalog)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response
-from litestar.types import ASGIApp, HTTPResponseBodyEvent, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from headrace import sse
 from headrace.engine.references import text_of
@@ -19,6 +19,7 @@ from headrace.errors import InvalidRequest
 from headrace.events import Prediction, Unknown
 from headrace.runtime.log import Entry
 from headrace.runtime.runs import Runs
+from headrace.server.sending import PIECE, Sending, piece
 
 Dialect = Literal["flowise", "named"]
 _HEADERS = (
@@ -68,10 +69,6 @@ class EventStream(Response[None]):
         super().__init__(None)
         self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
         self._timed = timed
-        self.sending_since = inf
-        """When the piece was handed over that the reader has not taken yet."""
-        self._task: asyncio.Task[Any] | None = None
-        self._over = False
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:
         """The response itself is the ASGI application: a batch costs one send, and no framework in between."""
@@ -81,37 +78,44 @@ class EventStream(Response[None]):
         """Sends frames until the log ends, the reader leaves, or it has not read for too long."""
         headers = [*_HEADERS, (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        streams: set[EventStream] = scope["app"].state.streams  # type: ignore[typeddict-item]  # Litestar's own key
-        self._task = asyncio.current_task()
-        streams.add(self)
+        sending: Sending = scope["state"]["sending"]
+
+        def leave(_: asyncio.Task[None]) -> None:
+            """The reader has left: a run that wants one must know now, not with its next event."""
+            sending.cut()
+
         gone = asyncio.create_task(_disconnected(receive))
-        gone.add_done_callback(self._leave)  # granian drops what is sent to a closed connection without a word
+        gone.add_done_callback(leave)  # granian drops what is sent to a closed connection without a word
         try:
             async with self._runs.reading(self._run):
-                await self._send_all(scope.get(_SERVERS_SEND, send))
-        except asyncio.CancelledError:
-            if not self._over:
-                raise
+                await self._send_all(sending)
         finally:
-            streams.discard(self)
-            gone.remove_done_callback(self._leave)
+            gone.remove_done_callback(leave)
             with suppress(asyncio.CancelledError):  # the reader may leave in this very moment
                 await _cancelled(gone)
 
-    async def _send_all(self, send: Send) -> None:
-        await send(_piece(b""))  # the headers go out now: a reader knows the run before its first event
+    async def _send_all(self, sending: Sending) -> None:
+        send = sending.send
+        await sending(piece(b""))  # the headers go out now: a reader knows the run before its first event
         waiting = asyncio.create_task(self._tell_position(send))
         try:
             async with aclosing(self._runs.follow(self._run, self._after)) as batches:
                 async for entries in batches:
                     if not waiting.done():
                         await _cancelled(waiting)
-                    self.sending_since = monotonic()
-                    await send(_piece(await self._with_times(entries) if self._timed else self._bytes(entries)))
-                    self.sending_since = inf
+                    data = await self._with_times(entries) if self._timed else self._bytes(entries)
+                    del entries  # a slow reader holds the frames alone
+                    if len(data) > PIECE:
+                        await sending.all(data)
+                        if sending.over:
+                            return
+                    else:  # as `sending` does it: every layer between costs microseconds a token
+                        sending.since = monotonic()
+                        await send(piece(data))
+                        sending.since = inf
         finally:
             await _cancelled(waiting)
-        await send({**_piece(b""), "more_body": False})
+        await send({**piece(b""), "more_body": False})
 
     async def _tell_position(self, send: Send) -> None:
         """Sends the line with the reader's position ahead of a first frame that is long in coming.
@@ -120,7 +124,7 @@ class EventStream(Response[None]):
         frame of its own: older widgets parse every frame as JSON.
         """
         await asyncio.sleep(_SOON)
-        await send(_piece(f"id:{self._run}:{self._after}\n".encode()))
+        await send(piece(f"id:{self._run}:{self._after}\n".encode()))
 
     def _bytes(self, entries: Sequence[Entry]) -> bytes:
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
@@ -132,16 +136,6 @@ class EventStream(Response[None]):
         times = await self._runs.times(self._run, entries[0].seq, entries[-1].seq)
         lines = [b"time:%d\n" % at if (at := times.get(entry.seq)) is not None else b"" for entry in entries]
         return b"".join([line + self._frame(self._run, entry) for line, entry in zip(lines, entries, strict=True)])
-
-    def cut(self) -> None:
-        """Ends the response unfinished; its reader may resume."""
-        self._over = True
-        if self._task:
-            self._task.cancel()
-
-    def _leave(self, _: asyncio.Task[None]) -> None:
-        """The reader has left: a run that wants one must know now, not with its next event."""
-        self.cut()
 
 
 class Answer(Response[None]):
@@ -170,7 +164,7 @@ class Answer(Response[None]):
         prediction.isStreamValid = False  # Flowise says so in every JSON answer
         headers = [(b"content-type", b"application/json"), (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({**_piece(_body(prediction)), "more_body": False})
+        await send({**piece(_body(prediction)), "more_body": False})
 
 
 def _body(prediction: Prediction) -> bytes:
@@ -185,32 +179,6 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def cut_slow_readers(streams: set[EventStream], seconds: float) -> None:
-    """Cuts readers that have not taken anything for so long. Ends when cancelled."""
-    while True:
-        await asyncio.sleep(min(1.0, seconds / 4))
-        patience = monotonic() - seconds
-        for stream in [stream for stream in streams if stream.sending_since < patience]:
-            stream.cut()
-
-
-_SERVERS_SEND: Any = "headrace.send"
-
-
-def keeping_send(app: ASGIApp) -> ASGIApp:
-    """Lets event streams write to the server itself: every layer between costs microseconds a token."""
-
-    async def kept(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[_SERVERS_SEND] = send
-        await app(scope, receive, send)
-
-    return kept
-
-
-def _piece(data: bytes) -> HTTPResponseBodyEvent:
-    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 async def _disconnected(receive: Receive) -> None:

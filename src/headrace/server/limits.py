@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address, ip_network
 from time import monotonic
 from typing import Any
 
@@ -40,10 +41,26 @@ class RateLimiter:
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any], trusted: frozenset[str]) -> str:
-    """The caller's address. X-Forwarded-For counts only as far as trusted proxies wrote it."""
+    """The caller's address; see `caller`."""
     address = connection.client.host if connection.client else ""
-    for hop in reversed(connection.headers.get("x-forwarded-for", "").split(",")):
+    return caller(address, connection.headers.get("x-forwarded-for", ""), trusted)
+
+
+def caller(address: str, forwarded: str, trusted: frozenset[str]) -> str:
+    """The caller's address. X-Forwarded-For counts only as far as trusted proxies wrote it."""
+    for hop in reversed(forwarded.split(",")):
         if address not in trusted or not hop.strip():
             break
         address = hop.strip()
     return address
+
+
+def block_of(address: str) -> str:
+    """What is counted as one address: whoever has an IPv6 address has the 2**64 beside it too."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    return str(found.ipv4_mapped or ip_network((int(found) >> 64 << 64, 64)))

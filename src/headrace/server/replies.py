@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Send
 
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.schema import RunInfo
@@ -22,10 +23,23 @@ def error_reply(error: HeadraceError) -> Response[Any]:
     return _reply(error.status, str(error), error.code, error.retry_after)
 
 
+async def refuse(error: HeadraceError, send: Send) -> None:
+    """The same, outside of the framework."""
+    headers = [(b"content-type", b"application/json")]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+    body = msgspec.json.encode(_body(error.status, str(error), error.code))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
 def _reply(status: int, message: str, code: str, retry_after: float | None = None) -> Response[Any]:
-    body = {"statusCode": status, "success": False, "message": message, "code": code, "stack": {}}
     headers = {"Retry-After": str(math.ceil(retry_after))} if retry_after is not None else {}
-    return Response(body, status_code=status, headers=headers, media_type=MediaType.JSON)
+    return Response(_body(status, message, code), status_code=status, headers=headers, media_type=MediaType.JSON)
+
+
+def _body(status: int, message: str, code: str) -> dict[str, Any]:
+    return {"statusCode": status, "success": False, "message": message, "code": code, "stack": {}}
 
 
 def on_headrace_error(_: Request[Any, Any, Any], error: HeadraceError) -> Response[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import socket
 import sys
@@ -10,23 +11,26 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
-from granian.http import HTTP2Settings
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
-from litestar.types import ASGIApp
 
 from headrace.assembly import opened
 from headrace.brand.look import read_brand
 from headrace.errors import InvalidRequest
 from headrace.server.app import create_app
 from headrace.server.brand import Look
-from headrace.server.frames import EventStream, cut_slow_readers
+from headrace.server.connections import Connections
+from headrace.server.door import Door
 from headrace.server.tls import Certificate
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
 from headrace.store.store import Store
 
 _CONNECTIONS = 4096  # at once; over HTTP/2, so many streams in one of them
+_BUFFER = 64 * 1024  # bytes that a connection's reader may leave untaken, and that a request's head may have
+_PING_EVERY, _PING_PATIENCE = 30_000, 20_000  # milliseconds, over HTTP/2
+_MMAP_THRESHOLD, _LARGE = -3, 1024 * 1024  # its number in malloc.h, and bytes
 _CLOSING = 5.0  # seconds that ended streams get to reach their readers
 
 
@@ -50,6 +54,7 @@ def run(
 
         loop_factory = uvloop.new_event_loop
         _allow_many_sockets()
+        _give_memory_back()
     if not one_of_several:
         _check_address(settings.host, settings.port)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
@@ -70,10 +75,13 @@ async def _serve(
     stop = stopped(with_parent=stops_with_parent)
     async with opened(settings) as here:
         welcome = await prepare(here.store)
-        streams: set[EventStream] = set()
-        server = _listener(create_app(settings, here, streams, look), settings, certificate)
+        door = create_app(settings, here, look)
+        server = _listener(door, settings, certificate)
         serving = asyncio.create_task(server.serve())
-        cutting = asyncio.create_task(cut_slow_readers(streams, settings.slow_reader_timeout))
+        watching = [
+            asyncio.create_task(door.outgoing.cut_slow_readers()),
+            asyncio.create_task(Connections(settings, door, _CONNECTIONS).watch()),
+        ]
         async with here.working(heartbeat=settings.heartbeat, grace=settings.shutdown_grace):
             await _listening(settings, serving)
             sys.stdout.write(welcome)
@@ -83,13 +91,14 @@ async def _serve(
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)  # tokens leave no cycles behind; looking for some at every 700th costs 5 %
             await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-        cutting.cancel()
+        for task in watching:
+            task.cancel()
         server.stop()
         with suppress(TimeoutError):  # a reader that does not read must not keep the server
             await asyncio.wait_for(serving, _CLOSING)
 
 
-def _listener(app: ASGIApp, settings: Settings, certificate: Certificate | None) -> Server:
+def _listener(app: Door, settings: Settings, certificate: Certificate | None) -> Server:
     return Server(
         app,
         address=settings.host,
@@ -99,7 +108,14 @@ def _listener(app: ASGIApp, settings: Settings, certificate: Certificate | None)
         websockets=False,
         backlog=_CONNECTIONS,  # granian's limit of connections at once follows from it
         log_level=LogLevels.error,
-        http2_settings=HTTP2Settings(max_concurrent_streams=_CONNECTIONS),
+        http1_settings=HTTP1Settings(header_read_timeout=int(settings.header_timeout * 1000), max_buffer_size=_BUFFER),
+        http2_settings=HTTP2Settings(
+            max_concurrent_streams=min(_CONNECTIONS, settings.connections_per_address),
+            max_headers_size=_BUFFER,
+            max_send_buffer_size=_BUFFER,
+            keep_alive_interval=_PING_EVERY,
+            keep_alive_timeout=_PING_PATIENCE,
+        ),
         ssl_cert=certificate.cert if certificate else None,
         ssl_key=certificate.key if certificate else None,
         ssl_protocol_min=SSLProtocols.tls12,
@@ -131,6 +147,12 @@ async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:
             writer.close()
             return
     await serving
+
+
+def _give_memory_back() -> None:
+    """Has the C library return large pieces of memory when they are freed: it would keep them, and fragment."""
+    with suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def _allow_many_sockets() -> None:

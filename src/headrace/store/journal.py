@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from math import inf
 from struct import pack, unpack
 from typing import Any, NamedTuple
 
@@ -56,8 +57,11 @@ def add_pieces(c: Connection, pieces: Sequence[Piece]) -> None:
     c.exec_driver_sql(_ADD_EVENTS, [tuple(piece) for piece in pieces])
 
 
-def events_after(c: Connection, run_id: str, after: int, most: int = 200) -> list[tuple[int, bytes]]:
-    """Numbers and JSON of events after number `after`: those of at most `most` rows."""
+def events_after(
+    c: Connection, run_id: str, after: int, most: int = 200, most_bytes: float = 256 * 1024
+) -> list[tuple[int, bytes]]:
+    """Numbers and JSON of events after number `after`: those of at most `most` rows, and of no more once these have so
+    many bytes."""
     rows = c.execute(
         select(run_events)
         .where(run_events.c.run == run_id, run_events.c.first + run_events.c.count > after + 1)
@@ -65,10 +69,15 @@ def events_after(c: Connection, run_id: str, after: int, most: int = 200) -> lis
         .limit(most)
     )
     found: list[tuple[int, bytes]] = []
+    size = 0
     for row in rows:
+        if size >= most_bytes:
+            break
+        size += len(row.data)
         lines = [_rest(row.data, row.first, after)] if row.compact else row.data.split(b"\n")
         first = row.first + row.count - 1 if row.compact else row.first
         found += [(seq, line) for seq, line in enumerate(lines, first) if seq > after]
+    rows.close()
     return found
 
 
@@ -204,7 +213,7 @@ def compact(c: Connection, run_id: str) -> None:
     """Makes one text of all tokens that follow each other; every number stays valid."""
     if not c.execute(select(run.c.size).where(run.c.id == run_id)).scalar():
         return  # another process was faster; the lengths of tokens that are one already would be lost
-    entries = events_after(c, run_id, 0, most=1_000_000_000)
+    entries = events_after(c, run_id, 0, 1_000_000_000, inf)
     events = [(seq - place, seq, data, decode(data)) for place, (seq, data) in enumerate(entries)]
     times = times_between(c, run_id, 1, entries[-1][0]) if entries else {}
     c.execute(delete(run_events).where(run_events.c.run == run_id))
