@@ -323,17 +323,17 @@ def test_the_public_configuration_has_no_secrets(server: Server, upstream: Upstr
     reply = server.send("GET", f"/api/v1/public-chatbotConfig/{flow_id}")
     assert SECRET not in reply.text
     assert set(reply.json) == {"starterPrompts", "followUpPrompts", "uploads", "flowData", "isTTSEnabled"}
+    assert reply.json["followUpPrompts"] == {"status": True}
     assert reply.json["isTTSEnabled"] is False
     shared = server.send("GET", f"/api/v1/public-chatflows/{flow_id}")
     assert SECRET not in shared.text
     assert (shared.json["id"], shared.json["isPublic"]) == (flow_id, True)
-    assert set(json.loads(shared.json["chatbotConfig"])) == {"starterPrompts", "followUpPrompts", "isTTSEnabled"}
+    assert set(json.loads(shared.json["chatbotConfig"])) == {"starterPrompts", "followUpPrompts"}
     assert shared.json["flowData"] == reply.json["flowData"]
     assert not {"apikeyid", "analytic", "apiConfig"} & set(shared.json)
     nodes = {item["id"]: item["data"] for item in json.loads(reply.json["flowData"])["nodes"]}
     assert "credential" not in nodes["chatOpenAI_0"]
-    assert nodes["chatOpenAI_0"]["inputs"]["allowImageUploads"] is True
-    assert nodes["note_0"]["inputs"] == {"llmConfig": {"kept": 1}}
+    assert nodes["chatOpenAI_0"]["inputs"] == nodes["note_0"]["inputs"] == {}
     assert reply.json["uploads"]["isImageUploadAllowed"] is True
     assert server.send("GET", f"/api/v1/chatflows-uploads/{flow_id}").json == reply.json["uploads"]
 

@@ -40,6 +40,13 @@ async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *perm
         raise Forbidden(f"this key does not have the permission {' or '.join(map(repr, permissions))}")
 
 
+async def may(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> bool:
+    """Whether the caller has a key with this permission."""
+    local(connection).store.refresh()
+    key = await _key(connection)
+    return key is not None and not _beyond([permission], key)
+
+
 async def check_gift(connection: ASGIConnection[Any, Any, Any, Any], permissions: Sequence[str]) -> None:
     """Lets a key give another one these permissions when it has them itself. Raises InvalidRequest, Forbidden."""
     if unknown := [permission for permission in permissions if permission not in PERMISSIONS]:
