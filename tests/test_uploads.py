@@ -16,9 +16,11 @@ from upstream import Upstream
 from waiting import within
 
 from headrace.errors import InvalidRequest
+from headrace.nodes import built_in
 from headrace.retrieval.files import to_base64
+from headrace.runtime.flows import Flow
 from headrace.runtime.uploads import data_of
-from headrace.schema import FileUpload
+from headrace.schema import FileUpload, FlowRow
 from headrace.server.files import checked
 from headrace.server.forms import FormFile
 from headrace.settings import Settings
@@ -51,11 +53,11 @@ def test_a_picture_is_kept_and_later_turns_see_it(server: Server, upstream: Upst
     assert sent(upstream) == [[{"type": "text", "text": "/say a dot"}, shown], answer["content"], "And before?"]
 
 
-def test_a_model_that_is_shown_no_pictures_reads_only_the_words(server: Server, upstream: Upstream) -> None:
+def test_a_flow_whose_model_is_shown_no_pictures_takes_none(server: Server, upstream: Upstream) -> None:
     flow = server.create_flow(conversation(upstream.url))
-    server.ask(flow, "/say a dot", chatId="c", uploads=[PICTURE])
-    server.ask(flow, "And before?", chatId="c")
-    assert sent(upstream) == ["/say a dot", "a dot", "And before?"]
+    reply = server.ask(flow, "/say a dot", chatId="c", uploads=[PICTURE])
+    assert (reply.status, "'dot.png'" in reply.json["message"]) == (400, True)
+    assert upstream.requests == []
 
 
 def test_a_stored_file_is_given_back_to_be_saved(server: Server, upstream: Upstream) -> None:
@@ -306,7 +308,8 @@ LARGE = bytes(range(256)) * 2**16
 
 
 def test_streams_go_on_while_a_large_file_is_decoded_and_coded() -> None:
-    upload = FileUpload("file", "large.txt", "text/plain", to_base64(LARGE, "data:text/plain;base64,"))
+    flow = Flow(FlowRow("f", "f", "{}"), built_in())
+    upload = FileUpload("file:rag", "large.txt", "text/plain", to_base64(LARGE, "data:text/plain;base64,"))
 
     async def turns_during(work: Coroutine[Any, Any, Any]) -> int:
         task, turns = asyncio.create_task(work), 0
@@ -317,7 +320,7 @@ def test_streams_go_on_while_a_large_file_is_decoded_and_coded() -> None:
         return turns
 
     async def scenario() -> None:
-        assert await turns_during(checked([upload], Settings())) > 20
+        assert await turns_during(checked(flow, [upload], Settings())) > 20
         assert await turns_during(asyncio.to_thread(lambda: FormFile("a.txt", "text/plain", LARGE).uri)) > 20
 
     within(scenario())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from time import monotonic
 from typing import Any, Final
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from headrace.errors import BodyTimeout, RateLimited
+from headrace.errors import BodyTimeout, InvalidRequest, RateLimited
 from headrace.server.limits import block_of, caller
 from headrace.server.replies import refuse
 from headrace.server.sending import Outgoing, Sending
@@ -17,6 +18,7 @@ from headrace.settings import Settings
 
 Peer = tuple[str, int]
 _SLOWEST: Final = 4096  # bytes in a second that a body must have in the long run
+_HOST: Final = re.compile(rb"([\w.~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]{0,5})?")
 _WAIT: Final = 1.0  # seconds after which a caller with too many requests may try again
 
 
@@ -35,9 +37,12 @@ class Door:
         """Connections that have had a request since they were looked at last."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request, or refuses it with 429."""
+        """Serves a request, or refuses it with 400 or 429."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not all(_HOST.fullmatch(value) for key, value in scope["headers"] if key == b"host"):
+            await refuse(InvalidRequest("the Host header must be a name or an address, with a port or without"), send)
             return
         peer = scope["client"] or ("", 0)
         who = block_of(caller(peer[0], _forwarded(scope) if peer[0] in self._trusted else "", self._trusted))

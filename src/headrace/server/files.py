@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 
+from headrace.engine.catalog import Catalog
+from headrace.engine.inputs import fields_of
 from headrace.engine.ports import Upserted
 from headrace.errors import BodyTooLarge, FlowError, InvalidRequest
 from headrace.runtime.flows import Flow
@@ -18,11 +22,14 @@ from headrace.server.forms import Form, FormFile, check_mime, safe_name
 from headrace.settings import Settings
 
 _MIB = 1024 * 1024
+_FILE_NAME = re.compile(r",filename:([^\"]+)")  # as a form's files have it
 _MOST = 50  # files of one question
 
 
-async def checked(uploads: Sequence[FileUpload], settings: Settings) -> list[FileUpload]:
+async def checked(flow: Flow, uploads: Sequence[FileUpload], settings: Settings) -> list[FileUpload]:
     """The uploads with names that are safe. Raises InvalidRequest and BodyTooLarge, which name the file."""
+    for upload in uploads:
+        _check_taken(flow, upload)
     if len(uploads) > _MOST:
         raise InvalidRequest(f"{len(uploads)} files at $.uploads: send up to {_MOST} with a question")
     places = [f"$.uploads[{number}]" for number in range(len(uploads))]
@@ -30,6 +37,24 @@ async def checked(uploads: Sequence[FileUpload], settings: Settings) -> list[Fil
         await asyncio.to_thread(_checked, upload, place, settings)
         for upload, place in zip(uploads, places, strict=True)
     ]
+
+
+def _check_taken(flow: Flow, upload: FileUpload) -> None:
+    """Refuses a file that nothing in the flow looks at: it would only be stored. Raises InvalidRequest."""
+    kind = upload.mime or (upload.data or "")[5:50].partition(";")[0]
+    picture = kind.startswith("image/") or upload.type == "url"
+    if upload.type in ("file", "url") and not (picture and flow.takes_images):
+        what = "pictures" if picture else "such files"
+        raise InvalidRequest(f"the flow takes no {what}, and {upload.name[:200]!r} is one: leave it out")
+
+
+def check_form(flow: Flow, catalog: Catalog, overrides: Mapping[str, Any]) -> None:
+    """Refuses a form's file that no loader of the flow takes: it would be dropped. Raises InvalidRequest."""
+    loaders = [node for node in flow.file.nodes if node.data.category == "Document Loaders"]
+    taken = {name for node in loaders if node.data.name in catalog for name in fields_of(catalog[node.data.name])}
+    for name in _FILE_NAME.findall(str(overrides.get("file", ""))):
+        if not taken & {"file", FormFile(name, "", b"").input}:
+            raise InvalidRequest(f"nothing in the flow takes the file {name!r}: leave it out")
 
 
 def _checked(upload: FileUpload, place: str, settings: Settings) -> FileUpload:

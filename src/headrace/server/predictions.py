@@ -17,7 +17,8 @@ from headrace.server.auth import check_flow_key, check_origin, local
 from headrace.server.bodies import asked
 from headrace.server.disconnect import while_there
 from headrace.server.docs import PredictionOperation
-from headrace.server.files import checked, upsert_for_chat
+from headrace.server.files import check_form, checked, upsert_for_chat
+from headrace.server.forms import is_form
 from headrace.server.frames import Answer, EventStream, dialect_of, position
 from headrace.server.limits import caller_of
 from headrace.server.replies import accepted, error_reply
@@ -60,7 +61,9 @@ async def predict(
     except OriginRefused as error:
         return _plain(error) if body.wants_stream else error_reply(error)
     await check_flow_key(request, flow)
-    body.uploads = await checked(body.uploads or (), request.app.state.settings) or None
+    if is_form(request):
+        check_form(flow, here.flows.catalog, body.overrideConfig or {})
+    body.uploads = await checked(flow, body.uploads or (), request.app.state.settings) or None
     if any(upload.type == "file:rag" for upload in body.uploads or ()):
         await while_there(request, upsert_for_chat(here, flow, body))
     streaming = body.wants_stream and flow.streams

@@ -84,6 +84,10 @@ def _place(item: dict[str, Any]) -> str:
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """For our own mistakes: the log gets the traceback, the caller does not."""
+    if isinstance(error, OverflowError):  # the database has numbers of 64 bits
+        return error_reply(InvalidRequest("a number of the request is too large: use one of up to 64 bits"))
+    if isinstance(error, UnicodeEncodeError):
+        return error_reply(InvalidRequest("a text of the request has half a surrogate pair, which is no character"))
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _reply(500, "the server made a mistake; its log says more", "internal")
 

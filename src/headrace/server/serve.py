@@ -18,6 +18,7 @@ from granian.server.embed import Server
 from headrace.assembly import opened
 from headrace.brand.look import read_brand
 from headrace.errors import InvalidRequest
+from headrace.server import logs
 from headrace.server.app import create_app
 from headrace.server.brand import Look
 from headrace.server.connections import Connections
@@ -77,6 +78,7 @@ async def _serve(
         welcome = await prepare(here.store)
         door = create_app(settings, here, look)
         server = _listener(door, settings, certificate)
+        logs.install()  # the server below has set up logging in its own way
         serving = asyncio.create_task(server.serve())
         watching = [
             asyncio.create_task(door.outgoing.cut_slow_readers()),

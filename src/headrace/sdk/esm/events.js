@@ -157,6 +157,7 @@ export const ERRORS = {
     idempotency_conflict: [409, false, "RequestError"],
     session_busy: [409, true, "RequestError"],
     body_missing: [412, false, "RequestError"],
+    body_timeout: [408, true, "RequestError"],
     body_too_large: [413, false, "RequestError"],
     rate_limited: [429, true, "RequestError"],
     flow_error: [422, false, "FlowError"],

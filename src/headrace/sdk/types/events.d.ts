@@ -366,6 +366,8 @@ export type ErrorCode =
  | "session_busy"
 /** The request has no body that can be read. */
  | "body_missing"
+/** The body came too slowly, or not at all. */
+ | "body_timeout"
 /** The body is over the limit. */
  | "body_too_large"
 /** Too many requests; wait `retryAfter` seconds. */
