@@ -16,7 +16,7 @@ from upstream import Upstream
 
 import headrace
 from headrace.server import app
-from headrace.server.administration import HIDDEN
+from headrace.server.credentials import HIDDEN
 
 SECRET = "sk-very-secret-indeed-0123456789"
 COLUMNS = {
@@ -47,7 +47,7 @@ def test_a_flow_lives_from_creation_to_deletion(server: Server) -> None:
     assert changed["updatedDate"] >= made["updatedDate"]
     same = made | {"name": "ours", "deployed": True, "category": "a;b", "updatedDate": changed["updatedDate"]}
     assert changed == same
-    assert ok(call(server, "DELETE", path)) == {"affected": 1}
+    assert ok(call(server, "DELETE", path)) == {"raw": [], "affected": 1}
     for method, body in (("GET", None), ("PUT", {"name": "x"}), ("DELETE", None)):
         refused(call(server, method, path, body), 404, "flow_not_found")
 
@@ -139,7 +139,7 @@ def test_a_hidden_field_sent_back_keeps_its_value(server: Server, upstream: Upst
 
 def test_a_credential_that_is_gone_is_gone(server: Server) -> None:
     made = credential(server, openAIApiKey=SECRET)
-    assert ok(call(server, "DELETE", f"credentials/{made['id']}")) == {"affected": 1}
+    assert ok(call(server, "DELETE", f"credentials/{made['id']}")) == {"raw": [], "affected": 1}
     for method, body in (("GET", None), ("PUT", {"name": "x", "credentialName": "y"}), ("DELETE", None)):
         refused(call(server, method, f"credentials/{made['id']}", body), 404, "not_found")
 
@@ -184,7 +184,7 @@ def test_a_variable_lives_from_creation_to_deletion(server: Server) -> None:
         call(server, "PUT", f"variables/{other['id']}", {"name": "lives on"}), 400, "invalid_request"
     )
     assert {"lives on", "other"} <= {row["name"] for row in ok(call(server, "GET", "variables"))}
-    assert ok(call(server, "DELETE", path)) == {"affected": 1}
+    assert ok(call(server, "DELETE", path)) == {"raw": [], "affected": 1}
     refused(call(server, "DELETE", path), 404, "not_found")
     refused(call(server, "PUT", path, {"name": "x"}), 404, "not_found")
 
@@ -208,7 +208,7 @@ def stored(server: Server, statement: str) -> list[tuple[Any, ...]]:
 
 def test_a_key_is_shown_once_and_only_its_hash_is_stored(server: Server) -> None:
     made = ok(call(server, "POST", "apikey", {"keyName": "mine", "permissions": ["chatflows:view"]}))
-    assert set(made) == {"id", "keyName", "permissions", "createdDate", "apiKey"}
+    assert set(made) == {"id", "keyName", "permissions", "createdDate", "updatedDate", "chatFlows", "apiKey"}
     assert made["apiKey"].startswith("hr_")
     listed = {row["id"]: row for row in ok(call(server, "GET", "apikey"))}
     assert listed[made["id"]] == {name: value for name, value in made.items() if name != "apiKey"}
@@ -224,7 +224,7 @@ def test_a_key_that_a_flow_is_bound_to_cannot_be_deleted(server: Server, upstrea
     message = refused(call(server, "DELETE", f"apikey/{made['id']}"), 400, "invalid_request")
     assert message == "a flow is bound to this key: take the key off the flow first"
     call(server, "DELETE", f"chatflows/{flow_id}")
-    assert ok(call(server, "DELETE", f"apikey/{made['id']}")) == {"affected": 1}
+    assert ok(call(server, "DELETE", f"apikey/{made['id']}")) == {"raw": [], "affected": 1}
     refused(call(server, "DELETE", f"apikey/{made['id']}"), 404, "not_found")
 
 

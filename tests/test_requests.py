@@ -321,7 +321,11 @@ ADMIN_BODIES: dict[str, tuple[str, Any, str]] = {
     "key of a flow": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "apikeyid": "zz"}, "no API key"),
     "variable type": ("variables", {"name": "x", "type": "zz"}, "at $.type"),
     "variable without a name": ("variables", {"value": "x"}, "`name` at $"),
-    "credential field": ("credentials", {"name": "x", "credentialName": "y", "plainDataObj": {"a": 5}}, "plainDataObj"),
+    "credential field": (
+        "credentials",
+        {"name": "x", "credentialName": "y", "plainDataObj": {"a": [5]}},
+        "plainDataObj",
+    ),
     "permissions": ("apikey", {"keyName": "x", "permissions": "all"}, "at $.permissions"),
     "key without a name": ("apikey", {"keyName": "  "}, "at $.keyName"),
 }

@@ -31,7 +31,7 @@ from headrace.imports import Imported, take
 from headrace.nodes import built_in
 from headrace.schema import FlowRow, PredictionRequest, UpsertRequest
 from headrace.settings import Settings, load
-from headrace.store.store import ADMIN, Store
+from headrace.store.store import ADMIN, Store, hash_of
 
 if TYPE_CHECKING:
     from headrace.server.tls import Certificate
@@ -147,7 +147,7 @@ async def _first_key(store: Store, wanted: str) -> str | None:
     if await store.key(wanted) is None:
         old = next((key for key in keys if key.keyName == _ENVIRONMENT_KEY), None)
         if old:
-            await store.replace_key(old.id, wanted)
+            await store.change_key(old.id, {"hash": hash_of(wanted)})
         else:
             await store.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
     return None

@@ -197,8 +197,9 @@ class FlowRow(msgspec.Struct):
     flowData: str
     type: str = "CHATFLOW"
     workspaceId: str | None = None
-    deployed: bool = False
-    isPublic: bool = False
+    deployed: bool | None = False
+    isPublic: bool | None = False
+    """Headrace's answers have no null for these two, Flowise's do."""
     apikeyid: str | None = None
     chatbotConfig: str | None = None
     apiConfig: str | None = None

@@ -12,12 +12,14 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from headrace import __version__
 from headrace.runtime.local import Local
 from headrace.server import (
-    administration,
     brand,
+    credentials,
     document_stores,
     executions,
     exports,
+    flow_facts,
     flows,
+    keys,
     messages,
     playground,
     predictions,
@@ -26,6 +28,7 @@ from headrace.server import (
     store_vectors,
     tools,
     uploads,
+    variables,
     vectors,
     visitors,
     widget,
@@ -34,6 +37,7 @@ from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
 from headrace.server.door import Door
+from headrace.server.head import answering_head
 from headrace.server.limits import RateLimiter
 from headrace.server.replies import HANDLERS
 from headrace.settings import Settings
@@ -51,16 +55,26 @@ async def version() -> dict[str, str]:
     return {"version": __version__}
 
 
+@get("/api/v1/settings", summary="What kind of server it is", tags=["server"])
+async def kind() -> dict[str, str]:
+    """The one setting that builders of flows ask for before anything else, with the word for a server without users."""
+    return {"PLATFORM_TYPE": "open source"}
+
+
 ROUTES: Final = (
     ping,
     version,
+    kind,
     *predictions.ROUTES,
     *runs.ROUTES,
     *widget.ROUTES,
     *visitors.ROUTES,
     *flows.ROUTES,
+    *flow_facts.ROUTES,
     *exports.ROUTES,
-    *administration.ROUTES,
+    *credentials.ROUTES,
+    *variables.ROUTES,
+    *keys.ROUTES,
     *messages.ROUTES,
     *tools.ROUTES,
     *executions.ROUTES,
@@ -99,4 +113,4 @@ def create_app(settings: Settings, here: Local, look: brand.Look) -> Door:
             }
         ),
     )
-    return Door(Cors(app, here, settings.cors_origins), settings)
+    return Door(answering_head(Cors(app, here, settings.cors_origins)), settings)

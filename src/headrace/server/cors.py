@@ -14,12 +14,15 @@ from headrace.server.auth import origin_allowed
 from headrace.server.origins import Sites
 
 _OF_A_FLOW = re.compile(
-    r"/api/v1/(?:predictions?|public-chatbotConfig|chatflows-streaming|chatflows-uploads|attachments|chatmessage/abort"
-    r"|vector/upsert)/([^/]+)"
+    r"/api/v1/(?:predictions?|internal-prediction|public-chatbotConfig|chatflows-streaming|chatflows-uploads|attachments|chatmessage/abort"
+    r"|vector/(?:internal-)?upsert)/([^/]+)"
 )
 _OF_A_RUN = re.compile(r"/api/v1/runs/([^/]+)")
 _FEEDBACK = re.compile(r"/api/v1/feedback/([^/]+)")
-_FLOW_IN_THE_BODY = ("/api/v1/leads", "/api/v1/leads/", "/api/v1/openai-assistants-file/download")
+_FLOW_IN_THE_BODY = (
+    *("/api/v1/leads", "/api/v1/leads/", "/api/v1/feedback", "/api/v1/feedback/"),
+    "/api/v1/openai-assistants-file/download",
+)
 WIDGET = "/api/v1/widget.js"
 _EXPOSED = b"X-Run-Id, Retry-After"
 

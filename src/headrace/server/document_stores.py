@@ -17,6 +17,7 @@ from headrace.errors import Interrupted, InvalidRequest
 from headrace.runtime.local import Local
 from headrace.server.auth import local, needs
 from headrace.server.disconnect import while_there
+from headrace.server.rows import paged
 
 StoreId = Annotated[str, Parameter(description="The document store's id.")]
 LoaderId = Annotated[str, Parameter(description="The loader's id; for reading, `all` for all of the store.")]
@@ -139,9 +140,7 @@ async def list_stores(
     here = local(request)
     uses = await here.documents.stores.uses()
     rows = [shown(store, uses.get(store.id, ()), here) for store in await here.documents.stores.all()]
-    if page > 0 and limit > 0:
-        return {"data": rows[(page - 1) * limit : page * limit], "total": len(rows)}
-    return rows
+    return paged(rows, page, limit)
 
 
 class NewStore(StoreChange, kw_only=True):

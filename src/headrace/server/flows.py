@@ -16,6 +16,7 @@ from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
 from headrace.schema import FlowRow, is_id
 from headrace.server.auth import check_above, local, needs
 from headrace.server.predictions import FlowId
+from headrace.server.rows import Deleted, paged
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
 _CONFIGS = ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech", "followUpPrompts")
@@ -49,6 +50,7 @@ def columns(data: FlowInput) -> dict[str, Any]:
     """What the request sets, as columns. Raises InvalidRequest for what could not be read back."""
     given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET and name != "id"}
     values: dict[str, Any] = {name: v for name, v in given.items() if v is not None or name not in _REQUIRED}
+    values |= {name: bool(values[name]) for name in ("deployed", "isPublic") if name in values}
     if values.get("apikeyid") == "":  # as the builder says "no key"
         values["apikeyid"] = None
     for name, value in values.items():
@@ -89,9 +91,7 @@ async def list_flows(
     """All flows, or one page of them as `{data, total}`."""
     here = local(request)
     rows = [shown(row, here.flows.catalog) for row in await here.store.flows(type)]
-    if page > 0 and limit > 0:
-        return {"data": rows[(page - 1) * limit : page * limit], "total": len(rows)}
-    return rows
+    return paged(rows, page, limit)
 
 
 @post("/api/v1/chatflows", guards=[needs("chatflows:create")], status_code=200, summary="Create a flow", tags=["flows"])
@@ -134,13 +134,13 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     summary="Delete a flow",
     tags=["flows"],
 )
-async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, int]:
+async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> Deleted:
     """Deletes the flow with its messages and files."""
     here = local(request)
     await here.store.delete_flow(flow_id)
     await here.uploads.forget(flow_id)
     await here.library.sweep()
-    return {"affected": 1}
+    return Deleted()
 
 
 ROUTES = (list_flows, create_flow, read, change, remove)

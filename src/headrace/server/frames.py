@@ -19,6 +19,7 @@ from headrace.errors import InvalidRequest
 from headrace.events import Prediction, Unknown
 from headrace.runtime.log import Entry
 from headrace.runtime.runs import Runs
+from headrace.server.head import HEAD
 from headrace.server.sending import PIECE, Sending, piece
 
 Dialect = Literal["flowise", "named"]
@@ -78,6 +79,9 @@ class EventStream(Response[None]):
         """Sends frames until the log ends, the reader leaves, or it has not read for too long."""
         headers = [*_HEADERS, (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["state"].get(HEAD):
+            await send({**piece(b""), "more_body": False})
+            return
         sending: Sending = scope["state"]["sending"]
 
         def leave(_: asyncio.Task[None]) -> None:

@@ -36,7 +36,12 @@ def _list(given: list[str] | None, name: str) -> Sequence[str]:
     return given or ()
 
 
-@get("/api/v1/chatmessage/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read messages", tags=["messages"])
+@get(
+    ["/api/v1/chatmessage/{flow_id:str}", "/api/v1/internal-chatmessage/{flow_id:str}"],
+    guards=[needs("chatflows:view")],
+    summary="Read messages",
+    tags=["messages"],
+)
 async def list_messages(
     request: Request[Any, Any, Any],
     flow_id: FlowId,

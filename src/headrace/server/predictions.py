@@ -35,7 +35,7 @@ async def flow_at(flow_id: str, here: Local) -> Flow:
 
 
 @post(
-    ["/api/v1/prediction/{flow_id:str}", "/api/v1/predictions/{flow_id:str}"],
+    [f"/api/v1/{name}/{{flow_id:str}}" for name in ("prediction", "predictions", "internal-prediction")],
     status_code=200,
     summary="Ask a flow",
     description="With `streaming` true the answer is an event stream, else JSON.",

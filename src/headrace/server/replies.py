@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.routes import HTTPRoute
 from litestar.types import Send
 
 from headrace.errors import HeadraceError, InvalidRequest
@@ -57,7 +59,30 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
         413: f"the body is larger than the {_most(request)} MiB that this server takes (HEADRACE_MAX_BODY_MB)",
     }
     status = error.status_code
+    if status == 405:
+        methods = ", ".join(_methods(request))
+        reply = _reply(status, f"{request.method} is not for {request.url.path}: use {methods}", codes[405])
+        reply.headers["Allow"] = methods
+        return reply
     return _reply(status, messages.get(status, error.detail), codes.get(status, "invalid_request"))
+
+
+def _methods(request: Request[Any, Any, Any]) -> list[str]:
+    """The methods that a path answers."""
+    parts = [part for part in request.url.path.split("/") if part]
+    found = {
+        method
+        for route in request.app.routes
+        if isinstance(route, HTTPRoute) and _leads_to(route.path_components, parts)
+        for method in route.methods
+    }
+    return sorted({*found, "HEAD"} if "GET" in found else found)
+
+
+def _leads_to(components: Sequence[Any], parts: Sequence[str]) -> bool:
+    return len(components) == len(parts) and all(
+        not isinstance(component, str) or component == part for component, part in zip(components, parts, strict=True)
+    )
 
 
 def _most(request: Request[Any, Any, Any]) -> int:

@@ -9,6 +9,7 @@ from litestar import Request, delete, get, post, put
 
 from headrace.schema import CustomTool
 from headrace.server.auth import local, needs
+from headrace.server.rows import Deleted, paged
 
 
 class ToolChange(msgspec.Struct, omit_defaults=True):
@@ -23,9 +24,11 @@ class ToolChange(msgspec.Struct, omit_defaults=True):
 
 
 @get("/api/v1/tools", guards=[needs("tools:view")], summary="List tools", tags=["tools"])
-async def list_tools(request: Request[Any, Any, Any]) -> list[CustomTool]:
-    """All tools."""
-    return await local(request).store.tools()
+async def list_tools(
+    request: Request[Any, Any, Any], page: int = 0, limit: int = 0
+) -> list[CustomTool] | dict[str, Any]:
+    """All tools, or one page of them as `{data, total}`."""
+    return paged(await local(request).store.tools(), page, limit)
 
 
 @post("/api/v1/tools", guards=[needs("tools:create")], status_code=200, summary="Create a tool", tags=["tools"])
@@ -53,10 +56,10 @@ async def change_tool(request: Request[Any, Any, Any], tool_id: str, data: ToolC
     summary="Delete a tool",
     tags=["tools"],
 )
-async def remove_tool(request: Request[Any, Any, Any], tool_id: str) -> dict[str, int]:
+async def remove_tool(request: Request[Any, Any, Any], tool_id: str) -> Deleted:
     """Deletes a tool; flows that use it fail until they get another one."""
     await local(request).store.delete_tool(tool_id)
-    return {"affected": 1}
+    return Deleted()
 
 
 ROUTES = (list_tools, create_tool, read_tool, change_tool, remove_tool)

@@ -24,6 +24,7 @@ from headrace.server.files import check_size, upsert_files
 from headrace.server.forms import is_form, read_form
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
+from headrace.server.rows import Deleted
 from headrace.store.upserts import UpsertHistory, UpsertRow
 
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
@@ -44,7 +45,7 @@ def _is_visitor(connection: Request[Any, Any, Any]) -> bool:
 
 
 @post(
-    "/api/v1/vector/upsert/{flow_id:str}",
+    ["/api/v1/vector/upsert/{flow_id:str}", "/api/v1/vector/internal-upsert/{flow_id:str}"],
     guards=[_unless_a_visitor("chatflows:update")],
     status_code=200,
     summary="Upsert a flow's documents",
@@ -141,12 +142,10 @@ class HistoryIds(msgspec.Struct):
     summary="Delete entries of the upsert history",
     tags=["retrieval"],
 )
-async def delete_history(request: Request[Any, Any, Any], data: HistoryIds) -> dict[str, int]:
+async def delete_history(request: Request[Any, Any, Any], data: HistoryIds) -> Deleted:
     """Deletes entries; what was upserted stays."""
     here = local(request)
-    return {
-        "affected": sum([await history.delete(data.ids) for history in (here.upserts.history, here.documents.history)])
-    }
+    return Deleted(sum([await history.delete(data.ids) for history in (here.upserts.history, here.documents.history)]))
 
 
 ROUTES = (upsert, upsert_history, delete_history)

@@ -15,6 +15,7 @@ from headrace.schema import Feedback, Lead, Rating
 from headrace.server.auth import check_caller, local, needs
 from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
+from headrace.server.rows import paged
 
 Remark = Annotated[str, Meta(max_length=10_000)]
 Entry = Annotated[str, Meta(max_length=1000)]
@@ -50,11 +51,23 @@ class LeadInput(msgspec.Struct):
 @post("/api/v1/feedback/{flow_id:str}", status_code=200, summary="Rate an answer", tags=["visitors"])
 async def rate(request: Request[Any, Any, Any], flow_id: FlowId, data: FeedbackInput) -> Feedback:
     """Stores the rating of one of the flow's answers; another time changes it."""
+    if data.chatflowid and data.chatflowid != flow_id:
+        raise InvalidRequest(f"the body names another flow than the path: {data.chatflowid!r} at $.chatflowid")
+    return await _rated(request, flow_id, data)
+
+
+@post("/api/v1/feedback", status_code=200, summary="Rate an answer of the flow that the body names", tags=["visitors"])
+async def rate_anywhere(request: Request[Any, Any, Any], data: FeedbackInput) -> Feedback:
+    """The same with the flow in the body."""
+    if not data.chatflowid:
+        raise InvalidRequest("say at $.chatflowid which flow the answer is of")
+    return await _rated(request, data.chatflowid, data)
+
+
+async def _rated(request: Request[Any, Any, Any], flow_id: str, data: FeedbackInput) -> Feedback:
     here = local(request)
     flow = await flow_at(flow_id, here)
     await check_caller(request, flow)
-    if data.chatflowid and data.chatflowid != flow.row.id:
-        raise InvalidRequest(f"the body names another flow than the path: {data.chatflowid!r} at $.chatflowid")
     return await here.ratings.put(flow.row.id, data.messageId, data.rating, data.content, data.chatId)
 
 
@@ -102,11 +115,13 @@ async def leave_lead(request: Request[Any, Any, Any], data: LeadInput) -> Lead:
 
 
 @get("/api/v1/leads/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read leads", tags=["visitors"])
-async def read_leads(request: Request[Any, Any, Any], flow_id: FlowId) -> list[Lead]:
-    """The leads of a flow, oldest first."""
+async def read_leads(
+    request: Request[Any, Any, Any], flow_id: FlowId, page: int = 0, limit: int = 0
+) -> list[Lead] | dict[str, Any]:
+    """The leads of a flow, oldest first, or one page of them as `{data, total}`."""
     here = local(request)
     await here.store.flow(flow_id)
-    return list(await here.leads.of_flow(flow_id))
+    return paged(await here.leads.of_flow(flow_id), page, limit)
 
 
-ROUTES = (rate, change_rating, read_ratings, leave_lead, read_leads)
+ROUTES = (rate, rate_anywhere, change_rating, read_ratings, leave_lead, read_leads)

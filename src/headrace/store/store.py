@@ -277,10 +277,10 @@ class Store:
         await self._insert(tables.api_key, {**values, "permissions": text}, "this key exists already")
         return key
 
-    async def replace_key(self, key_id: str, token: str) -> None:
-        """Puts another key in the place of this one; its name, permissions and flows stay. Raises NotFound."""
-        missing = NotFound(f"there is no API key {key_id!r}")
-        await self._changed(tables.api_key, key_id, {"hash": hash_of(token)}, missing)
+    async def change_key(self, key_id: str, changes: Mapping[str, Any]) -> None:
+        """Stores changed columns; the key itself is changed by its `hash`. Raises NotFound."""
+        values = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in changes.items()}
+        await self._changed(tables.api_key, key_id, values, NotFound(f"there is no API key {key_id!r}"))
 
     async def delete_key(self, key_id: str) -> None:
         """Deletes a key. Raises NotFound, and InvalidRequest while a flow is bound to it."""
