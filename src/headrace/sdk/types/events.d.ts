@@ -103,8 +103,9 @@ export interface FlowRow {
     flowData: string;
     type: string;
     workspaceId?: string;
-    deployed: boolean;
-    isPublic: boolean;
+    deployed?: boolean;
+    /** Headrace's answers have no null for these two, Flowise's do. */
+    isPublic?: boolean;
     apikeyid?: string;
     chatbotConfig?: string;
     apiConfig?: string;
