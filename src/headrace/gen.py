@@ -141,7 +141,11 @@ def _default(field: dict[str, Any]) -> str:
 def api_part() -> str:
     """All endpoints."""
     rows = [
-        (_code(f"{method} {path.replace(':str', '')}"), _permission(route) or "public", str(route.summary))
+        (
+            _code(f"{method} {path.replace(':str', '')}"),
+            _permission(route) or str(route.opt.get("asks", "public")),
+            str(route.summary),
+        )
         for route in app.ROUTES
         if route.include_in_schema is not False
         for path in sorted(route.paths)

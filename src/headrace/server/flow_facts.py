@@ -21,7 +21,12 @@ _PRIVATE: Final = ("credential", "credentialId", "FLOWISE_CREDENTIAL_ID", "heade
 _HIDDEN: Final = ("password", "file", "folder", "credential")
 
 
-@get("/api/v1/chatflows/apikey/{api_key:str}", summary="The flows that are bound to a key", tags=["flows"])
+@get(
+    "/api/v1/chatflows/apikey/{api_key:str}",
+    opt={"asks": "the key in its path"},
+    summary="The flows that are bound to a key",
+    tags=["flows"],
+)
 async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[dict[str, Any]]:
     """The key in the path opens it. Keys without `chatflows:view` see the flows without what is secret in them."""
     here = local(request)

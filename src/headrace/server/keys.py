@@ -130,6 +130,7 @@ async def remove_key(request: Request[Any, Any, Any], key_id: str) -> Deleted:
 
 @get(
     "/api/v1/verify/apikey/{api_key:str}",
+    opt={"asks": "the key in its path"},
     summary="Is this API key valid?",
     tags=["administration"],
 )
