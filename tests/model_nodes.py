@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from headrace.engine.catalog import tag
 from headrace.nodes import completions, providers
-from headrace.nodes.chat_models import anthropic, bedrock, cohere, google, local, ollama, openai
+from headrace.nodes.chat_models import anthropic, bedrock, cohere, google, local, ollama, openai_models
 from headrace.nodes.providers import Provider
 
 SECRET = "sk-of-the-tests"
@@ -24,12 +24,12 @@ class ModelNode(NamedTuple):
     inputs: dict[str, Any]
 
 
-def _openai(row: openai.Row) -> ModelNode:
+def _openai(row: openai_models.Row) -> ModelNode:
     return ModelNode("openai", {row.names.get("modelName", "modelName"): "m"})
 
 
 MODEL_NODES: dict[str, ModelNode] = {
-    **{row.node: _openai(row) for _, row in openai.ROWS},
+    **{row.node: _openai(row) for _, row in openai_models.ROWS},
     "chatAnthropic": ModelNode("anthropic", {}),
     "chatAnthropic_LlamaIndex": ModelNode("anthropic", {}),
     "chatGoogleGenerativeAI": ModelNode("google", {}),
@@ -45,7 +45,7 @@ MODEL_NODES: dict[str, ModelNode] = {
     "replicate": ModelNode("replicate", {"model": "owner/model"}),
 }
 WITHOUT_PROVIDER = {"chatExtractive", "chatArithmetic", "chatFallback"}
-FAMILIES = (openai, anthropic, google, ollama, cohere, bedrock, local, completions)
+FAMILIES = (openai_models, anthropic, google, ollama, cohere, bedrock, local, completions)
 ALL = {tag(kind) for family in FAMILIES for kind in family.NODES} - WITHOUT_PROVIDER
 
 PATHS = {  # how the path of a protocol's calls ends

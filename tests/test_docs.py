@@ -16,7 +16,7 @@ from typescript import built, compiled
 
 from headrace import errors, gen, settings
 from headrace.cli import cli
-from headrace.engine.catalog import fields
+from headrace.engine.description import inputs_of
 from headrace.errors import HeadraceError
 from headrace.events import Known, decode
 from headrace.gen import EXAMPLE, ROOT, commands, page, stale
@@ -103,7 +103,7 @@ def test_every_node_with_its_inputs_is_in_the_docs():
     sections = dict(re.findall(r"(?ms)^### (\w+)\n(.*?)(?=^###|^<!-- end)", text("nodes.md")))
     assert sections.keys() == built_in().keys()
     for name, kind in built_in().items():
-        assert [f["name"] for f in fields(kind) if f"| `{f['name']}` |" not in sections[name]] == []
+        assert [one.name for one in inputs_of(kind) if f"| `{one.name}` |" not in sections[name]] == []
 
 
 def test_every_command_is_in_the_docs():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import chat_model, conversation, flow, llm_chain, node
 
-from headrace.engine.catalog import catalog, fields, tag
+from headrace.engine.catalog import catalog, tag
 from headrace.engine.flow_file import read_flow
 from headrace.engine.graph import Graph, coverage, endings, nodes_of, streams
 from headrace.engine.inputs import fields_of, read
@@ -323,7 +323,6 @@ def test_every_node_type_is_described() -> None:
     for name, kind in CATALOG.items():
         assert tag(kind) == name
         assert kind.__doc__
-        assert all(set(field) == {"name", "type", "default", "required"} for field in fields(kind))
 
 
 def test_a_node_type_may_not_be_brought_twice(monkeypatch: pytest.MonkeyPatch) -> None:

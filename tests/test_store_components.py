@@ -5,7 +5,7 @@ from documents import add_loader, done, filled_store, new_store, process, send
 from servers import Server
 from upstream import Upstream
 
-from headrace.engine.labels import label
+from headrace.engine.description import label
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_names_are_told_in_words(name: str, words: str) -> None:
 
 def test_components_and_their_inputs_have_labels(server: Server) -> None:
     found = {one["name"]: one for one in done(send(server, "GET", "components/vectorstore"))}
-    assert found["memoryVectorStore"]["label"] == "Memory Vector Store"
+    assert found["memoryVectorStore"]["label"] == "In-Memory Vector Store"
     inputs = {one["name"]: one["label"] for one in found["chroma"]["inputs"]}
     assert inputs["collectionName"] == "Collection Name"
 
@@ -37,7 +37,7 @@ def test_what_an_upsert_may_set_is_listed_for_all_nodes_of_a_store(server: Serve
     settings = done(send(server, "GET", f"store-configs/{store}/{loader}"))
     assert [one["nodeId"] for one in settings[:3]] == ["pdfFile_0"] * 3
     assert {one["node"] for one in settings} == {
-        "Pdf File", "Recursive Character Text Splitter", "Pinecone", "OpenAI Embeddings"
+        "Pdf File", "Recursive Character Text Splitter", "Pinecone", "OpenAI Embedding"
     }  # fmt: skip
     types = {(one["nodeId"], one["name"]): one["type"] for one in settings}
     assert types["pdfFile_0", "files"] == ".pdf"

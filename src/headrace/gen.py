@@ -19,7 +19,9 @@ import click
 
 from headrace import settings, typescript
 from headrace.cli import cli
-from headrace.engine.catalog import fields, tag
+from headrace.engine.about import Input
+from headrace.engine.catalog import tag
+from headrace.engine.description import Description, described, inputs_of
 from headrace.engine.references import node_ids
 from headrace.events import Known
 from headrace.nodes import TOOLS, built_in
@@ -82,9 +84,27 @@ def nodes_part() -> str:
     """All node types with their inputs."""
     parts: list[str] = []
     for name, kind in built_in().items():
-        rows = [(_code(f["name"]), _code(_plain(f["type"])), _default(f)) for f in fields(kind)]
-        parts.append(f"### {name}\n\n{_about(kind)}\n\n{_table(('input', 'type', 'default'), rows)}")
+        says = described(kind)
+        place = f"{says.label}, {says.category}{_credentials(says)}"
+        rows = [(_code(one.name), _kind(one), _default(one)) for one in inputs_of(kind)]
+        parts.append(f"### {name}\n\n{_about(kind)}\n\n{place}.\n\n{_table(('input', 'type', 'default'), rows)}")
     return "\n".join(parts)
+
+
+def _credentials(says: Description) -> str:
+    names = says.credential.credentialNames if says.credential else ()
+    return f"; credential {' or '.join(map(_code, names))}" if names else ""
+
+
+def _kind(one: Input) -> str:
+    """The type of an input, and what there is to choose from."""
+    choices = ", ".join(_code(option.name) for option in one.options)
+    several = ", several" if one.list else ""
+    return f"{_code(one.type)}{several}{': ' + choices if choices else ''}"
+
+
+def _default(one: Input) -> str:
+    return "" if one.default is None else _code(json.dumps(one.default, ensure_ascii=False))
 
 
 def providers_part() -> str:
@@ -125,17 +145,6 @@ def _served() -> dict[str, type[ServedNode]]:
 
 def _keys(provider: Provider) -> str:
     return f"{_code(provider.field)}, {_code(provider.environ)}"
-
-
-def _plain(hint: str) -> str:
-    """A type without the modules of its names, and without "or not set"."""
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", hint).removesuffix(" | None")
-
-
-def _default(field: dict[str, Any]) -> str:
-    if field["required"]:
-        return "must be connected"
-    return "" if field["default"] in (None, "") else _code(json.dumps(field["default"]))
 
 
 def api_part() -> str:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, get_origin, get_type_hints
-
-import msgspec
 
 from headrace.engine.node import Node
 
@@ -29,22 +26,3 @@ def catalog(families: Iterable[Iterable[type[Node]]]) -> Catalog:
             if types.setdefault(tag(kind), kind) is not kind:
                 raise ValueError(f"{point.value!r} brings a node {tag(kind)!r}, which exists already")
     return types
-
-
-def fields(kind: type[Node]) -> list[dict[str, Any]]:
-    """The inputs of a node type, for its documentation: name, type, default and whether it is a port."""
-    hints = get_type_hints(kind)
-    return [
-        {
-            "name": field.encode_name,
-            "type": _type_name(hints[field.name]),
-            "default": None if field.default is msgspec.NODEFAULT else field.default,
-            "required": field.required,
-        }
-        for field in msgspec.structs.fields(kind)
-        if field.name not in ("output", "node")
-    ]
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint).replace("typing.", "")

@@ -57,7 +57,7 @@ def fields_of(kind: type[Node]) -> Mapping[str, Field]:
 
 
 def _field(field: msgspec.structs.FieldInfo, hint: Any) -> Field:
-    options = list(_options(hint))
+    options = parts_of(hint)
     metas = [meta for option in options for meta in getattr(option, "__metadata__", ())]
     plain = [getattr(option, "__origin__", option) for option in options]
     port = next((option for option in plain if _is_port(option)), None)
@@ -82,10 +82,10 @@ def _marked(metas: list[Any], mark: str) -> bool:
     return any((meta.extra or {}).get(mark) for meta in metas if isinstance(meta, msgspec.Meta))
 
 
-def _options(hint: Any) -> list[Any]:
+def parts_of(hint: Any) -> list[Any]:
     """The hint itself and what it is made of: for `Memory | None` all three."""
-    parts = [] if hasattr(hint, "__metadata__") else get_args(hint)
-    return [hint, *(option for part in parts for option in _options(part))]
+    parts = (hint.__origin__,) if hasattr(hint, "__metadata__") else get_args(hint)
+    return [hint, *(option for part in parts for option in parts_of(part))]
 
 
 def _is_port(option: Any) -> bool:

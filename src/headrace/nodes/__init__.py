@@ -35,7 +35,7 @@ from headrace.nodes.chat_models.cohere import NODES as COHERE_MODELS
 from headrace.nodes.chat_models.google import NODES as GOOGLE_MODELS
 from headrace.nodes.chat_models.local import NODES as LOCAL_MODELS
 from headrace.nodes.chat_models.ollama import NODES as OLLAMA_MODELS
-from headrace.nodes.chat_models.openai import NODES as OPENAI_MODELS
+from headrace.nodes.chat_models.openai_models import NODES as OPENAI_MODELS
 from headrace.nodes.document_loaders.files import NODES as FILE_LOADERS
 from headrace.nodes.document_loaders.manual import NODES as MANUAL_LOADERS
 from headrace.nodes.document_loaders.web import NODES as WEB_LOADERS

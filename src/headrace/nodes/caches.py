@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.engine.about import About
 from headrace.engine.answering import PIECES
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, TextDelta, ToolCallDelta
 from headrace.engine.node import Context, Node
@@ -69,6 +70,8 @@ class MemoryCache:
 
 class InMemoryCache(Node, frozen=True, kw_only=True, tag="inMemoryCache"):
     """Keeps answers in the server's memory until it stops; each flow has its own."""
+
+    about = About(label="InMemory Cache")
 
     async def build(self, ctx: Context) -> Cache:
         """The flow's cache."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -22,21 +23,23 @@ from headrace.providers.replicate import ReplicateChat
 class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
     """OpenAI's completions, and any server that has them."""
 
+    about = About(version=4, category="LLMs", credentials=("openAIApi",))
+
     provider: ClassVar[Provider] = OPENAI
 
     credential: str = ""
     cache: Cache | None = None
-    modelName: str = "gpt-3.5-turbo-instruct"
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "gpt-3.5-turbo-instruct"
     temperature: float | None = 0.7
-    maxTokens: int | None = None
-    topP: float | None = None
-    bestOf: int | None = None
-    frequencyPenalty: float | None = None
-    presencePenalty: float | None = None
-    timeout: float | None = None
+    maxTokens: Additional[int | None] = None
+    topP: Additional[float | None] = None
+    bestOf: Additional[int | None] = None
+    frequencyPenalty: Additional[float | None] = None
+    presencePenalty: Additional[float | None] = None
+    timeout: Additional[float | None] = None
     """Milliseconds for the whole answer."""
-    basepath: str = ""
-    baseOptions: dict[str, Any] = {}
+    basepath: Additional[str] = ""
+    baseOptions: Additional[dict[str, Any]] = {}
     """Headers to send with every request."""
 
     async def build(self, ctx: Context) -> ChatModel:
@@ -72,6 +75,8 @@ class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
 class AzureOpenAI(OpenAI, frozen=True, kw_only=True, tag="azureOpenAI"):
     """OpenAI's completions on Azure."""
 
+    about = About(version=4, category="LLMs", credentials=("azureOpenAIApi",))
+
     provider: ClassVar[Provider] = AZURE
 
     async def _place(self, ctx: Context) -> Place:
@@ -81,9 +86,19 @@ class AzureOpenAI(OpenAI, frozen=True, kw_only=True, tag="azureOpenAI"):
 class Ollama(ChatOllama, frozen=True, kw_only=True, tag="ollama"):
     """Models that Ollama serves. The text goes in as a single message, which Ollama puts into the model's template."""
 
+    about = About(version=2.1, category="LLMs")
+
 
 class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInference_LLMs"):
     """Models of Hugging Face: by its router, or on an inference endpoint of one's own."""
+
+    about = About(
+        label="HuggingFace Inference",
+        version=2,
+        category="LLMs",
+        type="HuggingFaceInference",
+        credentials=("huggingFaceApi",),
+    )
 
     provider: ClassVar[Provider] = HUGGING_FACE
 
@@ -92,11 +107,11 @@ class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInfe
     model: str = ""
     endpoint: str = ""
     """The address of an inference endpoint; without it the router is asked for `model`."""
-    temperature: float | None = None
-    maxTokens: int | None = None
-    topP: float | None = None
-    hfTopK: int | None = None
-    frequencyPenalty: float | None = None
+    temperature: Additional[float | None] = None
+    maxTokens: Additional[int | None] = None
+    topP: Additional[float | None] = None
+    hfTopK: Additional[int | None] = None
+    frequencyPenalty: Additional[float | None] = None
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a model or a key."""
@@ -140,16 +155,23 @@ class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInfe
 class Replicate(Node, frozen=True, kw_only=True, tag="replicate"):
     """Models of Replicate, named `owner/model` or `owner/model:version`."""
 
+    about = About(
+        version=2,
+        category="LLMs",
+        credentials=("replicateApi",),
+        bases=("BaseChatModel", "LLM", "BaseLLM", "BaseLanguageModel", "Runnable"),
+    )
+
     provider: ClassVar[Provider] = REPLICATE
 
     credential: str = ""
     cache: Cache | None = None
     model: str = ""
     temperature: float | None = 0.7
-    maxTokens: int | None = None
-    topP: float | None = None
-    repetitionPenalty: float | None = None
-    additionalInputs: dict[str, Any] = {}
+    maxTokens: Additional[int | None] = None
+    topP: Additional[float | None] = None
+    repetitionPenalty: Additional[float | None] = None
+    additionalInputs: Additional[dict[str, Any]] = {}
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a model or a key."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
@@ -36,6 +37,8 @@ class _Key(msgspec.Struct, frozen=True):
 
 class _Model(Node, frozen=True, kw_only=True):
     """What all of them have."""
+
+    about = About(category="Embeddings")
 
     credential: str = ""
 
@@ -73,16 +76,18 @@ def _must_have(key: str, model: str, node: str, variable: str) -> None:
 class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"):
     """OpenAI's embeddings, and any server that speaks their protocol (`basepath`)."""
 
-    modelName: str = "text-embedding-ada-002"
-    stripNewLines: bool = False
-    batchSize: int = 512
-    timeout: float | None = None
+    about = About(label="OpenAI Embedding", version=4, credentials=("openAIApi",))
+
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "text-embedding-ada-002"
+    stripNewLines: Additional[bool] = False
+    batchSize: Additional[int] = 512
+    timeout: Additional[float | None] = None
     """Milliseconds for one call."""
-    basepath: str = ""
-    baseOptions: dict[str, Any] = {}
+    basepath: Additional[str] = ""
+    baseOptions: Additional[dict[str, Any]] = {}
     """Headers to send with every request."""
-    dimensions: int | None = None
-    encodingFormat: Literal["float", "base64"] = "base64"
+    dimensions: Additional[int | None] = None
+    encodingFormat: Additional[Literal["float", "base64"]] = "base64"
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError when OpenAI itself is asked for without a key."""
@@ -113,16 +118,22 @@ class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"
 class OpenAIEmbeddingsCustom(OpenAIEmbeddings, frozen=True, kw_only=True, tag="openAIEmbeddingsCustom"):
     """The same with a model that no list names."""
 
+    about = About(label="OpenAI Custom Embedding", version=3, credentials=("openAIApi",))
+
+    modelName: str = "text-embedding-ada-002"
+
 
 class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIEmbeddings"):
     """OpenAI's embeddings on Azure. Instance, deployment and version are in the credential, or in the environment."""
 
-    batchSize: int = 100
-    timeout: float | None = None
+    about = About(label="Azure OpenAI Embedding", version=2, credentials=("azureOpenAIApi",))
+
+    batchSize: Additional[int] = 100
+    timeout: Additional[float | None] = None
     """Milliseconds for one call."""
-    basepath: str = ""
+    basepath: Additional[str] = ""
     """Address of the deployments, in place of the instance's own: `https://host/openai/deployments`."""
-    baseOptions: dict[str, Any] = {}
+    baseOptions: Additional[dict[str, Any]] = {}
     """Headers to send with every request."""
 
     async def build(self, ctx: Context) -> Embeddings:
@@ -158,10 +169,12 @@ class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIE
 class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbeddings"):
     """Mistral's embeddings."""
 
-    modelName: str = "mistral-embed"
-    batchSize: int = 512
-    stripNewLines: bool = True
-    overrideEndpoint: str = ""
+    about = About(label="MistralAI Embedding", version=2, credentials=("mistralAIApi",))
+
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "mistral-embed"
+    batchSize: Additional[int] = 512
+    stripNewLines: Additional[bool] = True
+    overrideEndpoint: Additional[str] = ""
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
@@ -185,6 +198,8 @@ class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbed
 class LocalAIEmbeddings(_Model, frozen=True, kw_only=True, tag="localAIEmbeddings"):
     """Embeddings of a LocalAI server."""
 
+    about = About(label="LocalAI Embedding", type="LocalAI Embeddings", credentials=("localAIApi",))
+
     basePath: str
     modelName: str
 
@@ -198,11 +213,13 @@ class LocalAIEmbeddings(_Model, frozen=True, kw_only=True, tag="localAIEmbedding
 class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
     """Embeddings of an Ollama server."""
 
+    about = About(version=2, type="OllamaEmbeddings")
+
     baseUrl: str = OLLAMA.base
     modelName: str
-    numGpu: int | None = None
-    numThread: int | None = None
-    useMMap: bool = True
+    numGpu: Additional[int | None] = None
+    numThread: Additional[int | None] = None
+    useMMap: Additional[bool] = True
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings."""
@@ -216,7 +233,9 @@ class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
 class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googleGenerativeAiEmbeddings"):
     """Google's embeddings. `GOOGLE_BASE_URL` names another address for all flows."""
 
-    modelName: str = "gemini-embedding-001"
+    about = About(label="Google Gemini Embedding", version=2, credentials=("googleGenerativeAI",))
+
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "gemini-embedding-001"
     tasktype: Literal[
         "TASK_TYPE_UNSPECIFIED",
         "RETRIEVAL_QUERY",
@@ -225,7 +244,7 @@ class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googl
         "CLASSIFICATION",
         "CLUSTERING",
     ] = "TASK_TYPE_UNSPECIFIED"
-    stripNewLines: bool = False
+    stripNewLines: Additional[bool] = False
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
@@ -249,7 +268,9 @@ class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googl
 class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"):
     """Cohere's embeddings. `COHERE_BASE_URL` names another address for all flows."""
 
-    modelName: str = "embed-english-v2.0"
+    about = About(label="Cohere Embedding", version=3, credentials=("cohereApi",))
+
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "embed-english-v2.0"
     inputType: Literal["search_document", "search_query", "classification", "clustering"] = "search_query"
 
     async def build(self, ctx: Context) -> Embeddings:
@@ -264,7 +285,9 @@ class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"
 class VoyageAIEmbeddings(_Model, frozen=True, kw_only=True, tag="voyageAIEmbeddings"):
     """Voyage's embeddings."""
 
-    modelName: str = "voyage-2"
+    about = About(label="VoyageAI Embedding", version=2, credentials=("voyageAIApi",))
+
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "voyage-2"
 
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.engine.about import About, Additional
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.chatflow import exchanged, remembered
@@ -132,8 +133,10 @@ def _portions(rows: Sequence[Turn]) -> Iterator[list[Turn]]:
 class BufferMemory(Node, frozen=True, kw_only=True, tag="bufferMemory"):
     """Remembers the whole session."""
 
-    sessionId: str = ""
-    memoryKey: str = "chat_history"
+    about = About(version=2, category="Memory")
+
+    sessionId: Additional[str] = ""
+    memoryKey: Additional[str] = "chat_history"
     rememberTools: bool = False
     """Tool agents read again which tools they used and what these gave."""
 
@@ -145,9 +148,11 @@ class BufferMemory(Node, frozen=True, kw_only=True, tag="bufferMemory"):
 class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemory"):
     """Remembers the last `k` turns of the session, a turn being a question and its answer."""
 
+    about = About(version=2, category="Memory")
+
     k: int = 4
-    sessionId: str = ""
-    memoryKey: str = "chat_history"
+    sessionId: Additional[str] = ""
+    memoryKey: Additional[str] = "chat_history"
     rememberTools: bool = False
     """Tool agents read again which tools they used and what these gave."""
 
@@ -159,9 +164,11 @@ class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemor
 class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryMemory"):
     """Remembers a summary of the session, written by a model."""
 
+    about = About(version=2, category="Memory")
+
     model: ChatModel
-    sessionId: str = ""
-    memoryKey: str = "chat_history"
+    sessionId: Additional[str] = ""
+    memoryKey: Additional[str] = "chat_history"
     rememberTools: bool = False
     """The summary takes in what tools gave."""
 
@@ -173,10 +180,12 @@ class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversati
 class ConversationSummaryBufferMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryBufferMemory"):
     """Remembers the newest turns word for word, up to a number of tokens, and a summary of those before."""
 
+    about = About(category="Memory")
+
     model: ChatModel
     maxTokenLimit: int = 2000
-    sessionId: str = ""
-    memoryKey: str = "chat_history"
+    sessionId: Additional[str] = ""
+    memoryKey: Additional[str] = "chat_history"
     rememberTools: bool = False
     """Tool agents read again which tools they used and what these gave, and the summary takes it in."""
 

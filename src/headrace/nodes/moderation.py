@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.engine.about import About
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node
@@ -45,6 +46,8 @@ class DenyList:
 
 class InputModerationSimple(Node, frozen=True, kw_only=True, tag="inputModerationSimple"):
     """Refuses questions that are on a list, one a line."""
+
+    about = About(label="Simple Prompt Moderation", version=2, type="Moderation")
 
     denyList: str
     model: ChatModel | None = None
@@ -90,6 +93,8 @@ class OpenAIModeration:
 
 class InputModerationOpenAI(Node, frozen=True, kw_only=True, tag="inputModerationOpenAI"):
     """Refuses questions that OpenAI's moderation flags."""
+
+    about = About(label="OpenAI Moderation", type="Moderation", credentials=("openAIApi",))
 
     credential: str = ""
     moderationErrorMessage: str = "Cannot Process! Input violates OpenAI's content moderation policies."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from headrace.engine.about import About, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import OutputParser
 from headrace.engine.schemas import mismatch
@@ -33,6 +34,8 @@ def _items(text: str, separator: str) -> list[str]:
 
 class CsvOutputParser(Node, frozen=True, kw_only=True, tag="csvOutputParser"):
     """Reads the answer as a list with commas."""
+
+    about = About(label="CSV Output Parser", type="CSVListOutputParser")
 
     autofixParser: bool = False
 
@@ -87,7 +90,13 @@ class Field(msgspec.Struct, frozen=True):
 class StructuredOutputParser(Node, frozen=True, kw_only=True, tag="structuredOutputParser"):
     """Reads the answer as an object with the fields that the flow lists."""
 
-    jsonStructure: list[Field] = []
+    jsonStructure: Annotated[
+        list[Field],
+        Input(
+            type="datagrid",
+            additionalParams=True,
+        ),
+    ] = []
     autofixParser: bool = False
 
     async def build(self, ctx: Context) -> OutputParser:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from headrace.engine.about import About, Input
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Node, Template, Templated
 from headrace.engine.references import text_of
@@ -36,8 +37,10 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
 class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
     """One message with variables."""
 
+    about = About(category="Prompts")
+
     template: Template = ""
-    promptValues: Templated = {}
+    promptValues: Annotated[Templated, Input(list=True)] = {}
 
     @property
     def variables(self) -> Sequence[str]:
@@ -57,9 +60,11 @@ class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
 class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplate"):
     """A system and a human message with variables."""
 
+    about = About(version=2, category="Prompts")
+
     systemMessagePrompt: Template = ""
     humanMessagePrompt: Template = ""
-    promptValues: Templated = {}
+    promptValues: Annotated[Templated, Input(list=True)] = {}
     messageHistoryCode: str = ""
 
     async def build(self, ctx: object) -> ChatPromptTemplate:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context, Node
 from headrace.nodes.postgres_accounts import Wanted, postgres_place
 from headrace.retrieval.embedded.collection import Cleanup
@@ -21,11 +22,11 @@ _PREFIX = "POSTGRES_RECORDMANAGER"
 class RecordManager(Node, frozen=True, kw_only=True):
     """Cleanup `none` keeps old passages, `incremental` deletes those of sources that come again, `full` all."""
 
-    cleanup: Cleanup = "none"
-    sourceIdKey: str = "source"
+    cleanup: Additional[Cleanup] = "none"
+    sourceIdKey: Additional[str] = "source"
     """The key of the metadata that names a passage's source."""
-    tableName: str = ""
-    namespace: str = ""
+    tableName: Additional[str] = ""
+    namespace: Additional[str] = ""
     """Record managers with the same table and namespace share their records; without one each node has its own."""
 
     async def records(self, ctx: Context, node: str) -> Records:
@@ -39,7 +40,9 @@ class RecordManager(Node, frozen=True, kw_only=True):
 class SQLiteRecordManager(RecordManager, frozen=True, kw_only=True, tag="SQLiteRecordManager"):
     """Records in the data folder's database."""
 
-    additionalConfig: dict[str, Any] = {}
+    about = About(version=1.1, category="Record Manager", type="SQLite RecordManager")
+
+    additionalConfig: Additional[dict[str, Any]] = {}
 
 
 class MemoryRecordManager(SQLiteRecordManager, frozen=True, kw_only=True, tag="memoryRecordManager"):
@@ -49,13 +52,15 @@ class MemoryRecordManager(SQLiteRecordManager, frozen=True, kw_only=True, tag="m
 class PostgresRecordManager(RecordManager, frozen=True, kw_only=True, tag="postgresRecordManager"):
     """Records in PostgreSQL, in a table as Flowise makes it."""
 
+    about = About(category="Record Manager", type="Postgres RecordManager", credentials=("PostgresApi",))
+
     credential: str = ""
     host: str = ""
     """`POSTGRES_RECORDMANAGER_HOST`, when it is not set; then database, port, user and password come from there too."""
     database: str = ""
     port: int | None = None
-    ssl: bool = False
-    additionalConfig: dict[str, Any] = {}
+    ssl: Additional[bool] = False
+    additionalConfig: Additional[dict[str, Any]] = {}
     """Not used."""
 
     async def records(self, ctx: Context, node: str) -> Records:

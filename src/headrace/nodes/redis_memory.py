@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from headrace.engine.about import About, Additional
 from headrace.engine.chat import ModelMessage
 from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
@@ -127,12 +128,19 @@ def redis_account(fields: Mapping[str, str]) -> dict[str, str]:
 class RedisBackedChatMemory(Node, frozen=True, kw_only=True, tag="RedisBackedChatMemory"):
     """Remembers the session in Redis, where other servers find it; `windowSize` counts questions with answers."""
 
+    about = About(
+        label="Redis-Backed Chat Memory",
+        version=2,
+        category="Memory",
+        credentials=("redisCacheApi", "redisCacheUrlApi"),
+    )
+
     credential: str = ""
-    sessionId: str = ""
-    sessionTTL: int | None = None
+    sessionId: Additional[str] = ""
+    sessionTTL: Additional[int | None] = None
     """Seconds after which a silent session is forgotten."""
-    memoryKey: str = "chat_history"
-    windowSize: int | None = None
+    memoryKey: Additional[str] = "chat_history"
+    windowSize: Additional[int | None] = None
     rememberTools: bool = False
     """Tool agents read again which tools they used and what these gave."""
 

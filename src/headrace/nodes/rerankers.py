@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input, options
 from headrace.engine.node import Context
 from headrace.engine.ports import HttpCall, Retriever
 from headrace.errors import ProviderMalformed
@@ -64,7 +65,7 @@ _JINA: Final = Reranker(
 class _Reranking(Refining, frozen=True, kw_only=True):
     """Passages that the model has no place for are left out; the score is added as `relevance_score`."""
 
-    baseRetriever: Retriever
+    baseRetriever: Annotated[Retriever, Input(type="VectorStoreRetriever")]
     credential: str = ""
 
     async def _ranked(self, ctx: Context, query: str, row: Reranker, most: int | None, **body: Any) -> list[Document]:
@@ -98,9 +99,13 @@ def _sorted(found: list[Document], ranked: list[_Ranked], row: Reranker) -> list
 class CohereRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="cohereRerankRetriever"):
     """Cohere's reranker. `COHERE_BASE_URL` names another address for all flows."""
 
-    model: str = "rerank-v3.5"
-    topK: int | None = None
-    maxChunksPerDoc: int | None = 10
+    about = About(type="Cohere Rerank Retriever", credentials=("cohereApi",))
+
+    model: Annotated[str, Input(options=options("rerank-v3.5", "rerank-english-v3.0", "rerank-multilingual-v3.0"))] = (
+        "rerank-v3.5"
+    )
+    topK: Additional[int | None] = None
+    maxChunksPerDoc: Additional[int | None] = 10
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         more = {"max_chunks_per_doc": self.maxChunksPerDoc} if self.maxChunksPerDoc else {}
@@ -110,8 +115,12 @@ class CohereRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="cohereRe
 class VoyageAIRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="voyageAIRerankRetriever"):
     """Voyage's reranker. `VOYAGEAI_BASE_URL` names another address for all flows."""
 
-    model: str = "rerank-lite-1"
-    topK: int | None = None
+    about = About(label="Voyage AI Rerank Retriever", credentials=("voyageAIApi",))
+
+    model: Annotated[str, Input(options=options("rerank-lite-1", "rerank-lite-2", "rerank-1", "rerank-2"))] = (
+        "rerank-lite-1"
+    )
+    topK: Additional[int | None] = None
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         return await self._ranked(ctx, query, _VOYAGE, self.topK, model=self.model)
@@ -120,8 +129,12 @@ class VoyageAIRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="voyage
 class JinaRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="JinaRerankRetriever"):
     """Jina's reranker. `JINA_BASE_URL` names another address for all flows."""
 
-    model: str = "jina-reranker-v2-base-multilingual"
-    topN: int = 4
+    about = About(label="Jina AI Rerank Retriever", credentials=("jinaAIApi",))
+
+    model: Annotated[str, Input(options=options("jina-reranker-v2-base-multilingual", "jina-colbert-v2"))] = (
+        "jina-reranker-v2-base-multilingual"
+    )
+    topN: Additional[int] = 4
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         return await self._ranked(ctx, query, _JINA, self.topN, model=self.model)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
+from headrace.engine.about import DOCUMENT_OUTPUTS, STORE_OUTPUTS, About, Additional, Input
 from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.concurrency import gather_some
@@ -56,6 +57,8 @@ async def _told(ctx: Context, model: ChatModel, prompt: str, **values: str) -> s
 class VectorStoreRetriever(Node, frozen=True, kw_only=True, tag="vectorStoreRetriever"):
     """Searches a vector store: by vectors, words (`lexical`), both (`hybrid`), or for different passages (`mmr`)."""
 
+    about = About(category="Retrievers")
+
     vectorStore: VectorStore
     name: str = ""
     description: str = ""
@@ -85,7 +88,7 @@ class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetrie
     """Has a model put the question in other words, searches with all of them, and joins what is found."""
 
     vectorStore: VectorStore
-    model: ChatModel
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     modelPrompt: str = _VARIANTS
     """`{question}` is the question, `{count}` how many others are wanted; one a line is read."""
 
@@ -105,6 +108,8 @@ class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetrie
 
 class Refining(Node, frozen=True, kw_only=True):
     """A retriever whose output may also be what it finds, for `query` or else for the run's question."""
+
+    about = About(category="Retrievers", outputs=(STORE_OUTPUTS[0], *DOCUMENT_OUTPUTS))
 
     query: Query = ""
     output: str = ""
@@ -137,8 +142,10 @@ class Refining(Node, frozen=True, kw_only=True):
 class LLMFilterRetriever(Refining, frozen=True, kw_only=True, tag="llmFilterRetriever"):
     """Has a model copy out of each passage what bears on the question; passages without any are left out."""
 
-    baseRetriever: Retriever
-    model: ChatModel
+    about = About(type="LLMFilterRetriever")
+
+    baseRetriever: Annotated[Retriever, Input(type="VectorStoreRetriever")]
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         async def kept(document: Document) -> str:
@@ -153,10 +160,10 @@ class LLMFilterRetriever(Refining, frozen=True, kw_only=True, tag="llmFilterRetr
 class EmbeddingsFilterRetriever(Refining, frozen=True, kw_only=True, tag="embeddingsFilterRetriever"):
     """Keeps of the passages the `k` nearest to the question whose cosine with it is at least `similarityThreshold`."""
 
-    baseRetriever: Retriever
+    baseRetriever: Annotated[Retriever, Input(type="VectorStoreRetriever")]
     embeddings: Embeddings
     similarityThreshold: float | None = 0.8
-    k: int = 20
+    k: Additional[int] = 20
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         found = await self.baseRetriever.find(query)
@@ -166,11 +173,13 @@ class EmbeddingsFilterRetriever(Refining, frozen=True, kw_only=True, tag="embedd
 class SimilarityThresholdRetriever(Refining, frozen=True, kw_only=True, tag="similarityThresholdRetriever"):
     """Gives every passage that is similar enough, at most `maxK`. One search finds all, so `kIncrement` is unused."""
 
+    about = About(label="Similarity Score Threshold Retriever", version=2)
+
     vectorStore: VectorStore
     minSimilarityScore: float = 80
     """Per cent."""
-    maxK: int = 20
-    kIncrement: int = 2
+    maxK: Additional[int] = 20
+    kIncrement: Additional[int] = 2
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         search = Search(text="", k=self.maxK, threshold=self.minSimilarityScore / 100)
@@ -180,12 +189,14 @@ class SimilarityThresholdRetriever(Refining, frozen=True, kw_only=True, tag="sim
 class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
     """Asks in `queryCount` other ways too, and ranks by reciprocal ranks what all of them find."""
 
-    baseRetriever: Retriever
-    model: ChatModel
-    queryCount: int = 4
-    topK: int | None = None
+    about = About(label="Reciprocal Rank Fusion Retriever")
+
+    baseRetriever: Annotated[Retriever, Input(type="VectorStoreRetriever")]
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
+    queryCount: Additional[int] = 4
+    topK: Additional[int | None] = None
     """As many as the longest of the rankings, when it is not set."""
-    c: int = FUSION
+    c: Additional[int] = FUSION
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         said = await _told(ctx, self.model, _VARIANTS, question=query, count=str(self.queryCount))
@@ -196,12 +207,14 @@ class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
 class HydeRetriever(Refining, frozen=True, kw_only=True, tag="HydeRetriever"):
     """Has a model write a passage that would answer the question, and searches for passages like it."""
 
-    model: ChatModel
+    about = About(label="HyDE Retriever", version=3)
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStore: VectorStore
     promptKey: PromptKey = "websearch"
-    customPrompt: str = ""
+    customPrompt: Additional[str] = ""
     """In place of the chosen one; `{question}` is the question."""
-    topK: int = 4
+    topK: Additional[int] = 4
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         prompt = self.customPrompt or f"{_PASSAGES[self.promptKey]} Write nothing else.\n\n{{question}}"
@@ -214,7 +227,7 @@ class CustomRetriever(Refining, frozen=True, kw_only=True, tag="customRetriever"
 
     vectorStore: VectorStore
     resultFormat: str = "{{context}}\nSource: {{metadata.source}}"
-    topK: int | None = None
+    topK: Additional[int | None] = None
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         search = Search(text="", k=depth(self.vectorStore, self.topK))

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError
 from headrace.retrieval.encodings import EncodingName, encoding
@@ -43,7 +44,9 @@ class _Sizes(Node, frozen=True, kw_only=True):
 class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="recursiveCharacterTextSplitter"):
     """Cuts between paragraphs where it can, else between lines, words, characters. `separators` is a JSON list."""
 
-    separators: str = ""
+    about = About(version=2, category="Text Splitters")
+
+    separators: Additional[str] = ""
 
     async def build(self, ctx: Context) -> ChunkSplitter:
         """The splitter. Raises FlowError for sizes or separators that cannot be."""
@@ -63,6 +66,8 @@ class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="rec
 class CharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="characterTextSplitter"):
     """Cuts at one separator, a blank line if none is given."""
 
+    about = About(category="Text Splitters")
+
     separator: str = "\n\n"
 
     async def build(self, ctx: Context) -> ChunkSplitter:
@@ -72,6 +77,8 @@ class CharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="characterTex
 
 class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextSplitter"):
     """Cuts Markdown at headings, code blocks and rules. With `splitByHeaders` no chunk reaches over such a heading."""
+
+    about = About(version=1.1, category="Text Splitters")
 
     splitByHeaders: Literal["disabled", "h1", "h2", "h3", "h4", "h5", "h6"] = "disabled"
 
@@ -87,6 +94,8 @@ class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextS
 class HtmlToMarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="htmlToMarkdownTextSplitter"):
     """Turns HTML into Markdown and cuts that."""
 
+    about = About(label="HtmlToMarkdown Text Splitter", category="Text Splitters")
+
     async def build(self, ctx: Context) -> ChunkSplitter:
         """The splitter. Raises FlowError for sizes that cannot be."""
         return self._splitter(partial(by_language, "markdown"), markdown_of)
@@ -94,6 +103,8 @@ class HtmlToMarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="htmlToM
 
 class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"):
     """Cuts source code between classes, functions and blocks."""
+
+    about = About(category="Text Splitters")
 
     language: Language
 
@@ -104,6 +115,8 @@ class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"
 
 class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitter"):
     """Cuts after a number of tokens, in which both sizes are here. No table is downloaded."""
+
+    about = About(category="Text Splitters")
 
     encodingName: EncodingName = "gpt2"
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from headrace.engine.about import VALUE_OUTPUTS, VALUE_TYPES, About, Additional, Code, Input, Output
 from headrace.engine.node import Choice, Chooser, Context, Node, Step, Templated
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
@@ -32,9 +33,16 @@ def _object(text: str) -> Any:
 class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
     """A JavaScript function: what it returns goes to other nodes, or ends the flow."""
 
-    functionInputVariables: Templated = {}
+    about = About(
+        label="Custom JS Function",
+        version=3,
+        category="Utilities",
+        outputs=(*VALUE_OUTPUTS, Output("EndingNode", "Ending Node", ("CustomFunction",))),
+    )
+
+    functionInputVariables: Annotated[Templated, Input(list=True)] = {}
     functionName: str = ""
-    javascriptFunction: str
+    javascriptFunction: Code[str]
 
     async def build(self, ctx: Context) -> object:
         """What the function returns."""
@@ -56,10 +64,16 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
 class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
     """Two JavaScript functions: what the first returns goes on at `True`, or else what the second does at `False`."""
 
-    functionInputVariables: Templated = {}
+    about = About(
+        label="IfElse Function",
+        version=2,
+        outputs=(Output("returnTrue", "True", VALUE_TYPES), Output("returnFalse", "False", VALUE_TYPES)),
+    )
+
+    functionInputVariables: Annotated[Templated, Input(list=True)] = {}
     functionName: str = ""
-    ifFunction: str
-    elseFunction: str = "return false;"
+    ifFunction: Code[str]
+    elseFunction: Code[str] = "return false;"
 
     async def build(self, ctx: Context) -> Choice:
         """What the function returned whose branch is taken."""
@@ -73,9 +87,11 @@ class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
 class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
     """Keeps a value under a name for the rest of the run."""
 
-    input: Anything = None
+    about = About(version=2.1, outputs=VALUE_OUTPUTS)
+
+    input: Annotated[Anything, Input(type="string | number | boolean | json | array", list=True)] = None
     variableName: str
-    showOutput: bool = False
+    showOutput: Additional[bool] = False
 
     async def build(self, ctx: Context) -> object:
         """The value. The builder draws its connection as a list: a list of one is what is in it."""
@@ -88,6 +104,8 @@ class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
 
 class GetVariable(Node, frozen=True, kw_only=True, tag="getVariable"):
     """A value that was kept earlier in the run."""
+
+    about = About(version=2, outputs=VALUE_OUTPUTS)
 
     variableName: str
 

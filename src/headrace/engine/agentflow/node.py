@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
+from headrace.engine.about import About
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.progress import Progress, Way
 from headrace.engine.chat import ModelMessage
@@ -162,6 +163,8 @@ class Task:
 
 class AgentNode(Node, frozen=True, kw_only=True):
     """A node of an agent flow."""
+
+    about = About(category="Agent Flows")
 
     def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Executes the node: its events in batches; what it gives goes into the task. Raises HeadraceError."""

@@ -14,10 +14,11 @@ from headrace.documents.library import document_library
 from headrace.engine import chatflow
 from headrace.engine.agent import Agent, described
 from headrace.engine.agentflow.node import Task, shown
+from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema, ToolCall
+from headrace.engine.description import about, label
 from headrace.engine.graph import check_known
 from headrace.engine.inputs import fields_of, parsed
-from headrace.engine.labels import label
 from headrace.engine.ports import Tool
 from headrace.engine.reply import Reply, tokens
 from headrace.engine.talk import Round, Talk, Use
@@ -204,7 +205,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         async with aclosing(self._concluded(task, agent, voice, opening, sourced)) as batches:
             async for events in batches:
                 yield events
-        task.output["availableTools"] = [_described(offer) for offer in offers]
+        task.output["availableTools"] = [_described(offer, document_library(task.run.ctx).catalog) for offer in offers]
         if agent.talk.waiting:
             task.talk, task.output["isWaitingForHumanInput"] = agent.talk, True
             task.ask()
@@ -261,9 +262,10 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             task.beside = {"usedTools": used}
 
 
-def _described(offer: _Offer) -> dict[str, Any]:
+def _described(offer: _Offer, catalog: Catalog) -> dict[str, Any]:
     """A tool as executions show it."""
-    spec, node = offer.tool.spec, {"label": label(offer.node), "name": offer.node}
+    kind = catalog.get(offer.node)
+    spec, node = offer.tool.spec, {"label": about(kind).label if kind else label(offer.node), "name": offer.node}
     return {"name": spec.name, "description": spec.description, "schema": spec.parameters, "toolNode": node}
 
 

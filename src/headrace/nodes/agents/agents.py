@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Annotated
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.agent import Agent
 from headrace.engine.answering import recited
 from headrace.engine.chat import ModelMessage, TextPart
@@ -21,14 +23,16 @@ from headrace.nodes.prompts import ChatPromptTemplate, filled, variables
 class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
     """An agent whose model calls tools by itself."""
 
+    about = About(version=2, category="Agents", type="AgentExecutor")
+
     tools: list[Tool] = []
     model: ChatModel
     memory: Memory | None = None
     chatPromptTemplate: ChatPromptTemplate | None = None
-    systemMessage: Template = "You are a helpful AI assistant."
+    systemMessage: Additional[Template] = "You are a helpful AI assistant."
     inputModeration: list[Moderation] = []
-    maxIterations: int | None = None
-    enableDetailedStreaming: bool = False
+    maxIterations: Additional[int | None] = None
+    enableDetailedStreaming: Additional[bool] = False
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The agent's answer to the question in its conversation."""
@@ -87,10 +91,12 @@ class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag
 class _TextAgent(Step, frozen=True, kw_only=True):
     """What agents share whose model uses tools by a protocol in its text."""
 
+    about = About(category="Agents")
+
     tools: list[Tool] = []
     model: ChatModel
     inputModeration: list[Moderation] = []
-    maxIterations: int | None = None
+    maxIterations: Additional[int | None] = None
 
     async def _answer(
         self, ctx: Context, protocol: TextProtocol, system: str = "", memory: Memory | None = None
@@ -105,8 +111,12 @@ class _TextAgent(Step, frozen=True, kw_only=True):
 class ConversationalAgent(_TextAgent, frozen=True, kw_only=True, tag="conversationalAgent"):
     """An agent whose model answers with JSON in a block of code: a tool to use, or the final answer."""
 
+    about = About(version=3, type="AgentExecutor")
+
     memory: Memory | None = None
-    systemMessage: str = "You are a helpful assistant. Answer what you are asked, and say so when you do not know."
+    systemMessage: Additional[str] = (
+        "You are a helpful assistant. Answer what you are asked, and say so when you do not know."
+    )
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The agent's answer to the question in its conversation."""
@@ -115,6 +125,8 @@ class ConversationalAgent(_TextAgent, frozen=True, kw_only=True, tag="conversati
 
 class ReactAgentChat(_TextAgent, frozen=True, kw_only=True, tag="reactAgentChat"):
     """An agent whose model thinks, acts and observes in lines of text, until it writes a final answer."""
+
+    about = About(label="ReAct Agent for Chat Models", version=4, type="AgentExecutor")
 
     memory: Memory | None = None
 
@@ -126,6 +138,10 @@ class ReactAgentChat(_TextAgent, frozen=True, kw_only=True, tag="reactAgentChat"
 class ReactAgentLLM(_TextAgent, frozen=True, kw_only=True, tag="reactAgentLLM"):
     """The same for models that continue a text; it remembers nothing."""
 
+    about = About(label="ReAct Agent for LLMs", version=2, type="AgentExecutor")
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
+
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The agent's answer to the question."""
         return await self._answer(ctx, ReAct(joined=True))
@@ -134,8 +150,10 @@ class ReactAgentLLM(_TextAgent, frozen=True, kw_only=True, tag="reactAgentLLM"):
 class XmlAgent(_TextAgent, frozen=True, kw_only=True, tag="xmlAgent"):
     """An agent whose model writes tags: a tool to use, or the final answer."""
 
+    about = About(label="XML Agent", version=2, type="XMLAgent")
+
     memory: Memory | None = None
-    systemMessage: str = "You are a helpful assistant."
+    systemMessage: Additional[str] = "You are a helpful assistant."
     """May be a template with `{tools}`, `{chat_history}`, `{input}` and `{agent_scratchpad}`."""
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.agent import Agent
 from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
@@ -64,9 +65,9 @@ class _Asked(msgspec.Struct, frozen=True):
 class _ApiChain(Step, frozen=True, kw_only=True):
     """What both chains share."""
 
-    model: ChatModel
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     apiDocs: str = ""
-    headers: dict[str, Any] = {}
+    headers: Additional[dict[str, Any]] = {}
 
     async def _answer(self, ctx: Context, asked: _Asked, prompt: str) -> AsyncGenerator[Sequence[Event]]:
         """The answer in words to what the API gave."""
@@ -111,9 +112,11 @@ def _host(url: str) -> str:
 class GetApiChain(_ApiChain, frozen=True, kw_only=True, tag="getApiChain"):
     """Answers from a web API that is asked with GET."""
 
-    urlPrompt: Template = _GET
+    about = About(label="GET API Chain", type="GETApiChain")
+
+    urlPrompt: Additional[Template] = _GET
     """What asks for the address, with `{api_docs}` and `{question}`."""
-    ansPrompt: Template = ""
+    ansPrompt: Additional[Template] = ""
     """What asks for the answer, with `{api_docs}`, `{question}`, `{api_url}` and `{api_response}`."""
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
@@ -127,9 +130,11 @@ class GetApiChain(_ApiChain, frozen=True, kw_only=True, tag="getApiChain"):
 class PostApiChain(_ApiChain, frozen=True, kw_only=True, tag="postApiChain"):
     """Does something by a web API that is asked with POST, and tells what came back."""
 
-    urlPrompt: Template = _POST
+    about = About(label="POST API Chain", type="POSTApiChain")
+
+    urlPrompt: Additional[Template] = _POST
     """What asks for the request, with `{api_docs}` and `{question}`."""
-    ansPrompt: Template = ""
+    ansPrompt: Additional[Template] = ""
     """What asks for the answer, with `{api_docs}`, `{question}`, `{api_url_body}` and `{api_response}`."""
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
@@ -152,10 +157,12 @@ def _object(said: str) -> Mapping[str, Any] | None:
 class OpenApiChain(Step, frozen=True, kw_only=True, tag="openApiChain"):
     """Answers with the operations of an OpenAPI document, as an agent that has them for tools."""
 
+    about = About(label="OpenAPI Chain", version=2, type="OpenAPIChain")
+
     model: ChatModel
     yamlLink: str = ""
-    yamlFile: str = ""
-    headers: dict[str, Any] = {}
+    yamlFile: Annotated[str, Input(type="file", fileType=".yaml")] = ""
+    headers: Additional[dict[str, Any]] = {}
     inputModeration: list[Moderation] = []
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:

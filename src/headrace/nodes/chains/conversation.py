@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
+from headrace.engine.about import About, Additional, Input, Output
 from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ImagePart, ModelMessage, Part, TextPart
 from headrace.engine.node import Context, Step, Template
@@ -43,7 +44,16 @@ async def refusal(moderation: Sequence[Moderation], ctx: Context) -> str | None:
 class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
     """A prompt and a model. One open variable of the prompt receives the question."""
 
-    model: ChatModel
+    about = About(
+        version=3,
+        type="LLMChain",
+        outputs=(
+            Output("llmChain", "LLM Chain", ("LLMChain", "BaseChain", "Runnable")),
+            Output("outputPrediction", "Output Prediction", ("string", "json")),
+        ),
+    )
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     prompt: Prompt
     outputParser: OutputParser | None = None
     inputModeration: list[Moderation] = []
@@ -111,11 +121,13 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
 class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"):
     """A conversation: system message, what was said before, the question."""
 
+    about = About(version=3)
+
     model: ChatModel
-    memory: Memory | None = None
+    memory: Annotated[Memory | None, Input(type="BaseMemory")] = None
     chatPromptTemplate: ChatPromptTemplate | None = None
     inputModeration: list[Moderation] = []
-    systemMessagePrompt: Template = _FRIENDLY
+    systemMessagePrompt: Additional[Template] = _FRIENDLY
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer to the question in its conversation."""
@@ -140,6 +152,11 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
 
 class SimpleChatEngine(ConversationChain, frozen=True, kw_only=True, tag="simpleChatEngine"):
     """A conversation, as the node for engines."""
+
+    about = About(category="Engine", bases=("BaseChatEngine",))
+
+    model: Annotated[ChatModel, Input(type="BaseChatModel_LlamaIndex")]
+    memory: Memory | None = None
 
 
 NODES = (LLMChain, ConversationChain, SimpleChatEngine)

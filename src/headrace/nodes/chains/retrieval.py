@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Annotated
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Step, Template
@@ -47,12 +49,14 @@ class ConversationalRetrievalQAChain(Step, frozen=True, kw_only=True, tag="conve
     Without a memory it remembers the whole session.
     """
 
+    about = About(version=3)
+
     model: ChatModel
     vectorStoreRetriever: Retriever
-    memory: Memory | None = None
+    memory: Annotated[Memory | None, Input(type="BaseMemory")] = None
     returnSourceDocuments: bool = False
-    rephrasePrompt: Template = REPHRASE
-    responsePrompt: Template = _RESPOND
+    rephrasePrompt: Additional[Template] = REPHRASE
+    responsePrompt: Additional[Template] = _RESPOND
     inputModeration: list[Moderation] = []
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
@@ -84,7 +88,9 @@ def _said(history: Sequence[ModelMessage]) -> str:
 class RetrievalQAChain(Step, frozen=True, kw_only=True, tag="retrievalQAChain"):
     """Answers one question from passages; remembers nothing."""
 
-    model: ChatModel
+    about = About(version=2)
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStoreRetriever: Retriever
     inputModeration: list[Moderation] = []
 
@@ -109,7 +115,9 @@ async def answered(
 class VectorDBQAChain(Step, frozen=True, kw_only=True, tag="vectorDBQAChain"):
     """The same over a vector store itself."""
 
-    model: ChatModel
+    about = About(label="VectorDB QA Chain", version=2)
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStore: VectorStore
     inputModeration: list[Moderation] = []
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
+from headrace.engine.about import About, Input
 from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Node, Step
@@ -60,6 +61,8 @@ def _read(said: str) -> _Choice:
 class PromptRetriever(Node, frozen=True, kw_only=True, tag="promptRetriever"):
     """A system message for a Multi Prompt Chain, and what it is good for."""
 
+    about = About(category="Retrievers")
+
     name: str
     description: str
     systemMessage: str
@@ -68,7 +71,9 @@ class PromptRetriever(Node, frozen=True, kw_only=True, tag="promptRetriever"):
 class MultiPromptChain(Step, frozen=True, kw_only=True, tag="multiPromptChain"):
     """Answers with the system message that fits the question; when none does, without one."""
 
-    model: ChatModel
+    about = About(version=2)
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     promptRetriever: list[PromptRetriever]
     inputModeration: list[Moderation] = []
 
@@ -85,8 +90,10 @@ class MultiPromptChain(Step, frozen=True, kw_only=True, tag="multiPromptChain"):
 class MultiRetrievalQAChain(Step, frozen=True, kw_only=True, tag="multiRetrievalQAChain"):
     """Answers from what the fitting retriever finds; when none fits, the model answers alone."""
 
-    model: ChatModel
-    vectorStoreRetriever: list[NamedRetriever]
+    about = About(version=2)
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
+    vectorStoreRetriever: Annotated[list[NamedRetriever], Input(type="VectorStoreRetriever")]
     returnSourceDocuments: bool = False
     inputModeration: list[Moderation] = []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.answering import recited, spoken, told
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.node import Context, Step, Template
@@ -44,16 +45,18 @@ _LABEL: Final = re.compile(r"\s*(?:SQL ?Query|SQL)\s*:\s*", re.IGNORECASE)
 class SqlDatabaseChain(Step, frozen=True, kw_only=True, tag="sqlDatabaseChain"):
     """Answers questions from a SQL database, which it can only read."""
 
-    model: ChatModel
+    about = About(label="Sql Database Chain", version=5)
+
+    model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     database: Literal["sqlite", "postgres", "mssql", "mysql"] = "sqlite"
     url: str = ""
     """A SQLite file in the data folder's folder `databases`, or the connection string of a server."""
-    includesTables: str = ""
+    includesTables: Additional[str] = ""
     """Names with commas; without any, all tables are shown to the model."""
-    ignoreTables: str = ""
-    sampleRowsInTableInfo: int = 3
-    topK: int = 10
-    customPrompt: Template = ""
+    ignoreTables: Additional[str] = ""
+    sampleRowsInTableInfo: Additional[int] = 3
+    topK: Additional[int] = 10
+    customPrompt: Additional[Template] = ""
     """What asks for the statement, with `{input}`, `{dialect}`, `{table_info}` and `{top_k}`."""
     inputModeration: list[Moderation] = []
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
+from headrace.engine.about import About, Additional, Input, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.nodes.accounts import account
@@ -19,21 +20,43 @@ _ANSWER: Final = 4096  # tokens: Anthropic wants a limit in every request
 class ChatAnthropic(Node, frozen=True, kw_only=True, tag="chatAnthropic"):
     """Anthropic's Claude."""
 
+    about = About(label="Anthropic Claude", version=8, credentials=("anthropicApi",))
+
     provider: ClassVar[Provider] = ANTHROPIC
 
     credential: str = ""
     cache: Cache | None = None
-    modelName: str = "claude-haiku-4-5"
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "claude-haiku-4-5"
     temperature: float | None = 0.9
-    streaming: bool = True
+    streaming: Additional[bool] = True
     allowImageUploads: bool = False
-    extendedThinking: bool = False
-    budgetTokens: int = 1024
-    adaptiveThinking: bool = False
-    thinkingEffort: str = ""
-    maxTokensToSample: int | None = None
-    topP: float | None = None
-    topK: int | None = None
+    extendedThinking: Annotated[
+        bool,
+        Input(additionalParams=True, hide={"modelName": ["claude-opus-4-7", "claude-opus-4-6", "claude-sonnet-4-6"]}),
+    ] = False
+    budgetTokens: Annotated[
+        int,
+        Input(
+            additionalParams=True,
+            show={"extendedThinking": True},
+            hide={"modelName": ["claude-opus-4-7", "claude-opus-4-6", "claude-sonnet-4-6"]},
+        ),
+    ] = 1024
+    adaptiveThinking: Annotated[
+        bool,
+        Input(additionalParams=True, show={"modelName": ["claude-opus-4-7", "claude-opus-4-6", "claude-sonnet-4-6"]}),
+    ] = False
+    thinkingEffort: Annotated[
+        str,
+        Input(
+            additionalParams=True,
+            show={"adaptiveThinking": True, "modelName": ["claude-opus-4-7", "claude-opus-4-6", "claude-sonnet-4-6"]},
+            options=options("low", "medium", "high", "max"),
+        ),
+    ] = ""
+    maxTokensToSample: Additional[int | None] = None
+    topP: Additional[float | None] = None
+    topK: Additional[int | None] = None
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a key."""
@@ -62,7 +85,15 @@ class ChatAnthropic(Node, frozen=True, kw_only=True, tag="chatAnthropic"):
 class ChatAnthropicLlamaIndex(ChatAnthropic, frozen=True, kw_only=True, tag="chatAnthropic_LlamaIndex"):
     """Anthropic's Claude, as the node for engines."""
 
-    modelName: str = "claude-3-haiku"
+    about = About(
+        label="ChatAnthropic",
+        version=3,
+        type="ChatAnthropic",
+        credentials=("anthropicApi",),
+        bases=("BaseChatModel_LlamaIndex", "BaseLLM"),
+    )
+
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "claude-3-haiku"
 
 
 NODES = (ChatAnthropic, ChatAnthropicLlamaIndex)

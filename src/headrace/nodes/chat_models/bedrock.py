@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -19,20 +20,22 @@ from headrace.providers.endpoint import Endpoint, set_values
 class AwsChatBedrock(Node, frozen=True, kw_only=True, tag="awsChatBedrock"):
     """Models on AWS Bedrock, by its Converse API. Needs the extra `bedrock`."""
 
+    about = About(label="AWS Bedrock", version=6.1, type="AWSChatBedrock", credentials=("awsApi",))
+
     provider: ClassVar[Provider] = BEDROCK
 
     credential: str = ""
     cache: Cache | None = None
-    region: str = "us-east-1"
-    model: str = "anthropic.claude-haiku-4-5-20251001-v1:0"
+    region: Annotated[str, Input(loadMethod="listRegions")] = "us-east-1"
+    model: Annotated[str, Input(loadMethod="listModels")] = "anthropic.claude-haiku-4-5-20251001-v1:0"
     customModel: str = ""
-    endpointHost: str = ""
-    streaming: bool = True
+    endpointHost: Additional[str] = ""
+    streaming: Additional[bool] = True
     allowImageUploads: bool = False
-    temperature: float | None = 0.7
-    max_tokens_to_sample: int | None = 200
-    latencyOptimized: bool = False
-    useGlobalEndpoint: bool = False
+    temperature: Additional[float | None] = 0.7
+    max_tokens_to_sample: Additional[int | None] = 200
+    latencyOptimized: Additional[bool] = False
+    useGlobalEndpoint: Additional[bool] = False
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a key or without botocore."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from headrace.engine.about import About, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.nodes.accounts import account
@@ -16,11 +17,13 @@ from headrace.providers.endpoint import Endpoint, set_values
 class ChatCohere(Node, frozen=True, kw_only=True, tag="chatCohere"):
     """Cohere's Command models."""
 
+    about = About(label="Cohere", version=3, credentials=("cohereApi",))
+
     provider: ClassVar[Provider] = COHERE
 
     credential: str = ""
     cache: Cache | None = None
-    modelName: str = "command-r7b-12-2024"
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "command-r7b-12-2024"
     temperature: float | None = 0.7
     seed: int | None = None
     streaming: bool = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
+from headrace.engine.about import About, Additional, Input, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.nodes.accounts import account, secrets
@@ -19,24 +20,38 @@ from headrace.providers.vertex import service_account
 class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGenerativeAI"):
     """Google's Gemini, by its developers' API."""
 
+    about = About(label="Google Gemini", version=3.1, credentials=("googleGenerativeAI",))
+
     provider: ClassVar[Provider] = GOOGLE
 
     credential: str = ""
     cache: Cache | None = None
-    modelName: str = "gemini-1.5-flash-latest"
-    customModelName: str = ""
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "gemini-1.5-flash-latest"
+    customModelName: Additional[str] = ""
     temperature: float | None = 0.9
-    streaming: bool = True
+    streaming: Additional[bool] = True
     allowImageUploads: bool = False
-    thinkingBudget: int | None = None
-    thinkingLevel: str = ""
-    maxOutputTokens: int | None = None
-    topP: float | None = None
-    topK: int | None = None
+    thinkingBudget: Annotated[
+        int | None,
+        Input(
+            additionalParams=True, show={"modelName": ["gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite"]}
+        ),
+    ] = None
+    thinkingLevel: Annotated[
+        str,
+        Input(
+            additionalParams=True,
+            show={"modelName": ["gemini-3.1-pro-preview", "gemini-3.1-flash-lite-preview", "gemini-3-flash-preview"]},
+            options=options("LOW", "MEDIUM", "HIGH"),
+        ),
+    ] = ""
+    maxOutputTokens: Additional[int | None] = None
+    topP: Additional[float | None] = None
+    topK: Additional[int | None] = None
     seed: int | None = None
-    safetySettings: list[dict[str, str]] = []
+    safetySettings: Additional[list[dict[str, str]]] = []
     """Each `{harmCategory, harmBlockThreshold}`."""
-    baseUrl: str = ""
+    baseUrl: Additional[str] = ""
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a key."""
@@ -73,10 +88,12 @@ class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGen
 class ChatGoogleVertexAI(ChatGoogleGenerativeAI, frozen=True, kw_only=True, tag="chatGoogleVertexAI"):
     """Google's Gemini on Vertex AI, with a service account's key."""
 
+    about = About(label="Google VertexAI", version=5.3, credentials=("googleVertexAuth",))
+
     provider: ClassVar[Provider] = VERTEX
 
-    modelName: str = "gemini-2.5-flash"
-    region: str = ""
+    modelName: Annotated[str, Input(loadMethod="listModels")] = "gemini-2.5-flash"
+    region: Annotated[str, Input(loadMethod="listRegions")] = ""
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError without a service account."""

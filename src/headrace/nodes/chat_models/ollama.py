@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -18,31 +19,33 @@ from headrace.providers.ollama import OllamaChat
 class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
     """Models that Ollama serves."""
 
+    about = About(label="Ollama", version=5, credentials=("ollamaApi",))
+
     provider: ClassVar[Provider] = OLLAMA
 
     credential: str = ""
     cache: Cache | None = None
-    baseUrl: str = ""
+    baseUrl: Annotated[str, Input(default="http://localhost:11434")] = ""
     modelName: str = ""
     temperature: float | None = 0.9
-    streaming: bool = True
+    streaming: Additional[bool] = True
     allowImageUploads: bool = False
     think: bool = False
-    jsonMode: bool = False
-    keepAlive: str = "5m"
-    topP: float | None = None
-    topK: int | None = None
-    mirostat: int | None = None
-    mirostatEta: float | None = None
-    mirostatTau: float | None = None
-    numCtx: int | None = None
-    numGpu: int | None = None
-    numThread: int | None = None
-    repeatLastN: int | None = None
-    repeatPenalty: float | None = None
-    stop: str = ""
+    jsonMode: Additional[bool] = False
+    keepAlive: Additional[str] = "5m"
+    topP: Additional[float | None] = None
+    topK: Additional[int | None] = None
+    mirostat: Additional[int | None] = None
+    mirostatEta: Additional[float | None] = None
+    mirostatTau: Additional[float | None] = None
+    numCtx: Additional[int | None] = None
+    numGpu: Additional[int | None] = None
+    numThread: Additional[int | None] = None
+    repeatLastN: Additional[int | None] = None
+    repeatPenalty: Additional[float | None] = None
+    stop: Additional[str] = ""
     seed: int | None = None
-    tfsZ: float | None = None
+    tfsZ: Additional[float | None] = None
 
     async def build(self, ctx: Context) -> ChatModel:
         """The model's adapter. Raises FlowError when no model is named."""
@@ -85,6 +88,8 @@ class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
 
 class ChatOllamaLlamaIndex(ChatOllama, frozen=True, kw_only=True, tag="chatOllama_LlamaIndex"):
     """Models that Ollama serves, as the node for engines."""
+
+    about = About(label="ChatOllama", type="ChatOllama", bases=("BaseChatModel_LlamaIndex", "BaseLLM"))
 
 
 NODES = (ChatOllama, ChatOllamaLlamaIndex)

@@ -1,18 +1,18 @@
-"""Chat models that speak OpenAI's protocol: one row of a table each. A new one is a new row."""
+"""The way chat models speak OpenAI's protocol, and the providers whose way differs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input, Legacy, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
-from headrace.nodes import providers
 from headrace.nodes.accounts import account, secrets, words
 from headrace.nodes.caches import cached
 from headrace.nodes.providers import Provider
@@ -40,6 +40,9 @@ class Row(msgspec.Struct, frozen=True):
     """What this node calls an input that others call as `OpenAIModel` does."""
     extras: Mapping[str, tuple[str, Any]] = {}
     """Inputs of its own: the name in the request's body, and the type."""
+    about: About = About()
+    lists_models: bool = False
+    """Builders offer the account's models."""
 
 
 class Place(NamedTuple):
@@ -60,6 +63,8 @@ class Place(NamedTuple):
 class OpenAIModel(Node, frozen=True, kw_only=True):
     """What the nodes of this protocol share."""
 
+    about = About(category="Chat Models")
+
     provider: ClassVar[Provider]
     row: ClassVar[Row]
 
@@ -67,18 +72,18 @@ class OpenAIModel(Node, frozen=True, kw_only=True):
     cache: Cache | None = None
     modelName: str = ""
     temperature: float | None = None
-    streaming: bool = True
+    streaming: Additional[bool] = True
     allowImageUploads: bool = False
-    maxTokens: int | None = None
-    topP: float | None = None
-    frequencyPenalty: float | None = None
-    presencePenalty: float | None = None
-    stopSequence: str = ""
-    seed: int | None = None
-    timeout: float | None = None
+    maxTokens: Additional[int | None] = None
+    topP: Additional[float | None] = None
+    frequencyPenalty: Additional[float | None] = None
+    presencePenalty: Additional[float | None] = None
+    stopSequence: Additional[str] = ""
+    seed: Additional[int | None] = None
+    timeout: Additional[float | None] = None
     """Milliseconds for the whole answer."""
-    basepath: str = ""
-    baseOptions: dict[str, Any] = {}
+    basepath: Additional[str] = ""
+    baseOptions: Additional[dict[str, Any]] = {}
     """Headers to send with every request."""
 
     async def build(self, ctx: Context) -> ChatModel:
@@ -114,13 +119,15 @@ class OpenAIModel(Node, frozen=True, kw_only=True):
         }
 
 
-class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
+class OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
     """OpenAI's own models, wherever they are served."""
 
-    openAIApiKey: str = ""
-    reasoningEffort: str = ""
-    strictToolCalling: bool = False
-    imageResolution: str = ""
+    openAIApiKey: Legacy[str] = ""
+    reasoningEffort: Annotated[
+        str, Input(additionalParams=True, show={"reasoning": True}, options=options("low", "medium", "high", "xhigh"))
+    ] = ""
+    strictToolCalling: Additional[bool] = False
+    imageResolution: Legacy[str] = ""
 
     async def _place(self, ctx: Context) -> Place:
         provider = self.provider
@@ -150,7 +157,7 @@ class _OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
         return options
 
 
-class _Azure(_OpenAIsOwn, frozen=True, kw_only=True):
+class Azure(OpenAIsOwn, frozen=True, kw_only=True):
     """OpenAI's models on Azure, where every deployment has an address of its own."""
 
     async def _place(self, ctx: Context) -> Place:
@@ -172,7 +179,7 @@ async def azure_place(ctx: Context, provider: Provider, base: str, credential: s
     return Place(url, where.key, {"api-key": where.key})
 
 
-class _Cloudflare(OpenAIModel, frozen=True, kw_only=True):
+class Cloudflare(OpenAIModel, frozen=True, kw_only=True):
     """Cloudflare's models, whose address holds the account's id."""
 
     async def _place(self, ctx: Context) -> Place:
@@ -185,153 +192,28 @@ class _Cloudflare(OpenAIModel, frozen=True, kw_only=True):
         return Place(f"{where.base}/chat/completions", where.key)
 
 
-class _Baidu(OpenAIModel, frozen=True, kw_only=True):
+class Baidu(OpenAIModel, frozen=True, kw_only=True):
     """Baidu's models; the builder has a second input for those that it does not list."""
 
-    customModelName: str = ""
+    customModelName: Additional[str] = ""
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "model": self.customModelName or self.modelName}
 
 
-class _Deepseek(OpenAIModel, frozen=True, kw_only=True):
+class Deepseek(OpenAIModel, frozen=True, kw_only=True):
     """DeepSeek's models, which think when they are told to."""
 
-    thinking: bool = False
+    thinking: Additional[bool] = False
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "thinking": {"type": "enabled"} if self.thinking else None}
 
 
-class _Sambanova(OpenAIModel, frozen=True, kw_only=True):
+class Sambanova(OpenAIModel, frozen=True, kw_only=True):
     """SambaNova's models. The builder fills in an address with a slip in it."""
 
     async def _place(self, ctx: Context) -> Place:
         base = self.basepath.replace("htps://", "https://", 1)
         where = await account(ctx, self.provider, base=base, credential=self.credential)
         return Place(f"{where.base}/chat/completions", where.key)
-
-
-# OpenAI's node shows no reasoning, as in the builder.
-_SILENT = Quirks(thinking=False)
-_SCHEMA = Quirks(schemas="schema")
-_XAI = Quirks(schemas="schema", stop=False)  # its reasoning models refuse a request that has stop words
-_JSON = Quirks(schemas="json")
-_MODEL = {"modelName": "model"}
-_BASE = {"basepath": "basePath"}
-
-ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
-    (_OpenAIsOwn, Row("chatOpenAI", providers.OPENAI, "gpt-4o-mini", quirks=_SILENT)),
-    (_OpenAIsOwn, Row("chatOpenAICustom", providers.OPENAI)),
-    (_OpenAIsOwn, Row("chatOpenAI_LlamaIndex", providers.OPENAI, "gpt-3.5-turbo", quirks=_SILENT)),
-    (_Azure, Row("azureChatOpenAI", providers.AZURE, "gpt-4o-mini", quirks=_SILENT)),
-    (_Azure, Row("azureChatOpenAI_LlamaIndex", providers.AZURE, "gpt-3.5-turbo-16k", quirks=_SILENT)),
-    (OpenAIModel, Row("chatAlibabaTongyi", providers.ALIBABA, quirks=_JSON)),
-    (
-        _Baidu,
-        Row(
-            "chatBaiduWenxin",
-            providers.BAIDU,
-            "ernie-4.5-8k-preview",
-            extras={"penaltyScore": ("penalty_score", float), "userId": ("user", str)},
-        ),
-    ),
-    (OpenAIModel, Row("chatCerebras", providers.CEREBRAS, "llama3.1-8b", quirks=_SCHEMA)),
-    (
-        _Cloudflare,
-        Row(
-            "chatCloudflareWorkersAI",
-            providers.CLOUDFLARE,
-            "@cf/meta/llama-3.1-8b-instruct-fast",
-            None,
-            Quirks(usage=False),
-            _MODEL | {"basepath": "baseUrl"},
-        ),
-    ),
-    (OpenAIModel, Row("chatCometAPI", providers.COMET, "gpt-5-mini", 0.7)),
-    (_Deepseek, Row("chatDeepseek", providers.DEEPSEEK, "deepseek-chat", 0.7, _JSON)),
-    (
-        OpenAIModel,
-        Row("chatFireworks", providers.FIREWORKS, "accounts/fireworks/models/llama-v3p1-8b-instruct", quirks=_SCHEMA),
-    ),
-    (
-        OpenAIModel,
-        Row(
-            "chatHuggingFace",
-            providers.HUGGING_FACE,
-            temperature=None,
-            names=_MODEL | {"basepath": "endpoint", "stopSequence": "stop"},
-            extras={"hfTopK": ("top_k", int)},
-        ),
-    ),
-    (OpenAIModel, Row("chatLitellm", providers.LITELLM, names=_BASE)),
-    (OpenAIModel, Row("chatLocalAI", providers.LOCALAI, names=_BASE)),
-    (
-        OpenAIModel,
-        Row(
-            "chatMistralAI",
-            providers.MISTRAL,
-            "mistral-tiny",
-            quirks=Quirks(usage=False, schemas="schema"),
-            names={"maxTokens": "maxOutputTokens", "basepath": "overrideEndpoint"},
-            extras={"randomSeed": ("random_seed", int), "safeMode": ("safe_prompt", bool)},
-        ),
-    ),
-    (
-        OpenAIModel,
-        Row(
-            "chatMistral_LlamaIndex",
-            providers.MISTRAL,
-            "mistral-tiny",
-            quirks=Quirks(usage=False),
-            names={"maxTokens": "maxTokensToSample"},
-        ),
-    ),
-    (OpenAIModel, Row("chatNvidiaNIM", providers.NVIDIA, names=_BASE)),
-    (OpenAIModel, Row("chatOpenRouter", providers.OPENROUTER)),
-    (
-        OpenAIModel,
-        Row(
-            "chatPerplexity",
-            providers.PERPLEXITY,
-            "sonar",
-            1.0,
-            Quirks(usage=False, schemas="schema"),
-            _MODEL | {"basepath": "proxyUrl"},
-            {"topK": ("top_k", int)},
-        ),
-    ),
-    (_Sambanova, Row("chatSambanova", providers.SAMBANOVA, "Meta-Llama-3.3-70B-Instruct")),
-    (OpenAIModel, Row("chatTogetherAI", providers.TOGETHER)),
-    (OpenAIModel, Row("chatTogetherAI_LlamaIndex", providers.TOGETHER)),
-    (OpenAIModel, Row("chatXAI", providers.XAI, quirks=_XAI)),
-    (OpenAIModel, Row("groqChat", providers.GROQ)),
-    (OpenAIModel, Row("chatGroq_LlamaIndex", providers.GROQ)),
-)
-
-
-def _node(base: type[OpenAIModel], row: Row) -> type[OpenAIModel]:
-    """The node type of a row."""
-    fields: list[tuple[str, Any, Any]] = [
-        ("temperature", float | None, row.temperature),
-        *((name, kind | None, None) for name, (_, kind) in row.extras.items()),
-        # Only a type's own fields can be renamed, so these are declared once more.
-        *((f.name, f.type, f.default) for f in msgspec.structs.fields(base) if f.name in row.names),
-        ("modelName", str, row.model),
-    ]
-    about = f"{row.provider.label}'s chat models, over the OpenAI protocol."
-    kind: Any = msgspec.defstruct(
-        row.node,
-        fields,
-        bases=(base,),
-        module=__name__,
-        namespace={"provider": row.provider, "row": row, "__doc__": about},
-        tag=row.node,
-        rename=dict(row.names),
-        frozen=True,
-        kw_only=True,
-    )
-    return kind
-
-
-NODES: Final = tuple(_node(base, row) for base, row in ROWS)

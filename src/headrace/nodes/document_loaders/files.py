@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context
 from headrace.nodes.document_loaders.loader import Loader, listed
 from headrace.retrieval.files import File, files_of
@@ -20,6 +22,8 @@ from headrace.retrieval.texts import text_documents, unnamed_documents
 class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):
     """A text in the flow itself."""
 
+    about = About(version=2)
+
     text: str
 
     async def build(self, ctx: Context) -> object:
@@ -33,7 +37,15 @@ class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):
 class TextFile(Loader, frozen=True, kw_only=True, tag="textFile"):
     """Text files."""
 
-    txtFile: str = ""
+    about = About(version=3)
+
+    txtFile: Annotated[
+        str,
+        Input(
+            type="file",
+            fileType=".txt, .md, .html, .xml",
+        ),
+    ] = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -43,9 +55,11 @@ class TextFile(Loader, frozen=True, kw_only=True, tag="textFile"):
 class PdfFile(Loader, frozen=True, kw_only=True, tag="pdfFile"):
     """PDF files, one document a page or a file."""
 
-    pdfFile: str = ""
+    about = About(label="Pdf File", version=2)
+
+    pdfFile: Annotated[str, Input(type="file", fileType=".pdf")] = ""
     usage: PdfUsage = "perPage"
-    legacyBuild: bool = False
+    legacyBuild: Additional[bool] = False
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -55,7 +69,9 @@ class PdfFile(Loader, frozen=True, kw_only=True, tag="pdfFile"):
 class DocxFile(Loader, frozen=True, kw_only=True, tag="docxFile"):
     """Word documents."""
 
-    docxFile: str = ""
+    about = About(version=2)
+
+    docxFile: Annotated[str, Input(type="file", fileType=".docx")] = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -65,7 +81,9 @@ class DocxFile(Loader, frozen=True, kw_only=True, tag="docxFile"):
 class CsvFile(Loader, frozen=True, kw_only=True, tag="csvFile"):
     """CSV files, one document a row; of one column, if it is named."""
 
-    csvFile: str = ""
+    about = About(version=3)
+
+    csvFile: Annotated[str, Input(type="file", fileType=".csv")] = ""
     columnName: str = ""
 
     async def build(self, ctx: Context) -> object:
@@ -76,9 +94,11 @@ class CsvFile(Loader, frozen=True, kw_only=True, tag="csvFile"):
 class JsonFile(Loader, frozen=True, kw_only=True, tag="jsonFile"):
     """JSON files: one document a text in them, only under the named pointers if there are any, or one an object."""
 
-    jsonFile: str = ""
-    separateByObject: bool = False
-    pointersName: str = ""
+    about = About(label="Json File", version=3.1)
+
+    jsonFile: Annotated[str, Input(type="file", fileType=".json")] = ""
+    separateByObject: Additional[bool] = False
+    pointersName: Annotated[str, Input(hide={"separateByObject": True})] = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -89,7 +109,9 @@ class JsonFile(Loader, frozen=True, kw_only=True, tag="jsonFile"):
 class JsonlinesFile(Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
     """Files of JSON lines: one document a line, what the pointer finds in it."""
 
-    jsonlinesFile: str = ""
+    about = About(label="Json Lines File", version=3)
+
+    jsonlinesFile: Annotated[str, Input(type="file", fileType=".jsonl")] = ""
     pointerName: str
 
     async def build(self, ctx: Context) -> object:
@@ -102,10 +124,12 @@ class JsonlinesFile(Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
 class FileLoader(Loader, frozen=True, kw_only=True, tag="fileLoader"):
     """Files of any kind, each read as what its ending says."""
 
-    file: str = ""
-    usage: PdfUsage = "perPage"
-    legacyBuild: bool = False
-    pointerName: str = ""
+    about = About(version=2)
+
+    file: Annotated[str, Input(type="file", fileType="*")] = ""
+    usage: Additional[PdfUsage] = "perPage"
+    legacyBuild: Additional[bool] = False
+    pointerName: Additional[str] = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -125,10 +149,12 @@ class FileLoader(Loader, frozen=True, kw_only=True, tag="fileLoader"):
 class FolderFiles(Loader, frozen=True, kw_only=True, tag="folderFiles"):
     """All files of a folder inside the folder `files` of the data folder, each read as what its ending says."""
 
+    about = About(label="Folder with Files", version=4)
+
     folderPath: str
     recursive: bool = False
-    pdfUsage: PdfUsage = "perPage"
-    pointerName: str = ""
+    pdfUsage: Additional[PdfUsage] = "perPage"
+    pointerName: Additional[str] = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""

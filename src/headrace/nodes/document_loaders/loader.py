@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from headrace.engine.about import DOCUMENT_OUTPUTS, About, Additional
 from headrace.engine.node import Context, NothingGiven, Source
 from headrace.engine.ports import Documents, Splitter
 from headrace.retrieval.files import files_of
@@ -25,9 +26,11 @@ _NO_FILE: Final = (
 class Loader(Source, frozen=True, kw_only=True):
     """What all loaders have. `metadata` is added to every document; the keys in `omitMetadataKeys` are left out."""
 
+    about = About(category="Document Loaders", type="Document", outputs=DOCUMENT_OUTPUTS)
+
     textSplitter: Splitter | None = None
-    metadata: dict[str, Any] = {}
-    omitMetadataKeys: str = ""
+    metadata: Additional[dict[str, Any]] = {}
+    omitMetadataKeys: Additional[str] = ""
 
     async def output_of(self, documents: Documents) -> Documents | str:
         """The documents, or for the output `text` what they say."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.nodes.document_loaders.loader import Loader
@@ -18,12 +21,14 @@ _GITHUB_API = "https://api.github.com"
 class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScraper"):
     """A web page, the pages that it leads to, or those of a site map. Read anew each hour."""
 
+    about = About(version=2)
+
     url: str
-    relativeLinksMethod: Crawl | None = None
-    limit: int = 10
+    relativeLinksMethod: Annotated[Crawl | None, Input(additionalParams=True, default="webCrawl")] = None
+    limit: Additional[int] = 10
     selectedLinks: list[str] = []
     """These pages, up to `limit` of them, in place of those that would be found."""
-    selector: str = ""
+    selector: Additional[str] = ""
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""
@@ -42,15 +47,17 @@ class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScrape
 class Github(Loader, frozen=True, kw_only=True, tag="github"):
     """The text files of a repository on GitHub. Read anew each hour."""
 
+    about = About(version=3, credentials=("githubApi",))
+
     credential: str = ""
     repoLink: str
     branch: str = "main"
     recursive: bool = False
-    maxConcurrency: int | None = None
-    githubBaseUrl: str = ""
-    githubInstanceApi: str = ""
-    ignorePath: str = ""
-    maxRetries: int | None = None
+    maxConcurrency: Additional[int | None] = None
+    githubBaseUrl: Additional[str] = ""
+    githubInstanceApi: Additional[str] = ""
+    ignorePath: Additional[str] = ""
+    maxRetries: Additional[int | None] = None
 
     async def build(self, ctx: Context) -> object:
         """The documents, or their text."""

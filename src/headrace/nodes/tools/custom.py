@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from headrace.engine.about import About, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.references import text_of
@@ -46,7 +47,9 @@ def parameters_of(arguments: Sequence[Argument]) -> dict[str, Any]:
 class CustomToolNode(Node, frozen=True, kw_only=True, tag="customTool"):
     """A tool written in JavaScript: one that is stored on the server, or as the flow itself describes it."""
 
-    selectedTool: str = ""
+    about = About(version=3)
+
+    selectedTool: Annotated[str, Input(loadMethod="listTools")] = ""
     returnDirect: bool = False
     customToolName: str = ""
     customToolDesc: str = ""

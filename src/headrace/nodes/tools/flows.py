@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.listeners import tell
 from headrace.engine.node import Context, FlowQuestion, Node, Step
 from headrace.engine.ports import Tool, ToolResult
@@ -45,15 +46,17 @@ class ChainTool(Node, frozen=True, kw_only=True, tag="chainTool"):
 class ChatflowTool(Node, frozen=True, kw_only=True, tag="ChatflowTool"):
     """Another flow of this server as a tool; it runs inside this run and ends with it."""
 
+    about = About(version=5.1, credentials=("chatflowApi",))
+
     credential: str = ""
-    selectedChatflow: str
+    selectedChatflow: Annotated[str, Input(loadMethod="listChatflows")]
     name: str
     description: str = ""
     returnDirect: bool = False
-    overrideConfig: dict[str, Any] = {}
-    startNewSession: bool = False
-    useQuestionFromChat: bool = False
-    customInput: str = ""
+    overrideConfig: Annotated[dict[str, Any], Input(additionalParams=True, acceptVariable=True)] = {}
+    startNewSession: Additional[bool] = False
+    useQuestionFromChat: Additional[bool] = False
+    customInput: Annotated[str, Input(additionalParams=True, show={"useQuestionFromChat": False})] = ""
 
     async def build(self, ctx: Context) -> Tool:
         """The tool."""
@@ -76,7 +79,9 @@ class AgentAsTool(
 ):
     """An agent flow of this server as a tool."""
 
-    selectedChatflow: str  # only a type's own fields can be renamed
+    about = About(label="Agent as Tool", credentials=("agentflowApi",))
+
+    selectedChatflow: Annotated[str, Input(loadMethod="listAgentflows")]  # only a type's own fields can be renamed
 
 
 NODES = (ChainTool, ChatflowTool, AgentAsTool)

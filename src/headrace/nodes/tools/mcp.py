@@ -6,10 +6,11 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
+from headrace.engine.about import About, Code, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.tool_names import free_name, tool_name
@@ -30,9 +31,11 @@ _SCHEMA: Final = 50_000  # bytes of a tool's schema
 class CustomMCP(Node, frozen=True, kw_only=True, tag="customMCP"):
     """The tools of an MCP server, over streamable HTTP, SSE, or as a program that the operator allows."""
 
-    mcpServerConfig: dict[str, Any]
+    about = About(version=1.1, category="Tools (MCP)", type="Custom MCP Tool")
+
+    mcpServerConfig: Code[dict[str, Any]]
     """`{"url": …, "headers": {…}}`, or `{"command": …, "args": […], "env": {…}}`."""
-    mcpActions: list[str] = []
+    mcpActions: Annotated[list[str], Input(loadMethod="listActions")] = []
     """Names of the tools that the agent gets; without any, all."""
 
     async def build(self, ctx: Context) -> list[Tool]:

@@ -7,11 +7,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
@@ -29,18 +30,19 @@ _GROUPS: Final = ("PathParameters", "QueryParameters", "HeaderParameters", "Requ
 class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
     """Each operation of an API as a tool. `customCode` reads `$url`, `$options` and the arguments by group."""
 
+    about = About(version=2.1, category="Tools")
     former = {"yamlFile": "openApiFile"}
 
     inputType: Literal["file", "link"] = "file"
-    openApiFile: str = ""
-    openApiLink: str = ""
-    selectedServer: str = ""
-    selectedEndpoints: list[str] = []
+    openApiFile: Annotated[str, Input(type="file", fileType=".yaml,.json", show={"inputType": "file"})] = ""
+    openApiLink: Annotated[str, Input(show={"inputType": "link"})] = ""
+    selectedServer: Annotated[str, Input(loadMethod="listServers")] = ""
+    selectedEndpoints: Annotated[list[str], Input(loadMethod="listEndpoints")] = []
     """Operation ids, or `GET /path`; without any, all."""
     returnDirect: bool = False
-    headers: dict[str, Any] = {}
+    headers: Additional[dict[str, Any]] = {}
     removeNulls: bool = False
-    customCode: str = ""
+    customCode: Annotated[str, Input(type="code", additionalParams=True)] = ""
 
     async def build(self, ctx: Context) -> list[Tool]:
         """The tools. Raises FlowError for a document that cannot be used, or with too many operations."""

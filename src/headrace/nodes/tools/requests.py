@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from headrace.engine.about import About, Input
 from headrace.engine.node import Context, Node, Templated
 from headrace.engine.ports import FetchReply, FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     about: str
     schema: str
     body: str = ""
+    version: int = 1
 
     @property
     def group(self) -> str:
@@ -51,13 +53,15 @@ class Row(NamedTuple):
 class RequestNode(Node, frozen=True, kw_only=True):
     """What the nodes of this table share. Without `url` the model chooses the address."""
 
+    about = About(category="Tools")
+
     row: ClassVar[Row]
 
     url: Variable = ""
     name: str = ""
     description: str = ""
-    headers: Templated = {}
-    schema: Any = None
+    headers: Annotated[Templated, Input(type="string")] = {}
+    schema: Annotated[Any, Input(type="code")] = None
     maxOutputLength: int = 2000
 
     async def build(self, ctx: Context) -> Tool:
@@ -167,7 +171,14 @@ def shortened(text: str, most: int) -> str:
 
 
 ROWS: Final = (
-    Row("requestsGet", "GET", "requests_get", "Reads what is at a web address.", "requestsGetQueryParamsSchema"),
+    Row(
+        "requestsGet",
+        "GET",
+        "requests_get",
+        "Reads what is at a web address.",
+        "requestsGetQueryParamsSchema",
+        version=2,
+    ),
     Row(
         "requestsPost",
         "POST",
@@ -175,6 +186,7 @@ ROWS: Final = (
         "Sends data to a web address, to make or change something there.",
         "requestsPostBodySchema",
         "requestPostBody",
+        2,
     ),
     Row(
         "requestsPut",
@@ -202,7 +214,7 @@ def _node(row: Row) -> type[RequestNode]:
     names |= {"body": row.body} if row.body else {}
     former = {name: names[name] for name in names if name != "schema"}  # of version 1
     former["bodySchema" if row.body else "queryParamsSchema"] = row.schema
-    hints = get_type_hints(RequestNode, include_extras=True) | {"body": Templated}
+    hints = get_type_hints(RequestNode, include_extras=True) | {"body": Annotated[Templated, Input(type="string")]}
     defaults: Mapping[str, Any] = {"maxOutputLength": 2000, "schema": None}
     made: Any = msgspec.defstruct(
         row.node,
@@ -210,13 +222,13 @@ def _node(row: Row) -> type[RequestNode]:
             (
                 name,
                 hints[name],
-                msgspec.field(default_factory=dict) if hints[name] == Templated else defaults.get(name, ""),
+                msgspec.field(default_factory=dict) if name in ("headers", "body") else defaults.get(name, ""),
             )
             for name in names
         ],
         bases=(RequestNode,),
         module=__name__,
-        namespace={"row": row, "former": former, "__doc__": row.about},
+        namespace={"row": row, "former": former, "about": About(version=row.version), "__doc__": row.about},
         tag=row.node,
         rename=names,
         frozen=True,

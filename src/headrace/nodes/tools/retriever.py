@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from headrace.engine.about import About, Additional
 from headrace.engine.chatflow import flow_values
 from headrace.engine.node import Context, Node, Templated
 from headrace.engine.ports import Retriever, Tool, ToolResult
@@ -22,11 +23,13 @@ _LOOKED_UP: Final = {
 class RetrieverTool(Node, frozen=True, kw_only=True, tag="retrieverTool"):
     """A retriever as a tool of an agent."""
 
+    about = About(version=3)
+
     name: str
     description: str
     retriever: Retriever
     returnSourceDocuments: bool = False
-    retrieverToolMetadataFilter: Templated = {}
+    retrieverToolMetadataFilter: Additional[Templated] = {}
     """Narrows what the retriever searches, beside its own filter; `$flow.sessionId` and its kin are the run's."""
 
     async def build(self, ctx: Context) -> Tool:

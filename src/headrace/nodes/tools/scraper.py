@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FetchRefused, FlowError
@@ -40,13 +41,15 @@ _INPUT: Final[dict[str, Any]] = {
 class WebScraperTool(Node, frozen=True, kw_only=True, tag="webScraperTool"):
     """Reads a web site for a model: title, description and text of each page. It never leaves the host."""
 
-    scrapeMode: Literal["recursive", "sitemap", "single"] = "recursive"
-    maxDepth: int = 1
+    about = About(version=1.1, type="Tool")
+
+    scrapeMode: Additional[Literal["recursive", "sitemap", "single"]] = "recursive"
+    maxDepth: Additional[int] = 1
     """1 is the page alone, 2 the pages that it leads to as well."""
-    maxPages: int = 10
-    timeoutS: float = 60.0
+    maxPages: Additional[int] = 10
+    timeoutS: Additional[float] = 60.0
     """Seconds for each page."""
-    description: str = ""
+    description: Additional[str] = ""
 
     async def build(self, ctx: Context) -> Tool:
         """The tool."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
+from headrace.engine.about import About, Additional, Input, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FlowError, HeadraceError
@@ -31,6 +32,8 @@ class Option(NamedTuple):
     """What the API calls it, if something else."""
     listed: bool = False
     """It is a text with commas, and the API takes a list."""
+    choices: Sequence[str] = ()
+    """The values that a builder offers."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -43,10 +46,14 @@ class Row(msgspec.Struct, frozen=True):
     about: str
     argument: str = "input"
     options: Sequence[Option] = ()
+    node_about: About = About()
+    """What the node type says of itself."""
 
 
 class LookupNode(Node, frozen=True, kw_only=True):
     """What the nodes of this table share."""
+
+    about = About(category="Tools")
 
     row: ClassVar[Row]
 
@@ -102,8 +109,8 @@ class SearXNGNode(LookupNode, frozen=True, kw_only=True):
     apiBase: str = "http://localhost:8080"
     toolName: str = "searxng-search"
     toolDescription: str = ""
-    headers: dict[str, Any] = {}
-    format: str = "json"
+    headers: Additional[dict[str, Any]] = {}
+    format: Annotated[str, Input(additionalParams=True, options=options("json", "html"))] = "json"
 
     def names(self) -> tuple[str, str]:
         """As the flow says."""
@@ -145,14 +152,14 @@ class ArxivNode(LookupNode, frozen=True, kw_only=True):
 
     former = {"name": "arxivName", "description": "arxivDescription"}
 
-    arxivName: str = "arxiv_search"
-    arxivDescription: str = ""
-    topKResults: int = 3
-    maxQueryLength: int = 300
-    docContentCharsMax: int = 10_000
-    loadFullContent: bool = False
+    arxivName: Additional[str] = "arxiv_search"
+    arxivDescription: Additional[str] = ""
+    topKResults: Additional[int] = 3
+    maxQueryLength: Additional[int] = 300
+    docContentCharsMax: Additional[int] = 10_000
+    loadFullContent: Additional[bool] = False
     """Reads arXiv's HTML edition of each paper, which older ones do not have."""
-    continueOnFailure: bool = False
+    continueOnFailure: Additional[bool] = False
     """A paper that cannot be loaded is given with its summary alone."""
 
     def names(self) -> tuple[str, str]:
@@ -198,7 +205,7 @@ def _check_loaded(paper: Paper, reply: FetchReply) -> None:
 class ExaNode(LookupNode, frozen=True, kw_only=True):
     """Exa, whose description the flow may set."""
 
-    description: str = ""
+    description: Additional[str] = ""
 
     def names(self) -> tuple[str, str]:
         """As the flow says."""
@@ -207,9 +214,18 @@ class ExaNode(LookupNode, frozen=True, kw_only=True):
 
 _GOOGLE: Final = "Searches Google for what is new or not generally known."
 ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
-    (LookupNode, Row("serpAPI", services.SERPAPI, "search", _GOOGLE)),
-    (LookupNode, Row("serper", services.SERPER, "serper", _GOOGLE)),
-    (LookupNode, Row("searchAPI", services.SEARCHAPI, "search", _GOOGLE)),
+    (LookupNode, Row("serpAPI", services.SERPAPI, "search", _GOOGLE, node_about=About(credentials=("serpApi",)))),
+    (LookupNode, Row("serper", services.SERPER, "serper", _GOOGLE, node_about=About(credentials=("serperApi",)))),
+    (
+        LookupNode,
+        Row(
+            "searchAPI",
+            services.SEARCHAPI,
+            "search",
+            _GOOGLE,
+            node_about=About(label="SearchApi", credentials=("searchApi",)),
+        ),
+    ),
     (
         LookupNode,
         Row(
@@ -217,6 +233,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.GOOGLE_SEARCH,
             "google-custom-search",
             "Searches the web, or the sites that its owner chose, with Google.",
+            node_about=About(type="GoogleCustomSearchAPI", credentials=("googleCustomSearchApi",)),
         ),
     ),
     (
@@ -226,6 +243,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.BRAVE,
             "brave-search",
             "Searches the web with Brave for what is new or not generally known.",
+            node_about=About(credentials=("braveSearchApi",)),
         ),
     ),
     (
@@ -237,11 +255,11 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             "Searches the web and gives the passages of each page that fit the query.",
             "query",
             (
-                Option("topic", str, "general"),
-                Option("searchDepth", str, "basic", "search_depth"),
+                Option("topic", str, "general", choices=("general", "news")),
+                Option("searchDepth", str, "basic", "search_depth", choices=("basic", "advanced")),
                 Option("chunksPerSource", int | None, None, "chunks_per_source"),
                 Option("maxResults", int, 5, "max_results"),
-                Option("timeRange", str | None, None, "time_range"),
+                Option("timeRange", str | None, None, "time_range", choices=("day", "week", "month", "year")),
                 Option("days", int | None),
                 Option("includeAnswer", bool, False, "include_answer"),
                 Option("includeRawContent", bool, False, "include_raw_content"),
@@ -250,6 +268,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
                 Option("includeDomains", str, "", "include_domains", listed=True),
                 Option("excludeDomains", str, "", "exclude_domains", listed=True),
             ),
+            node_about=About(version=1.2, credentials=("tavilyApi",)),
         ),
     ),
     (
@@ -261,9 +280,25 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             "Searches the web by meaning and gives the beginning of each page.",
             options=(
                 Option("numResults", int | None),
-                Option("type", str | None),
+                Option("type", str | None, choices=("keyword", "neural", "auto")),
                 Option("useAutoprompt", bool | None),
-                Option("category", str | None),
+                Option(
+                    "category",
+                    str | None,
+                    choices=(
+                        "company",
+                        "research paper",
+                        "news",
+                        "github",
+                        "tweet",
+                        "movie",
+                        "song",
+                        "pdf",
+                        "personal site",
+                        "linkedin profile",
+                        "financial report",
+                    ),
+                ),
                 Option("includeDomains", str, "", listed=True),
                 Option("excludeDomains", str, "", listed=True),
                 Option("startCrawlDate", str | None),
@@ -271,6 +306,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
                 Option("startPublishedDate", str | None),
                 Option("endPublishedDate", str | None),
             ),
+            node_about=About(version=1.1, credentials=("exaSearchApi",)),
         ),
     ),
     (
@@ -288,6 +324,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
                 Option("time_range", str | None),
                 Option("safesearch", int | None),
             ),
+            node_about=About(version=3),
         ),
     ),
     (
@@ -297,6 +334,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.WOLFRAM_ALPHA,
             "wolfram_alpha",
             "Calculates and answers questions of mathematics, science, units, dates and facts with numbers.",
+            node_about=About(credentials=("wolframAlphaAppId",)),
         ),
     ),
     (
@@ -322,14 +360,18 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
 )
 
 
+def _annotated(option: Option) -> Any:
+    return Annotated[option.type, Input(additionalParams=True, options=options(*option.choices))]
+
+
 def _node(kind: type[LookupNode], row: Row) -> type[LookupNode]:
     """The node type of a row."""
     made: Any = msgspec.defstruct(
         row.node,
-        [(option.name, option.type, option.default) for option in row.options],
+        [(option.name, _annotated(option), option.default) for option in row.options],
         bases=(kind,),
         module=__name__,
-        namespace={"row": row, "__doc__": f"{row.lookup.provider.label}. {row.about}"},
+        namespace={"row": row, "about": row.node_about, "__doc__": f"{row.lookup.provider.label}. {row.about}"},
         tag=row.node,
         tag_field="node",  # Exa has an input "type"
         frozen=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import ServedNode, server_address
@@ -12,13 +13,15 @@ from headrace.vectors.served import ServedStore, Site
 class Chroma(ServedNode, frozen=True, kw_only=True, tag="chroma"):
     """A collection of a Chroma server, version 0.6 or newer."""
 
+    about = About(version=2, credentials=("chromaApi",))
+
     label = "Chroma"
     way = "HTTP"
     filters = '`{"source": {"$eq": "a.txt"}}`'
 
     collectionName: str
     chromaURL: str = "http://localhost:8000"
-    chromaMetadataFilter: Templated = {}
+    chromaMetadataFilter: Additional[Templated] = {}
 
     async def _store(self, ctx: Context) -> ServedStore:
         given = await secrets(ctx, self.credential)

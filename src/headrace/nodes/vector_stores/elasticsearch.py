@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import ServedNode, server_address
@@ -14,12 +15,14 @@ from headrace.vectors.served import ServedStore, Site
 class Elasticsearch(ServedNode, frozen=True, kw_only=True, tag="elasticsearch"):
     """An index of Elasticsearch. The credential holds its address, or a cloud id."""
 
+    about = About(version=2, credentials=("elasticsearchApi", "elasticSearchUserPassword"))
+
     label = "Elasticsearch"
     way = "HTTP"
     filters = '`{"term": {"metadata.source.keyword": "a.txt"}}`'
 
     indexName: str
-    similarity: elasticsearch.Similarity = "l2_norm"
+    similarity: Additional[elasticsearch.Similarity] = "l2_norm"
 
     async def _store(self, ctx: Context) -> ServedStore:
         given = {name: value.strip() for name, value in (await secrets(ctx, self.credential)).items()}

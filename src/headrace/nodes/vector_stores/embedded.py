@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace.engine.about import STORE_OUTPUTS, About, Additional
 from headrace.engine.node import Context, NothingGiven, Sink
 from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
@@ -18,9 +19,11 @@ from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_col
 class _Embedded(Sink, frozen=True, kw_only=True):
     """Without embeddings only words are looked at. Once something was upserted, that is what is searched."""
 
+    about = About(category="Vector Stores", outputs=STORE_OUTPUTS)
+
     embeddings: Embeddings | None = None
     recordManager: RecordManager | None = None
-    topK: int = 4
+    topK: Additional[int] = 4
     output: str = ""
 
     async def build(self, ctx: Context) -> object:
@@ -69,6 +72,8 @@ class _Embedded(Sink, frozen=True, kw_only=True):
 
 class MemoryVectorStore(_Embedded, frozen=True, kw_only=True, tag="memoryVectorStore"):
     """The flow's documents, embedded once and kept in the data folder. Without embeddings only words are looked at."""
+
+    about = About(label="In-Memory Vector Store", type="Memory")
 
 
 class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):

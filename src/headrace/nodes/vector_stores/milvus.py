@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import Final
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.nodes.accounts import secrets
@@ -22,6 +23,8 @@ _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+")
 class Milvus(ServedNode, frozen=True, kw_only=True, tag="milvus"):
     """A collection of Milvus or Zilliz Cloud. Certificates are files in the folder `files` of the data folder."""
 
+    about = About(version=2.1, credentials=("milvusAuth",))
+
     label = "Milvus"
     way = "pymilvus, extra `milvus`"
     filters = '`source == "a.txt"`'
@@ -30,13 +33,13 @@ class Milvus(ServedNode, frozen=True, kw_only=True, tag="milvus"):
     milvusCollection: str
     milvusPartition: str = "_default"
     """Another one is made by an upsert, and searched alone; `_default` searches the whole collection."""
-    milvusTextField: str = "langchain_text"
-    milvusFilter: Query = ""
-    secure: bool = False
-    serverName: str = ""
-    caPemPath: str = ""
-    clientPemPath: str = ""
-    clientKeyPath: str = ""
+    milvusTextField: Additional[str] = "langchain_text"
+    milvusFilter: Additional[Query] = ""
+    secure: Additional[bool] = False
+    serverName: Additional[str] = ""
+    caPemPath: Additional[str] = ""
+    clientPemPath: Additional[str] = ""
+    clientKeyPath: Additional[str] = ""
 
     async def _store(self, ctx: Context) -> ServedStore:
         given = {name: value.strip() for name, value in (await secrets(ctx, self.credential)).items()}

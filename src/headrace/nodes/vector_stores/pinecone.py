@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import Provider
@@ -17,14 +18,16 @@ _PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApiKey
 class Pinecone(SpreadNode, frozen=True, kw_only=True, tag="pinecone"):
     """An index of Pinecone, which must exist. `PINECONE_BASE_URL` names another address for all flows."""
 
+    about = About(version=5, credentials=("pineconeApi",))
+
     label = "Pinecone"
     way = "HTTP"
     filters = '`{"source": {"$eq": "a.txt"}}`'
 
     pineconeIndex: str
-    pineconeNamespace: str = ""
-    pineconeTextKey: str = "text"
-    pineconeMetadataFilter: Templated = {}
+    pineconeNamespace: Additional[str] = ""
+    pineconeTextKey: Additional[str] = "text"
+    pineconeMetadataFilter: Additional[Templated] = {}
 
     async def _store(self, ctx: Context) -> ServedStore:
         at = await account(ctx, _PINECONE, credential=self.credential)

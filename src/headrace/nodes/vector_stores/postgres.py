@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context, Templated
 from headrace.nodes.postgres_accounts import Wanted, own, postgres_place
 from headrace.nodes.vector_stores.served import ServedNode
@@ -16,6 +17,8 @@ _POSTGRES: Final = "POSTGRES_VECTORSTORE"
 class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
     """A table of PostgreSQL with pgvector."""
 
+    about = About(version=7.1, credentials=("PostgresApi",))
+
     label = "PostgreSQL (pgvector)"
     way = "asyncpg, extra `postgres`"
     filters = '`{"source": "a.txt"}`: metadata that contains this'
@@ -24,11 +27,11 @@ class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
     """`POSTGRES_VECTORSTORE_HOST`, when it is not set; then database, port, user and password come from there too."""
     database: str = ""
     port: int | None = None
-    ssl: bool = False
-    tableName: str = ""
-    distanceStrategy: postgres.Distance = "cosine"
-    pgMetadataFilter: Templated = {}
-    contentColumnName: str = "pageContent"
+    ssl: Additional[bool] = False
+    tableName: Additional[str] = ""
+    distanceStrategy: Additional[postgres.Distance] = "cosine"
+    pgMetadataFilter: Additional[Templated] = {}
+    contentColumnName: Additional[str] = "pageContent"
 
     async def _store(self, ctx: Context) -> ServedStore:
         wanted = Wanted(self.host, self.database, self.port, self.ssl, self.credential)

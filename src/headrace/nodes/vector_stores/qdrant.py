@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import ServedNode, server_address
@@ -14,19 +15,21 @@ from headrace.vectors.served import ServedStore
 class Qdrant(ServedNode, frozen=True, kw_only=True, tag="qdrant"):
     """A collection of Qdrant. It is made with as many dimensions as the embeddings have."""
 
+    about = About(version=5, credentials=("qdrantApi",))
+
     label = "Qdrant"
     way = "qdrant-client, extra `qdrant`"
     filters = '`{"must": [{"key": "metadata.source", "match": {"value": "a.txt"}}]}`'
 
     qdrantServerUrl: str
-    qdrantCollection: str
-    qdrantVectorDimension: int | None = None
+    qdrantCollection: Annotated[str, Input(acceptVariable=True)]
+    qdrantVectorDimension: Annotated[int | None, Input(additionalParams=True, default=1536)] = None
     """Not used: the embeddings know."""
-    contentPayloadKey: str = "content"
-    metadataPayloadKey: str = "metadata"
-    qdrantSimilarity: qdrant.Distance = "Cosine"
-    qdrantCollectionConfiguration: dict[str, Any] = {}
-    qdrantFilter: Templated = {}
+    contentPayloadKey: Additional[str] = "content"
+    metadataPayloadKey: Additional[str] = "metadata"
+    qdrantSimilarity: Additional[qdrant.Distance] = "Cosine"
+    qdrantCollectionConfiguration: Additional[dict[str, Any]] = {}
+    qdrantFilter: Additional[Templated] = {}
 
     async def _store(self, ctx: Context) -> ServedStore:
         key = (await secrets(ctx, self.credential)).get("qdrantApiKey", "").strip()

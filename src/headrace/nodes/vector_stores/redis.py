@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.engine.about import About, Additional
 from headrace.engine.node import Context
 from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.nodes.accounts import secrets
@@ -13,6 +14,8 @@ from headrace.vectors import redis
 class Redis(ServedNode, frozen=True, kw_only=True, tag="redis"):
     """An index of Redis Stack, or of Redis from version 8 on. Without a credential, the one of this machine."""
 
+    about = About(credentials=("redisCacheUrlApi", "redisCacheApi"))
+
     label = "Redis"
     way = "redis-py, extra `redis`"
     filters = "none"
@@ -20,9 +23,9 @@ class Redis(ServedNode, frozen=True, kw_only=True, tag="redis"):
     indexName: str
     replaceIndex: bool = False
     """An upsert deletes the index with its passages first."""
-    contentKey: str = "content"
-    metadataKey: str = "metadata"
-    vectorKey: str = "content_vector"
+    contentKey: Additional[str] = "content"
+    metadataKey: Additional[str] = "metadata"
+    vectorKey: Additional[str] = "content_vector"
 
     async def _store(self, ctx: Context) -> redis.RedisStore:
         given = await secrets(ctx, self.credential)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from headrace.engine.about import STORE_OUTPUTS, About, Additional
 from headrace.engine.node import Context, Sink
 from headrace.engine.ports import Embeddings, Search, SearchMode, Upserted, UpsertProgress
 from headrace.errors import FlowError
@@ -25,6 +26,8 @@ _AT_ONCE: Final = 256
 class ServedNode(Sink, frozen=True, kw_only=True):
     """What all of them have. The output is the retriever, or for `vectorStore` the store."""
 
+    about = About(category="Vector Stores", outputs=STORE_OUTPUTS)
+
     upserted: ClassVar[frozenset[str]] = frozenset({"document", "recordManager"})
     label: ClassVar[str]
     way: ClassVar[str]
@@ -34,7 +37,7 @@ class ServedNode(Sink, frozen=True, kw_only=True):
 
     embeddings: Embeddings
     recordManager: RecordManager | None = None
-    topK: int = 4
+    topK: Additional[int] = 4
     credential: str = ""
     output: str = ""
 
@@ -77,9 +80,9 @@ class ServedNode(Sink, frozen=True, kw_only=True):
 class SpreadNode(ServedNode, frozen=True, kw_only=True):
     """A store whose node may ask for passages that differ from each other (`mmr`)."""
 
-    searchType: Literal["similarity", "mmr"] = "similarity"
-    fetchK: int = 20
-    nearness: Annotated[float, msgspec.Meta(ge=0, le=1)] = msgspec.field(default=0.5, name="lambda")
+    searchType: Additional[Literal["similarity", "mmr"]] = "similarity"
+    fetchK: Additional[int] = 20
+    nearness: Additional[Annotated[float, msgspec.Meta(ge=0, le=1)]] = msgspec.field(default=0.5, name="lambda")
     """0 looks only at how the passages differ, 1 only at the question."""
 
     @property

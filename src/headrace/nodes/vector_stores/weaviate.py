@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from headrace.engine.about import About, Additional, Input
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import SpreadNode, server_address
@@ -14,21 +15,23 @@ from headrace.vectors.served import ServedStore, Site
 class Weaviate(SpreadNode, frozen=True, kw_only=True, tag="weaviate"):
     """A class of Weaviate. Everything goes over HTTP: what a flow says of gRPC is not used."""
 
+    about = About(version=5, credentials=("weaviateApi",))
+
     label = "Weaviate"
     way = "HTTP"
     filters = '`{"path": ["source"], "operator": "Equal", "valueText": "a.txt"}`'
 
     weaviateConnectionType: Literal["cloud", "local", "custom"] = "cloud"
     weaviateHost: str
-    weaviateHttpSecure: bool = True
-    weaviateGrpcHost: str = ""
-    weaviateGrpcSecure: bool = True
+    weaviateHttpSecure: Annotated[bool, Input(additionalParams=True, show={"weaviateConnectionType": "custom"})] = True
+    weaviateGrpcHost: Annotated[str, Input(additionalParams=True, show={"weaviateConnectionType": "custom"})] = ""
+    weaviateGrpcSecure: Annotated[bool, Input(additionalParams=True, show={"weaviateConnectionType": "custom"})] = True
     weaviateIndex: str
-    weaviateTextKey: str = "text"
-    weaviateMetadataKeys: str = ""
+    weaviateTextKey: Additional[str] = "text"
+    weaviateMetadataKeys: Additional[str] = ""
     """Not used: passages come with all of their metadata."""
-    weaviateFilter: Templated = {}
-    alpha: float | None = None
+    weaviateFilter: Additional[Templated] = {}
+    alpha: Additional[float | None] = None
     """Not used: words are searched in the embedded store only."""
 
     async def _store(self, ctx: Context) -> ServedStore:
