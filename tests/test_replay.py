@@ -16,7 +16,9 @@ SCENARIOS = (
     "llm_chain_single_variable long_stream override_config_off override_config_on post_processing conversational_agent "
     "tool_agent_calculator tool_agent_detailed_streaming tool_agent_two_calls tool_agent_bad_calls "
     "custom_tool_return_direct custom_function_ending "
-    "retrieval_qa retriever_and_calculator_agent unicode_content unknown_flow v2_condition v2_errors v2_iterations "
+    "retrieval_qa retriever_and_calculator_agent unicode_content unknown_flow v2_condition v2_errors "
+    "v2_agent_tool_approval "
+    "v2_human_input_sessions v2_human_input_simple v2_human_input_two_stops v2_iterations "
     "v2_agent_tools v2_knowledge_vector_store v2_llm_memory_two_turns v2_loop v2_parallel_branches "
     "v2_structured_all_types v2_tool_node v2_translator v2_unicode_and_thinking"
 ).split()

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from headrace.engine.agentflow.execution import Execution
-from headrace.errors import HeadraceError, NotFound
+from headrace.engine.agentflow.progress import Progress
+from headrace.errors import Conflict, HeadraceError, InvalidRequest, NotFound
 from headrace.events import whole
 from headrace.runtime.queue import Job
-from headrace.schema import ExecutionRow
+from headrace.schema import ExecutionRow, HumanInput
 from headrace.store import executions as rows
 from headrace.store.database import Database
 from headrace.store.executions import ExecutionFilter
@@ -29,12 +31,12 @@ class Executions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._noted: dict[str, tuple[Job, Execution]] = {}
+        self._noted: dict[str, tuple[Job, Execution, str]] = {}
         self._bell = asyncio.Event()
 
-    def note(self, job: Job, execution: Execution) -> None:
-        """Keeps the execution as it is now, with the next write."""
-        self._noted[execution.id] = job, msgspec.structs.replace(execution)
+    def note(self, job: Job, execution: Execution, flow: str) -> None:
+        """Keeps the execution as it is now, and the flow's text, with the next write."""
+        self._noted[execution.id] = job, msgspec.structs.replace(execution), flow
         self._bell.set()
 
     async def keep_writing(self) -> None:
@@ -52,20 +54,46 @@ class Executions:
                 await asyncio.sleep(_PAUSE)
             await asyncio.sleep(_INTERVAL)
 
-    async def end(self, job: Job, execution: Execution, *, cancelled: bool) -> None:
+    async def end(self, job: Job, execution: Execution, flow: str, *, cancelled: bool) -> None:
         """Stores how an execution ended; where the database does not take it, with a later write."""
         self._noted.pop(execution.id, None)
         if execution.state == "INPROGRESS":  # it did not get to say so itself
             execution.state = "TERMINATED" if cancelled else "ERROR"
         try:
-            await self._write([(job, execution)])
+            await self._write([(job, execution, flow)])
         except HeadraceError as error:
             _logger.warning("the end of execution %s waits in memory: %s", execution.id, error)
-            self.note(job, execution)
+            self.note(job, execution, flow)
 
-    async def _write(self, noted: Sequence[tuple[Job, Execution]]) -> None:
+    async def _write(self, noted: Sequence[tuple[Job, Execution, str]]) -> None:
         now = timestamp()
-        await self._database.write(lambda c: [rows.put(c, _row(job, one, now), job.run) for job, one in noted])
+
+        def put(c: Connection) -> None:
+            for job, one, flow in noted:
+                progress = _progress(one)
+                rows.put(c, _row(job, one, now), job.run, progress, flow if progress else None)
+
+        await self._database.write(put)
+
+    # Answers to executions that wait
+
+    async def claim(self, job: Job) -> str:
+        """The execution that the job's answer is for, which belongs to its run from now on.
+
+        Raises NotFound for a session in which nothing waits and nothing was executed, Conflict for one in which nothing
+        waits any more, InvalidRequest for an answer that a tool's approval cannot be.
+        """
+        return await self._database.write(lambda c: _claimed(c, job, timestamp()))
+
+    async def stored(self, execution_id: str) -> tuple[Execution, str]:
+        """An execution that was claimed, and its flow's text as it was. Raises NotFound."""
+        found = await self._database.read(lambda c: rows.stored(c, execution_id))
+        if found is None:
+            raise NotFound(f"the execution {execution_id!r} is gone")
+        executed = msgspec.json.decode(found.executionData, type=list[dict[str, Any]])
+        progress = msgspec.json.decode(found.progress, type=Progress)
+        progress = msgspec.structs.replace(progress, executed=executed)
+        return Execution(id=found.id, data=executed, progress=progress), found.flowData
 
     async def previous(self, flow: str, session: str) -> Sequence[dict[str, Any]]:
         """What the nodes of the session's newest execution did."""
@@ -111,6 +139,31 @@ def _row(job: Job, execution: Execution, now: str) -> ExecutionRow:
         updatedDate=now,
         stoppedDate=None if execution.state == "INPROGRESS" else now,
     )
+
+
+def _progress(execution: Execution) -> str | None:
+    """Where it is, as far as anything can go on from there. What was executed is in the row already."""
+    if execution.progress is None or execution.state in ("FINISHED", "TERMINATED"):
+        return None
+    return _json(msgspec.structs.replace(execution.progress, executed=()))
+
+
+def _claimed(c: Connection, job: Job, now: str) -> str:
+    answer = job.request.humanInput or HumanInput()
+    every = [(key, msgspec.json.decode(action)) for key, action in rows.waiting(c, job.flow, job.session)]
+    asked = [key for key, action in every if answer.startNodeId in (None, action.get("data", {}).get("nodeId"))]
+    if not asked:
+        if not rows.known(c, job.flow, job.session):
+            raise NotFound(f"nothing was executed in the session {job.session!r} that could be answered")
+        node = f" at {answer.startNodeId!r}" if answer.startNodeId else ""
+        raise Conflict(f"nothing waits for an answer{node} in the session {job.session!r}")
+    found = rows.stored(c, asked[0])
+    approves = found and msgspec.json.decode(found.progress, type=Progress).path[-1].talk
+    if approves and answer.type not in ("proceed", "reject"):
+        raise InvalidRequest(f"expected 'proceed' or 'reject' at $.humanInput.type, not {answer.type!r}")
+    if not found or not rows.take(c, asked[0], job.run, now):
+        raise Conflict(f"the execution {asked[0]!r} does not wait for an answer any more")
+    return asked[0]
 
 
 def _json(value: Any) -> str:

@@ -98,7 +98,7 @@ class Flow:
         self.row = row
         self.kept: dict[str, Any] = {}
         """What the flow's nodes keep from run to run."""
-        self._catalog = catalog
+        self.catalog = catalog
 
     @cached_property
     def file(self) -> FlowFile:
@@ -118,7 +118,7 @@ class Flow:
     @cached_property
     def engine(self) -> Engine:
         """What runs. Raises FlowError and UnknownNodes."""
-        return _ENGINES.get(self.row.type, Chatflow)(self.file, self._catalog)
+        return _ENGINES.get(self.row.type, Chatflow)(self.file, self.catalog)
 
     @cached_property
     def takes_images(self) -> bool:
@@ -129,14 +129,14 @@ class Flow:
     def file_inputs(self) -> set[str]:
         """Inputs of the loaders of its one vector store that callers may give files to."""
         try:
-            order = Graph(self.file, self._catalog, sink(self.file, self._catalog)).order
+            order = Graph(self.file, self.catalog, sink(self.file, self.catalog)).order
         except HeadraceError:
             return set()
         rules, loaders = self.api.overrideConfig, [node for node in order if node.category == "Document Loaders"]
         return {
             name
             for node in loaders
-            for name in fields_of(self._catalog[node.name])
+            for name in fields_of(self.catalog[node.name])
             if (name == "file" or name.endswith("File")) and rules.allows(node.label, name)
         }
 
@@ -159,6 +159,13 @@ def _set_values(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _set_values(item) for key, item in value.items() if item not in (None, "")}
     return value
+
+
+def as_it_was(flow: Flow, drawn: str) -> Flow:
+    """The flow with the nodes that it had, and the settings that it has."""
+    if flow.row.flowData == drawn:
+        return flow
+    return Flow(msgspec.structs.replace(flow.row, flowData=drawn), flow.catalog)
 
 
 class Flows:

@@ -30,6 +30,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of the same session whose end this one waits for."""
     new_chat: bool = False
     """The server made the chat's id itself, so nothing can be stored for it."""
+    execution: str | None = None
+    """The execution that it goes on with, after a person has answered."""
     depth: int = 0
     """How many flows have asked each other before this one."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import sha256
 from time import time
@@ -15,7 +15,7 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.errors import HeadraceError, IdempotencyConflict, Internal, Interrupted, SessionBusy, by_code
+from headrace.errors import HeadraceError, IdempotencyConflict, Internal, SessionBusy, by_code
 from headrace.events import Abort, End, Error, Event, Fold, Prediction, Usage
 from headrace.runtime.durable import DurableLog
 from headrace.runtime.flows import Flow
@@ -40,12 +40,19 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(
-        self, flow: Flow, request: PredictionRequest, *, streaming: bool = False, key: str | None = None
+        self,
+        flow: Flow,
+        request: PredictionRequest,
+        *,
+        streaming: bool = False,
+        key: str | None = None,
+        claim: Callable[[Job], Awaitable[str]] | None = None,
     ) -> str:
         """Opens a run's log, then queues its job; returns its id, which can be followed and cancelled from then on.
 
         With an Idempotency-Key that began a run already, that run's id. Raises FlowError and UnknownNodes for a flow
-        that cannot run, IdempotencyConflict, SessionBusy.
+        that cannot run, IdempotencyConflict, SessionBusy. `claim` gives the execution that an answer is for; what it
+        raises is raised here too.
         """
         job = _job(flow, request, streaming=streaming)
         patience = _patience(request.onDisconnect or flow.api.onDisconnect)
@@ -62,8 +69,10 @@ class Runs:
         if patience is not None:
             self._readers.watch(job.run, patience)
         try:
+            if claim:
+                job = msgspec.structs.replace(job, execution=await claim(job))
             await self._queue.put(job)
-        except Interrupted as error:
+        except HeadraceError as error:
             await self._log.append(job.run, [failure(error), End()])
             raise
         return job.run

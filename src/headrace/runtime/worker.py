@@ -26,7 +26,7 @@ from headrace.engine.references import text_of
 from headrace.errors import FlowError, FlowNotFound, HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.executions import Executions
-from headrace.runtime.flows import Flow, Flows, read_config
+from headrace.runtime.flows import Flow, Flows, as_it_was, read_config
 from headrace.runtime.log import EventLog, ended
 from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
 from headrace.runtime.runs import Recording
@@ -88,7 +88,13 @@ class Worker:
             with suppress(RunNotFound):
                 await ended(self._log, other)
         flow = await self._flows.get(job.flow)
+        execution = None
+        if job.execution:
+            execution, drawn = await self._executions.stored(job.execution)
+            flow = as_it_was(flow, drawn)
         ctx = await self._context(job, flow)
+        if execution:
+            ctx.execution, ctx.answer = execution, job.request.humanInput
         answer = Fold()
         try:
             async with aclosing(self._answered(job, flow, ctx, answer)) as batches:
@@ -107,7 +113,7 @@ class Worker:
             raise
         finally:
             if ctx.execution:
-                await self._executions.end(job, ctx.execution, cancelled=recording.cancelled)
+                await self._executions.end(job, ctx.execution, flow.row.flowData, cancelled=recording.cancelled)
 
     async def _answered(self, job: Job, flow: Flow, ctx: Context, answer: Fold) -> AsyncGenerator[Sequence[Event]]:
         """The flow's answer as it comes, gathered in `answer`."""
@@ -162,7 +168,7 @@ class Worker:
             return await self._ask_flow(job, ctx, asked)
 
         async def note(execution: Execution) -> None:
-            self._executions.note(job, execution)
+            self._executions.note(job, execution, flow.row.flowData)
 
         ctx = Context(
             run=job.run,
@@ -226,7 +232,7 @@ class Worker:
             if ctx.usage:
                 parent.count(ctx.usage)
             if ctx.execution:
-                await self._executions.end(job, ctx.execution, cancelled=False)
+                await self._executions.end(job, ctx.execution, flow.row.flowData, cancelled=False)
         return answer.prediction
 
     async def _keep(
@@ -282,7 +288,8 @@ def _estimate(answer: Prediction) -> Usage:
 def question_of(job: Job) -> str:
     """What the model reads as the question."""
     question = job.request.question
-    asked = NO_QUESTION if question is None else text_of(question)
+    missing = "" if job.execution else NO_QUESTION
+    asked = missing if question is None else text_of(question)
     documents = attached(job.request.uploads or ())
     return f"{documents}\n\n{asked}" if documents else asked
 
@@ -310,15 +317,23 @@ def _content(answer: Prediction, metadata: RunMetadata) -> str:
     return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
 
 
+def _asked(request: PredictionRequest) -> str:
+    """What the chat history shows of the user: of an answer without words a blank, as Flowise has it."""
+    if request.form:
+        return filled(request.form)
+    if answer := request.humanInput:
+        return answer.feedback or text_of(request.question or " ")
+    return "" if request.question is None else text_of(request.question)
+
+
 def _turn_rows(
     job: Job, metadata: RunMetadata, answer: Prediction, files: Sequence[FileUpload], *, aborted: bool
 ) -> list[Message]:
-    question = job.request.question
     asked = Message(
         id=str(uuid4()),
         role="userMessage",
         chatflowid=job.flow,
-        content=filled(metadata.form) if metadata.form else "" if question is None else text_of(question),
+        content=_asked(job.request),
         chatId=job.chat,
         sessionId=job.session,
         createdDate=timestamp(job.received),

@@ -92,7 +92,8 @@ async def _run(
     if here.stopping:
         raise Interrupted("the server is stopping; ask again in a moment")
     key = request.headers.get("idempotency-key")
-    return await here.runs.start(flow, body, streaming=streaming, key=key), 0
+    claim = here.executions.claim if body.humanInput else None
+    return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim), 0
 
 
 def _plain(error: RateLimited | OriginRefused) -> Response[Any]:

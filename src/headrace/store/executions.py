@@ -14,11 +14,13 @@ from headrace.store.tables import execution, flow
 # One statement, so that a flow deleted in the meantime takes its executions with it and nothing fails.
 _PUT = """
 INSERT INTO execution (id, run, "agentflowId", "sessionId", state, "executionData", action, "createdDate",
-                       "updatedDate", "stoppedDate")
-SELECT :id, :run, :agentflowId, :sessionId, :state, :executionData, :action, :createdDate, :updatedDate, :stoppedDate
+                       "updatedDate", "stoppedDate", progress, "flowData")
+SELECT :id, :run, :agentflowId, :sessionId, :state, :executionData, :action, :createdDate, :updatedDate, :stoppedDate,
+       :progress, :flowData
 WHERE EXISTS (SELECT 1 FROM flow WHERE id = :agentflowId)
 ON CONFLICT (id) DO UPDATE SET run = excluded.run, state = excluded.state, "executionData" = excluded."executionData",
-    action = excluded.action, "updatedDate" = excluded."updatedDate", "stoppedDate" = excluded."stoppedDate"
+    action = excluded.action, "updatedDate" = excluded."updatedDate", "stoppedDate" = excluded."stoppedDate",
+    progress = excluded.progress, "flowData" = excluded."flowData"
 """
 _COLUMNS = [column for column in execution.c if column.name in ExecutionRow.__struct_fields__]
 _FLOW = [flow.c[name] for name in ("id", "name", "type", "createdDate", "updatedDate")]
@@ -36,9 +38,48 @@ class ExecutionFilter(msgspec.Struct, frozen=True):
     endDate: str | None = None
 
 
-def put(c: Connection, row: ExecutionRow, run: str) -> None:
+class Stored(msgspec.Struct, frozen=True):
+    """An execution that can go on: where it is as JSON, what was executed as JSON, and the flow as it was."""
+
+    id: str
+    progress: str
+    executionData: str
+    flowData: str
+
+
+def put(c: Connection, row: ExecutionRow, run: str, progress: str | None, flow_data: str | None) -> None:
     """Stores an execution as it is now; does nothing when its flow is gone."""
-    c.exec_driver_sql(_PUT, {**msgspec.structs.asdict(row), "run": run})
+    values = {**msgspec.structs.asdict(row), "run": run, "progress": progress, "flowData": flow_data}
+    c.exec_driver_sql(_PUT, values)
+
+
+def waiting(c: Connection, flow_id: str, session: str) -> list[tuple[str, str]]:
+    """Executions of a session that wait for a person, newest first: ids and what they ask, as JSON."""
+    mine = (execution.c.agentflowId == flow_id, execution.c.sessionId == session, execution.c.state == "STOPPED")
+    statement = select(execution.c.id, execution.c.action).where(*mine).order_by(execution.c.position.desc())
+    return [(row.id, row.action or "{}") for row in c.execute(statement)]
+
+
+def known(c: Connection, flow_id: str, session: str) -> bool:
+    """Whether anything was executed in the session."""
+    mine = (execution.c.agentflowId == flow_id, execution.c.sessionId == session)
+    return c.execute(select(execution.c.id).where(*mine).limit(1)).first() is not None
+
+
+def take(c: Connection, execution_id: str, run_id: str, now: str) -> bool:
+    """Gives an execution that waits to a run; says whether it still waited."""
+    mine = (execution.c.id == execution_id, execution.c.state == "STOPPED")
+    values = {"state": "INPROGRESS", "run": run_id, "updatedDate": now}
+    return c.execute(update(execution).where(*mine).values(values)).rowcount == 1
+
+
+def stored(c: Connection, execution_id: str) -> Stored | None:
+    """What an execution can go on from; None when there is nothing of that kind."""
+    columns = [execution.c[name] for name in Stored.__struct_fields__]
+    row = c.execute(select(*columns).where(execution.c.id == execution_id)).mappings().first()
+    if row is None or row["progress"] is None or row["flowData"] is None:
+        return None
+    return msgspec.convert({str(key): value for key, value in row.items()}, Stored)
 
 
 def interrupt(c: Connection, runs: Sequence[str], now: str) -> None:

@@ -189,10 +189,13 @@ execution = Table(
     Column("updatedDate", Text, nullable=False),
     Column("stoppedDate", Text),
     Column("workspaceId", Text),
+    Column("progress", Text),
+    Column("flowData", Text),
     Index("execution_session", "agentflowId", "sessionId", "position"),
     Index("execution_run", "run"),
 )
-"""What agent flows have done. `run` is the run that goes on with it, or was the last one to."""
+"""What agent flows have done. `run` is the run that goes on with it, or was the last one to; `progress` and `flowData`
+are where it is and the flow as it was, until nothing can go on from there."""
 
 run_events = Table(
     "run_events",
