@@ -122,6 +122,17 @@ def test_a_slow_body_that_gets_on_is_waited_for(hasty: Server, upstream: Upstrea
         assert b'"text":"fine"' in connection.recv(65536)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_request_in_progress_outlives_the_timeouts_of_connections(
+    hasty: Server, upstream: Upstream, streaming: bool
+) -> None:
+    """Its connection is silent for longer than any of them allows."""
+    flow = hasty.create_flow(conversation(upstream.url))
+    reply = hasty.ask(flow, "/say fine | /wait 4000", streaming=streaming)
+    assert reply.status == 200
+    assert (reply.kinds[-1] == "end") if streaming else (reply.json["text"] == "fine")
+
+
 def test_silent_connections_of_one_address_make_room_for_its_requests(hasty: Server) -> None:
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connected(hasty)) for _ in range(60)]

@@ -44,7 +44,8 @@ class Door:
         if not all(_HOST.fullmatch(value) for key, value in scope["headers"] if key == b"host"):
             await refuse(InvalidRequest("the Host header must be a name or an address, with a port or without"), send)
             return
-        peer = scope["client"] or ("", 0)
+        host, port = scope["client"] or ("", 0)
+        peer = host, int(port)  # granian gives a text
         who = block_of(caller(peer[0], _forwarded(scope) if peer[0] in self._trusted else "", self._trusted))
         if self._callers[who] >= self._most:
             await refuse(RateLimited("this address has too many requests in progress: wait for one", _WAIT), send)
