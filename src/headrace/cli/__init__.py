@@ -1,0 +1,33 @@
+"""The command line: one module for each group of commands; `brand` is in headrace.brand."""
+
+from __future__ import annotations
+
+import click
+
+from headrace import __version__
+from headrace.brand.command import brand
+from headrace.cli import chat, flows, imports, keys, runs, serve
+from headrace.cli.terminal import Commands
+from headrace.settings import load
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="headrace")
+@click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.pass_context
+def cli(ctx: click.Context, data_dir: str | None) -> None:
+    """Runs LLM flows and streams every answer so that no token is lost."""
+    ctx.obj = load(data_dir=data_dir)
+
+
+for _each in (
+    brand,
+    serve.serve,
+    imports.import_,
+    runs.run,
+    chat.chat,
+    runs.upsert,
+    flows.flows,
+    keys.keys,
+):
+    cli.add_command(_each)

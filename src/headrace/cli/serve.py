@@ -1,0 +1,94 @@
+"""`headrace serve`: prepares the data folder, says how to begin, and runs the server."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace import __version__
+from headrace.cli.imports import take_files
+from headrace.settings import Settings, load
+from headrace.store.store import ADMIN, Store, hash_of
+
+if TYPE_CHECKING:
+    from headrace.server.tls import Certificate
+
+_ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on.")
+@click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.option("--workers", type=int, help="Processes that serve.")
+@click.option("--tls-self-signed", is_flag=True, default=None, help="Serve HTTPS; the certificate is made here.")
+@click.option("--tls-cert", metavar="FILE", help="Serve HTTPS with this certificate.")
+@click.option("--tls-key", metavar="FILE", help="The certificate's key.")
+@click.option("--worker", is_flag=True, hidden=True)
+@click.option("--demo", is_flag=True, help="Import the example flows when there are none yet.")
+def serve(*, data_dir: str | None, worker: bool, demo: bool, **flags: Any) -> None:
+    """Run the server."""
+    parent: Settings = click.get_current_context().obj
+    settings = load(data_dir=data_dir or parent.data_dir, **flags)
+    from headrace.server import serve as server  # here: only this command needs granian and Litestar
+    from headrace.server import tls
+
+    certificate = tls.certificate(settings)
+
+    async def prepare(store: Store) -> str:
+        return "ready\n" if worker else await _prepared(store, settings, certificate, demo=demo)
+
+    server.run(settings, prepare, certificate, one_of_several=worker)
+
+
+async def _prepared(store: Store, settings: Settings, certificate: Certificate | None, *, demo: bool) -> str:
+    """Makes the first key and the examples; returns how to begin."""
+    key = await _first_key(store, settings.admin_key)
+    rows = await store.flows()
+    if demo and not rows:
+        await take_files(store, _examples())
+        rows = await store.flows()
+    url = _url(settings, certificate)
+    lines = [f"\nHeadrace {__version__} answers at {url}   (API: {url}/docs, data: {settings.folder})"]
+    if certificate:
+        lines.append(f"Certificate {certificate.cert}, SHA-256 {certificate.fingerprint}")
+    if key:
+        lines.append(f"Admin key, shown only now: {key}")
+    # The part after # never leaves the browser. Later starts do not know the key: keys are stored as hashes.
+    lines.append(f"Playground: {url}/{f'#key={key}' if key else f'?flow={rows[-1].id}' if rows else ''}")
+    lines += [f"  {row.id}  {row.name}" for row in rows]
+    if rows:
+        question = '{"question": "How do I resume a stream?", "streaming": true}'
+        trusting = f" --cacert {quote(str(certificate.cert))}" if certificate and certificate.self_signed else ""
+        address = f"{url}/api/v1/prediction/{rows[-1].id}"
+        lines.append(f"\nAsk one:\n\ncurl -N{trusting} {address} -H 'Content-Type: application/json' -d '{question}'\n")
+    return "\n".join(lines) + "\n"
+
+
+def _url(settings: Settings, certificate: Certificate | None) -> str:
+    """The address that works on this machine."""
+    near = settings.host in ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104 compared, not bound
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'https' if certificate else 'http'}://{'localhost' if near else host}:{settings.port}"
+
+
+async def _first_key(store: Store, wanted: str) -> str | None:
+    """Makes sure that there is an admin key; returns one that was made up here."""
+    keys = await store.keys()
+    if not wanted:
+        return None if keys else (await store.add_key("admin", [ADMIN])).apiKey
+    if await store.key(wanted) is None:
+        old = next((key for key in keys if key.keyName == _ENVIRONMENT_KEY), None)
+        if old:
+            await store.change_key(old.id, {"hash": hash_of(wanted)})
+        else:
+            await store.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
+    return None
+
+
+def _examples() -> list[Path]:
+    return sorted(Path(str(files("headrace") / "examples")).glob("*.json"))
