@@ -2,8 +2,10 @@
 # gen: made parts of docs and code · docs: the site in build/docs · pictures: what the docs show of the user interfaces
 PYTHON ?= python3
 BIN := .venv/bin
+# An install by hand, such as pip install '.[streamlit]', puts a copy of the code before the checkout's.
+COPIED := $(shell [ ! -x $(BIN)/python ] || $(BIN)/python -I -c 'import sys; from importlib.util import find_spec; spec = find_spec("headrace"); sys.exit(not spec or not spec.origin.startswith("$(CURDIR)/src/"))' || echo copied)
 
-.PHONY: run test bench check fmt gen pictures docs
+.PHONY: run test bench check fmt gen pictures docs copied
 
 run: .venv/server
 	$(BIN)/headrace serve --demo
@@ -42,10 +44,10 @@ docs: .venv/dev
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/server: .venv/bin/python pyproject.toml
+.venv/server: .venv/bin/python pyproject.toml $(COPIED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server]'
 	@touch $@
 
-.venv/dev: .venv/bin/python pyproject.toml
+.venv/dev: .venv/bin/python pyproject.toml $(COPIED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/server
