@@ -2,33 +2,28 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Protocol, TypeAlias
 
 from headrace.errors import RunNotFound
-from headrace.events import Event, encode
+from headrace.events import End, Event, encode
+from headrace.runtime.backend import Backend
 from headrace.runtime.durable import DurableLog
-from headrace.runtime.log import Entry, EventLog, MemoryLog
+from headrace.runtime.durable_registry import DurableRegistry
+from headrace.runtime.log import Entry, EventLog, MemoryLog, Retention
+from headrace.runtime.memory import Memory
+from headrace.runtime.queue import LocalQueue
 from headrace.schema import RunInfo
 from headrace.store.database import Database
 from headrace.store.presence import Presence
 from headrace.store.store import timestamp
 
-
-class Log(EventLog, Protocol):
-    """An event log as the suites drive it: `beat` gives every waiting reader a sign of life."""
-
-    def beat(self) -> None: ...
-
-    async def info(self, run: str) -> RunInfo: ...
-
-
-Open: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Log]]
-Play: TypeAlias = Callable[[Callable[[Log], Coroutine[None, None, None]]], None]
+Open: TypeAlias = Callable[[Path], AbstractAsyncContextManager[EventLog]]
+Play: TypeAlias = Callable[[Callable[[EventLog], Coroutine[None, None, None]]], None]
 
 
 def running(run: str, created: float | None = None) -> RunInfo:
@@ -47,7 +42,7 @@ def numbered(events: Sequence[Event], after: int = 0) -> list[Entry]:
     return [Entry(n, encode(event)) for n, event in enumerate(events, 1) if n > after]
 
 
-async def found(log: Log, run: str) -> bool:
+async def found(log: EventLog, run: str) -> bool:
     """Whether the log knows the run."""
     async with aclosing(log.follow(run)) as batches:
         try:
@@ -65,7 +60,7 @@ def _migrated() -> Path:
 
 
 class Process:
-    """What one process has on a data folder: database, presence, log."""
+    """What one process has on a data folder: database, presence, log, registry."""
 
     def __init__(self, folder: Path, commit_interval: float = 0.05) -> None:
         path = folder / "headrace.sqlite"
@@ -73,29 +68,33 @@ class Process:
             shutil.copy(_migrated(), path)  # migrating each of them takes longer than the tests
         self.database, self.presence = Database(path), Presence(folder)
         self.log = DurableLog(self.database, self.presence, commit_interval=commit_interval)
+        self.registry = DurableRegistry(self.database, self.presence, self.log)
+
+    async def tidy(self, retention: Retention) -> None:
+        """What a server does now and then."""
+        await self.log.tidy(retention)
+        await self.registry.forget_old(retention)
 
     def close(self) -> None:
-        self.presence.close()
+        self.registry.close()
         self.database.close()
+
+    def vanish(self) -> None:
+        """Loses the lock, so that the others take it for gone, though it is alive."""
+        self.presence._file.close()
 
     def die(self) -> None:
         """Leaves what a killed process leaves: its file, but not the lock on it."""
-        self.presence._file.close()
+        self.vanish()
         self.database.close()
 
 
-async def _ignored(_run: str, _kind: str) -> None:
-    pass
-
-
 @asynccontextmanager
-async def at_work(
-    folder: Path, obey: Callable[[str, str], Awaitable[None]] = _ignored, interval: float = 0.05
-) -> AsyncGenerator[Process]:
+async def at_work(folder: Path, interval: float = 0.05) -> AsyncGenerator[Process]:
     """A process that commits, and sees what others have committed."""
     process = Process(folder, interval)
     commit = asyncio.create_task(process.log.keep_committing())
-    watch = asyncio.create_task(process.log.watch(obey))
+    watch = asyncio.create_task(process.registry.watch())
     try:
         yield process
         process.log.close()
@@ -109,12 +108,12 @@ async def at_work(
 
 
 @asynccontextmanager
-async def memory(_: Path) -> AsyncGenerator[Log]:
+async def memory(_: Path) -> AsyncGenerator[EventLog]:
     yield MemoryLog()
 
 
 @asynccontextmanager
-async def durable(folder: Path) -> AsyncGenerator[Log]:
+async def durable(folder: Path) -> AsyncGenerator[EventLog]:
     async with at_work(folder) as process:
         yield process.log
 
@@ -123,15 +122,114 @@ class Elsewhere:
     """A log whose runs are written by one process and read by another."""
 
     def __init__(self, writer: DurableLog, reader: DurableLog) -> None:
-        self.open, self.append = writer.open, writer.append
-        self.follow, self.info, self.beat = reader.follow, reader.info, reader.beat
+        self.open, self.append, self.tail = writer.open, writer.append, writer.tail
+        self.keep_committing, self.close, self.tidy = writer.keep_committing, writer.close, writer.tidy
+        self.follow, self.info, self.times, self.beat = reader.follow, reader.info, reader.times, reader.beat
 
 
 @asynccontextmanager
-async def elsewhere(folder: Path) -> AsyncGenerator[Log]:
+async def elsewhere(folder: Path) -> AsyncGenerator[EventLog]:
     # The reader's patience with a run that it does not know yet follows from its interval; it commits nothing itself.
     async with at_work(folder) as writer, at_work(folder, interval=0.5) as reader:
         yield Elsewhere(writer.log, reader.log)
 
 
 LOGS: dict[str, Open] = {"memory": memory, "durable": durable, "read in another process": elsewhere}
+
+
+class World(Protocol):
+    """Processes that share their runs."""
+
+    def process(self) -> Backend:
+        """One more, at work."""
+        ...
+
+    def kill(self, process: Backend) -> None:
+        """It ends without a word."""
+        ...
+
+    def vanish(self, process: Backend) -> None:
+        """The others take it for gone, and it goes on."""
+        ...
+
+    async def ended(self, process: Backend, run: str, moment: str) -> None:
+        """Ends a run of the process, as if it had been then; returns when that is known for good."""
+        ...
+
+
+class InMemory:
+    """A world that nothing of lasts."""
+
+    def __init__(self) -> None:
+        self._memory = Memory()
+
+    def process(self) -> Backend:
+        return self._memory.backend()
+
+    def kill(self, process: Backend) -> None:
+        process.registry.close()
+
+    vanish = kill
+
+    async def ended(self, process: Backend, run: str, moment: str) -> None:
+        tail = process.log.tail(run)
+        assert tail
+        await process.log.append(run, [End()])
+        tail.info.endedDate = moment
+
+
+class OnAFolder:
+    """A world over one database."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self._processes: dict[str, Process] = {}
+        self._work: dict[str, list[asyncio.Task[None]]] = {}
+
+    def process(self) -> Backend:
+        one = Process(self._folder)
+        self._processes[one.registry.id] = one
+        tasks = [asyncio.create_task(work) for work in (one.log.keep_committing(), one.registry.watch())]
+        self._work[one.registry.id] = tasks
+        self._stack.push_async_callback(self._end, one, tasks)
+        return Backend(one.log, LocalQueue(), one.registry)
+
+    async def _end(self, process: Process, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        process.close()
+
+    def kill(self, process: Backend) -> None:
+        for task in self._work[process.registry.id]:
+            task.cancel()
+        self.vanish(process)
+
+    def vanish(self, process: Backend) -> None:
+        self._processes[process.registry.id].vanish()
+
+    async def ended(self, process: Backend, run: str, moment: str) -> None:
+        tail = process.log.tail(run)
+        assert tail
+        tail.add([End()])
+        tail.info.endedDate = moment
+        log = self._processes[process.registry.id].log
+        log._changed.add(run)
+        await log.commit()
+
+
+@asynccontextmanager
+async def in_memory(_: Path) -> AsyncGenerator[World]:
+    yield InMemory()
+
+
+@asynccontextmanager
+async def on_a_folder(folder: Path) -> AsyncGenerator[World]:
+    async with AsyncExitStack() as stack:
+        yield OnAFolder(folder, stack)
+
+
+WORLDS: dict[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
+    "memory": in_memory,
+    "database": on_a_folder,
+}

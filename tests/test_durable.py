@@ -164,7 +164,7 @@ def test_a_row_never_says_more_than_its_events(tmp_path: Path) -> None:
         assert (info.state, info.lastSeq) == ("running", 1)
         process.die()
         after = Process(tmp_path)
-        assert await after.log.close_abandoned() == 1
+        assert await after.registry.close_abandoned() == 1
         kinds = [type(entry.event) for entry in await collected(after.log.follow("r"))]
         assert kinds == [Token, Error, End]
         after.close()
@@ -182,7 +182,7 @@ def test_a_reader_who_had_what_a_crash_lost_still_learns_how_it_ended(tmp_path: 
         assert len(had) == 52
         process.die()
         other = Process(tmp_path)
-        await other.log.close_abandoned()
+        await other.registry.close_abandoned()
         for after in (2, 3, 4, 51, 52):
             error, end = await collected(other.log.follow("r", after))
             assert json.loads(error.data)["code"] == "interrupted"
@@ -205,10 +205,10 @@ def test_only_runs_of_processes_that_are_gone_are_closed(tmp_path: Path) -> None
         await dead.log.commit()
         await alive.log.commit()
         third = Process(tmp_path)
-        assert await third.log.close_abandoned() == 0
+        assert await third.registry.close_abandoned() == 0
         dead.die()
-        assert await third.log.close_abandoned() == 1
-        assert await third.log.close_abandoned() == 0
+        assert await third.registry.close_abandoned() == 1
+        assert await third.registry.close_abandoned() == 0
         assert (await third.log.info("cut")).state == "failed"
         assert (await third.log.info("ended")).state == "finished"
         assert (await third.log.info("goes on")).state == "running"
@@ -228,30 +228,8 @@ def test_a_reader_in_another_process_learns_of_a_crash(tmp_path: Path) -> None:
             reader = asyncio.create_task(collected(other.log.follow("r")))
             await turns()
             dead.die()
-            await other.log.close_abandoned()
+            await other.registry.close_abandoned()
             assert [type(entry.event) for entry in await reader] == [Token, Error, End]
-
-    within(scenario())
-
-
-def test_orders_reach_the_process_they_are_for_once(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        got: list[tuple[str, str]] = []
-
-        async def obey(run: str, kind: str) -> None:
-            got.append((run, kind))
-
-        async with at_work(tmp_path, obey) as owner, at_work(tmp_path) as other:
-            await begun(owner.log, "r", Token("x"))
-            await until(lambda: not owner.log._new)
-            told = [("r", kind) for kind in ("come", "go", "cancel")]
-            for run, kind in told:
-                await other.database.write(
-                    lambda c, run=run, kind=kind: journal.add_order(c, owner.presence.id, run, kind)
-                )
-            await until(lambda: len(got) == 3)
-            assert got == told
-            assert await owner.database.write(lambda c: journal.take_orders(c, owner.presence.id)) == []
 
     within(scenario())
 

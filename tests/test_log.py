@@ -6,12 +6,12 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from logs import LOGS, Log, Open, Play, collected, found, numbered, running
+from logs import LOGS, Open, Play, collected, found, numbered, running
 from waiting import turns, until, within
 
 from headrace.errors import Conflict, RunNotFound
 from headrace.events import Abort, End, Error, Event, Start, Token, Unknown, Usage
-from headrace.runtime.log import Entry, MemoryLog
+from headrace.runtime.log import Entry, EventLog, MemoryLog
 
 EVENTS: list[Event] = [Start(""), Token("One"), Token(' "two"\n'), Unknown("weather", {"data": [1]}), Error("x"), End()]
 
@@ -21,7 +21,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
     """Plays a scenario on a log."""
     opened: Open = request.param
 
-    def played(scenario: Callable[[Log], Coroutine[None, None, None]]) -> None:
+    def played(scenario: Callable[[EventLog], Coroutine[None, None, None]]) -> None:
         async def whole() -> None:
             async with opened(tmp_path) as log:
                 await scenario(log)
@@ -31,13 +31,13 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
     return played
 
 
-async def begun(log: Log, *runs: str) -> None:
+async def begun(log: EventLog, *runs: str) -> None:
     for run in runs:
         await log.open(running(run))
 
 
 def test_an_ended_run_is_read_from_any_position(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         assert await log.append("r", EVENTS[:3]) == 3
         assert await log.append("r", EVENTS[3:]) == len(EVENTS)
@@ -49,7 +49,7 @@ def test_an_ended_run_is_read_from_any_position(play: Play) -> None:
 
 
 def test_a_position_past_the_end_of_an_ended_run_gives_nothing(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         await log.append("r", EVENTS)
         assert await collected(log.follow("r", 99)) == []
@@ -58,7 +58,7 @@ def test_a_position_past_the_end_of_an_ended_run_gives_nothing(play: Play) -> No
 
 
 def test_a_reader_gets_what_comes_after_it_began(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         got: list[Entry] = []
 
@@ -80,7 +80,7 @@ def test_a_reader_gets_what_comes_after_it_began(play: Play) -> None:
 
 @pytest.mark.parametrize("after", range(len(EVENTS)))
 def test_a_reader_resumes_while_the_run_goes_on(play: Play, after: int) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         await log.append("r", EVENTS[:2])
         reader = asyncio.create_task(collected(log.follow("r", after)))
@@ -93,7 +93,7 @@ def test_a_reader_resumes_while_the_run_goes_on(play: Play, after: int) -> None:
 
 
 def test_many_readers_of_one_run_get_the_same(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         readers = [asyncio.create_task(collected(log.follow("r", n % 3))) for n in range(30)]
         for event in EVENTS:
@@ -106,7 +106,7 @@ def test_many_readers_of_one_run_get_the_same(play: Play) -> None:
 
 
 def test_runs_do_not_mix(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         runs = [f"run {n}" for n in range(20)]
         await begun(log, *runs)
         readers = {run: asyncio.create_task(collected(log.follow(run))) for run in runs}
@@ -121,7 +121,7 @@ def test_runs_do_not_mix(play: Play) -> None:
 
 
 def test_a_batch_reaches_a_waiting_reader_in_one_piece(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         async with aclosing(log.follow("r")) as batches:
             first = asyncio.ensure_future(anext(batches))
@@ -134,7 +134,7 @@ def test_a_batch_reaches_a_waiting_reader_in_one_piece(play: Play) -> None:
 
 @pytest.mark.parametrize("after", [0, 5])
 def test_an_unknown_run_is_said_to_be_unknown_and_never_waited_for(play: Play, after: int) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "other")
         await log.append("other", [Token("x")])
         with pytest.raises(RunNotFound, match="there is no run 'r', or it has expired"):
@@ -146,7 +146,7 @@ def test_an_unknown_run_is_said_to_be_unknown_and_never_waited_for(play: Play, a
 
 
 def test_a_run_is_known_before_its_first_event(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         assert await log.append("r", ()) == 0
         reader = asyncio.create_task(collected(log.follow("r")))
@@ -160,7 +160,7 @@ def test_a_run_is_known_before_its_first_event(play: Play) -> None:
 
 
 def test_a_run_that_is_open_cannot_be_opened_again(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         await log.append("r", EVENTS[:2])
         with pytest.raises(Conflict, match="'r' is open already"):
@@ -172,7 +172,7 @@ def test_a_run_that_is_open_cannot_be_opened_again(play: Play) -> None:
 
 
 def test_nothing_can_be_added_to_an_unknown_or_ended_run(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         with pytest.raises(RunNotFound):
             await log.append("r", [Token("x")])
         await begun(log, "r")
@@ -196,7 +196,7 @@ ENDINGS: dict[str, tuple[Sequence[Event], str]] = {
 
 @pytest.mark.parametrize(("ending", "state"), ENDINGS.values(), ids=list(ENDINGS))
 def test_how_a_run_ended_is_known(play: Play, ending: Sequence[Event], state: str) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         await log.append("r", [Token("x"), *ending, End()])
         await collected(log.follow("r"))
@@ -210,7 +210,7 @@ def test_how_a_run_ended_is_known(play: Play, ending: Sequence[Event], state: st
 
 
 def test_a_beat_gives_waiting_readers_an_empty_batch_and_costs_no_event(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         await log.append("r", EVENTS[:1])
         got: list[Entry] = []
@@ -232,7 +232,7 @@ def test_a_beat_gives_waiting_readers_an_empty_batch_and_costs_no_event(play: Pl
 
 
 def test_a_reader_that_leaves_while_it_waits_disturbs_nobody(play: Play) -> None:
-    async def scenario(log: Log) -> None:
+    async def scenario(log: EventLog) -> None:
         await begun(log, "r")
         readers = [asyncio.create_task(collected(log.follow("r"))) for _ in range(4)]
         await turns()

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
-from logs import Log, Process, collected, numbered, running
+from logs import Process, collected, numbered, running
 from waiting import BOUND, turns
 
 from headrace.events import Abort, End, Error, Event, Token
 from headrace.runtime import durable
-from headrace.runtime.log import Entry, MemoryLog
+from headrace.runtime.log import Entry, EventLog, MemoryLog
 
 SETTINGS = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
@@ -24,7 +24,7 @@ SETTINGS = settings(max_examples=40, stateful_step_count=40, deadline=None)
 class Reader:
     """A follower and where it stands; `pending` is its step that waits."""
 
-    def __init__(self, log: Log, run: str, after: int) -> None:
+    def __init__(self, log: EventLog, run: str, after: int) -> None:
         self.run, self.after = run, after
         self.batches = log.follow(run, after)
         self.pending: asyncio.Task[Sequence[Entry]] | None = None
@@ -44,7 +44,7 @@ class Reader:
 class LogMachine(RuleBasedStateMachine):
     """Drives a log beside what it should hold."""
 
-    log: Log
+    log: EventLog
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class DurableMachine(LogMachine):
         """Each log is what was committed, closed with an error and an end that every reader has still before it."""
         before, self.model = self.model, {run: self.model[run][:count] for run, count in self.committed.items()}
         cut = self.open_runs()
-        assert await self.process.log.close_abandoned() == len(cut)
+        assert await self.process.registry.close_abandoned() == len(cut)
         for run in cut:
             closing = await collected(self.log.follow(run, len(kept := self.model[run])))
             error, end = (entry.event for entry in closing)

@@ -12,7 +12,7 @@ from waiting import turns, within
 from headrace.errors import FlowError, Interrupted, ProviderError
 from headrace.events import Abort, End, Error, Event, Start, Token
 from headrace.runtime.log import MemoryLog
-from headrace.runtime.runs import Recording
+from headrace.runtime.recording import Recording
 
 Events = AsyncGenerator[Sequence[Event]]
 

@@ -17,8 +17,7 @@ from waiting import within
 
 from headrace.errors import RunNotFound
 from headrace.events import End, Error, Event, Metadata, RunMetadata, Start, Thinking, Token, encode
-from headrace.runtime.durable import Retention
-from headrace.runtime.log import Entry
+from headrace.runtime.log import Entry, Retention
 from headrace.store import journal
 from headrace.store.database import Database, engine_for
 from headrace.store.store import timestamp
@@ -109,12 +108,12 @@ def test_events_are_kept_one_by_one_for_as_long_as_is_said(tmp_path: Path) -> No
         process, now = Process(tmp_path), time()
         for hours in (0, 1, 23, 25, 100):
             await kept(process, f"{hours} h", answer(10), now - hours * HOUR)
-        await process.log.tidy(Retention())
+        await process.tidy(Retention())
         assert await sizes(process) == {"0 h": 13, "1 h": 13, "23 h": 13, "25 h": 4, "100 h": 4}
         got = [entry.event for entry in await collected(process.log.follow("100 h"))]
         text = Token("".join(f"w{n} " for n in range(10)))
         assert got == [Start(""), text, Metadata(RunMetadata()), End()]
-        await process.log.tidy(Retention(hours=0.5))
+        await process.tidy(Retention(hours=0.5))
         assert (await sizes(process))["1 h"] == 4
         process.close()
 
@@ -130,11 +129,11 @@ def test_the_oldest_make_room_when_all_together_are_too_large(tmp_path: Path) ->
         await process.log.append("goes on", [Token("x" * 100_000)])
         await process.log.commit()
         one = sum(len(entry.data) for entry in numbered(answer(100)))
-        await process.log.tidy(Retention(bytes=one * 4 + one // 2))
+        await process.tidy(Retention(bytes=one * 4 + one // 2))
         found = await sizes(process)
         assert [n for n in range(10) if found[f"{n}"] == 103] == [6, 7, 8, 9]
         assert found["goes on"] == 1
-        await process.log.tidy(Retention(bytes=one * 4 + one // 2))
+        await process.tidy(Retention(bytes=one * 4 + one // 2))
         assert await sizes(process) == found
         process.close()
 
@@ -148,9 +147,9 @@ def test_runs_of_a_month_ago_are_forgotten(tmp_path: Path) -> None:
             await kept(process, f"{days} d", answer(3), now - days * 24 * HOUR)
         await process.log.open(running("goes on since", now - 50 * 24 * HOUR))
         await process.log.commit()
-        await process.log.tidy(Retention(hours=35 * 24))
+        await process.tidy(Retention(hours=35 * 24))
         assert await sizes(process) == {"29 d": 6, "31 d": 6}  # what is to be kept longer is kept longer
-        await process.log.tidy(Retention())
+        await process.tidy(Retention())
         assert await sizes(process) == {"29 d": 4}
         for run in ("31 d", "40 d"):
             with pytest.raises(RunNotFound):
@@ -169,9 +168,9 @@ def test_a_run_that_a_crash_cut_off_is_compacted_like_any_other(tmp_path: Path) 
         await dead.log.commit()
         dead.die()
         process = Process(tmp_path)
-        await process.log.close_abandoned()
+        await process.registry.close_abandoned()
         before = await collected(process.log.follow("r"))
-        await process.log.tidy(AT_ONCE)
+        await process.tidy(AT_ONCE)
         for after in (0, 1, 2, 30, 51, 60, 1000, before[-2].seq):
             missing = [entry for entry in before if entry.seq > after]
             assert merged(await collected(process.log.follow("r", after))) == merged(missing)
@@ -191,7 +190,7 @@ def test_a_reader_in_the_middle_of_a_run_that_is_compacted_misses_nothing(tmp_pa
         batches = process.log.follow("r")
         got = list(await anext(batches))
         assert len(got) < len(events)
-        await process.log.tidy(AT_ONCE)
+        await process.tidy(AT_ONCE)
         got += await collected(batches)
         assert merged(got) == merged(numbered(events))
         process.close()
@@ -240,7 +239,7 @@ def test_times_of_events_are_stored_and_survive_compaction_as_far_as_events_do(t
         assert process.log.tail("r") is None
         assert await process.log.times("r", 1, 6) == before
         assert await process.log.times("r", 3, 4) == {seq: before[seq] for seq in (3, 4)}
-        await process.log.tidy(AT_ONCE)
+        await process.tidy(AT_ONCE)
         assert await process.log.times("r", 1, 6) == {seq: before[seq] for seq in (1, 4, 5, 6)}
         process.close()
 

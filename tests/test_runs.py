@@ -13,14 +13,16 @@ from sqlalchemy import select
 from upstream import Upstream
 from waiting import turns, until, within
 
+from headrace.assembly import backend_on
 from headrace.documents.library import DocumentLibrary
 from headrace.errors import HeadraceError, IdempotencyConflict, Interrupted, RunNotFound, SessionBusy
 from headrace.events import Abort, End, Error, Event, Metadata, Start, Token, fold
 from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp
-from headrace.runtime.durable import Retention
+from headrace.runtime.durable import DurableLog
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
+from headrace.runtime.log import Retention
 from headrace.schema import FlowRow, PredictionRequest
 from headrace.store.store import MessageFilter, Store
 from headrace.store.tables import run as run_table
@@ -52,11 +54,13 @@ async def idle(folder: Path) -> AsyncGenerator[Here]:
     """Nothing is run yet."""
     http = ProviderHttp()
     store = Store(folder)
-    here = Here(store, built_in(), only(http), Retention(), DocumentLibrary(store.database, folder, {}))
+    library = DocumentLibrary(store.database, folder, {})
+    here = Here(store, backend_on(store), built_in(), only(http), Retention(), library)
     try:
         yield here
     finally:
         await http.close()
+        here.backend.registry.close()
         here.store.close()
 
 
@@ -187,8 +191,10 @@ def test_a_run_that_is_refused_leaves_nothing_behind(tmp_path: Path, upstream: U
                 with pytest.raises(IdempotencyConflict):
                     await here.start(flow, "/say other", key="k")
                 assert await here.start(flow, "/count 500 | /pace 10", key="k") == first
-            await until(lambda: not here.log._changed)
-            assert list(await here.rows()) == list(here.log.memory.tails) == [first]
+            log = here.backend.log
+            assert isinstance(log, DurableLog)
+            await until(lambda: not log._changed)
+            assert list(await here.rows()) == list(log.memory.tails) == [first]
             await here.runs.cancel(first)
 
     within(scenario())
@@ -228,7 +234,8 @@ def test_nothing_is_kept_of_readers_once_a_run_has_ended(tmp_path: Path, upstrea
                 run = await here.start(flow, "/say Hi", onDisconnect=policy)
                 async with here.runs.reading(run):
                     await here.written(run)
-            readers = here.runs._readers
+            readers = here._worker._readers
+            await until(lambda: not here._worker._runs)
             assert (readers._patience, readers._counts, readers._timers) == ({}, {}, {})
 
     within(scenario())

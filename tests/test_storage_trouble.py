@@ -20,7 +20,7 @@ from waiting import eventually, within
 
 from headrace.events import End, Event, Token
 from headrace.runtime import log as log_module
-from headrace.runtime.durable import Retention
+from headrace.runtime.log import Retention
 from headrace.store import journal
 from headrace.store.store import timestamp
 
@@ -254,7 +254,7 @@ def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path, monkeypatch: 
         assert info.endedDate
         assert info.endedDate < info.createdDate
         assert (info.state, info.lastSeq) == ("finished", 10)
-        await process.log.tidy(Retention(hours=-100_000))
+        await process.tidy(Retention(hours=-100_000))
         assert [entry.seq for entry in await collected(process.log.follow("r"))] == [9, 10]
         assert [run.id for run in await process.database.read(lambda c: journal.chat_runs(c, "flow", "chat"))] == ["r"]
         process.close()

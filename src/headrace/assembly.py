@@ -17,13 +17,28 @@ from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import Limits, ProviderHttp
 from headrace.retrieval.readers import kept_warm
-from headrace.runtime.durable import Retention
+from headrace.runtime.backend import Backend
+from headrace.runtime.durable import DurableLog
+from headrace.runtime.durable_registry import DurableRegistry
 from headrace.runtime.local import Local
+from headrace.runtime.log import Retention
+from headrace.runtime.queue import LocalQueue
 from headrace.sandbox.sandbox import Sandbox
 from headrace.settings import Settings
+from headrace.store.presence import Presence
 from headrace.store.store import Store
 
 _LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of a page or file from the web
+
+
+def backend_on(store: Store) -> Backend:
+    """The backend of this process: its data folder's database, and a queue of its own. Blocking. Raises StorageError.
+
+    The one place that says which backend runs stand on.
+    """
+    presence = Presence(store.folder)
+    log = DurableLog(store.database, presence)
+    return Backend(log, LocalQueue(), DurableRegistry(store.database, presence, log))
 
 
 @asynccontextmanager
@@ -57,8 +72,12 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         library = DocumentLibrary(store.database, settings.folder, catalog, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
-        async with kept_warm():
-            yield Local(store, catalog, outside, retention, library)
+        backend = await asyncio.to_thread(backend_on, store)
+        try:
+            async with kept_warm():
+                yield Local(store, backend, catalog, outside, retention, library)
+        finally:
+            backend.registry.close()
     finally:
         databases.close()
         await sandbox.close()

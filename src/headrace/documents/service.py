@@ -59,8 +59,9 @@ class Preview(NamedTuple):
 class DocumentService:
     """Loads, cuts, upserts and queries the document stores of a data folder."""
 
-    def __init__(self, library: DocumentLibrary, store: Store, outside: Outside) -> None:
-        self._library, self._store, self._outside = library, store, outside
+    def __init__(self, library: DocumentLibrary, store: Store, outside: Outside, process: str) -> None:
+        """`process` is the id of this one, which owns the upserts it is at."""
+        self._library, self._store, self._outside, self._process = library, store, outside, process
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)
         self.history = UpsertHistory(store.database, store_upsert_history)
@@ -122,7 +123,7 @@ class DocumentService:
         read; then, as when it is cancelled, the chunks stay as they were.
         """
         loader = (await self.stores.get(store_id)).loader(loader_id)
-        attempt = await self.chunks.begin(store_id, loader_id, self._store.presence.id)
+        attempt = await self.chunks.begin(store_id, loader_id, self._process)
         reason, filled = "it was interrupted", False
         try:
             await _Filling(self.chunks, attempt).fill(await self._documents(loader))
@@ -193,7 +194,7 @@ class DocumentService:
             whole = loader_id is None or records.inputs.get("cleanup") == "full"
             loaders = store.loaders if whole else [store.loader(loader_id or "")]
             graph = store_graph(msgspec.structs.replace(parts, records=records), self._library.catalog)
-            ids, owner, done, ended = [loader.id for loader in loaders], self._store.presence.id, Upserted(), False
+            ids, owner, done, ended = [loader.id for loader in loaders], self._process, Upserted(), False
             await self.stores.begin_upsert(store, ids, owner, _counts(done))
             try:
                 done = await self._brought(store, loaders, graph, done)

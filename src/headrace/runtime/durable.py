@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import timedelta
 from math import inf
 from time import monotonic, time
 from typing import NamedTuple
@@ -18,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.errors import Interrupted, RunNotFound
-from headrace.events import Error, Event
-from headrace.runtime.log import Behind, Entry, MemoryLog, Tail
+from headrace.errors import RunNotFound
+from headrace.events import Event
+from headrace.runtime.log import Behind, Entry, MemoryLog, Retention, Tail
 from headrace.schema import RunInfo
 from headrace.store import journal
 from headrace.store.database import Database
@@ -31,24 +30,18 @@ _logger = logging.getLogger("headrace.log")
 _HOT_BYTES = 256 * 1024  # of a run in progress stay in memory; a reader that is further behind reads the database
 _PATIENCE = 1.0  # seconds that another process gets to make known a run that it has begun
 _READS = 4  # of the database at once: what has been read waits in memory until its reader takes it
-_LOOK = 0.02  # seconds between looks at what other processes have written
-_FORGET_AFTER = timedelta(days=30).total_seconds()
+_LOOK = 0.02  # seconds between looks for such a run
 _SHORT_PAUSE, _LONG_PAUSE = 0.5, 5.0  # seconds between attempts while the database takes nothing
-
-Order = tuple[str, str]
-
-
-class Retention(msgspec.Struct, frozen=True):
-    """How long events are kept one by one: `hours`, and all together at most `bytes`. Then only their text is."""
-
-    hours: float = 24.0
-    bytes: int = 1024 * 1024 * 1024
 
 
 class _Group(NamedTuple):
     new: list[RunInfo]
     pieces: list[journal.Piece]
     ended: list[tuple[RunInfo, int]]
+
+    @property
+    def runs(self) -> set[str]:
+        return {piece.run for piece in self.pieces} | {info.id for info, _ in self.ended}
 
 
 class DurableLog:
@@ -66,6 +59,8 @@ class DurableLog:
         self._sights = 0
         self._reads = asyncio.Semaphore(_READS)
         self._closing = False
+        self.lost: Callable[[str], None] = lambda _: None
+        """Told of each run of this process that another one has taken over."""
 
     # Writing
 
@@ -116,11 +111,13 @@ class DurableLog:
         if not any(group):
             return
         try:
-            await self._database.write(lambda c: self._write(c, group))
+            lost = await self._database.write(lambda c: self._write(c, group))
         except BaseException:
             self._changed |= changed
             raise
         self._settle(group)
+        for run in lost:
+            self._give_up(run)
 
     def _group(self, changed: set[str]) -> _Group:
         # Copies: the writer may get to them when the run has gone on to events that this group does not hold.
@@ -135,13 +132,27 @@ class DurableLog:
                 group.ended.append((tail.info, self._bytes[run] + sum(map(len, data))))
         return group
 
-    def _write(self, c: Connection, group: _Group) -> None:
+    def _write(self, c: Connection, group: _Group) -> set[str]:
+        """Stores the group, but nothing of runs that another process has taken over, which it names."""
         for info in group.new:
             journal.add_run(c, info, self._presence.id)
-        if group.pieces:
-            journal.add_pieces(c, group.pieces)
+        # Whoever takes runs over has removed the sign of this process before, and cannot begin during a transaction.
+        lost = set[str]() if self._presence.seen else journal.lost_runs(c, self._presence.id, list(group.runs))
+        if pieces := [piece for piece in group.pieces if piece.run not in lost]:
+            journal.add_pieces(c, pieces)
         for info, size in group.ended:
-            journal.end_run(c, info, size)
+            if info.id not in lost:
+                journal.end_run(c, info, size)
+        return lost
+
+    def _give_up(self, run: str) -> None:
+        """Leaves a run to the process that has closed it: its readers here go on in the database."""
+        if tail := self.memory.tails.pop(run, None):
+            tail.leave()
+        for kept in (self._stored, self._bytes):
+            kept.pop(run, None)
+        self._changed.discard(run)
+        self.lost(run)
 
     def _settle(self, group: _Group) -> None:
         for info in group.new:
@@ -232,47 +243,15 @@ class DurableLog:
             if not future.done():
                 future.set_result(changed)
 
-    # Other processes
-
-    async def watch(self, obey: Callable[[str, str], Awaitable[None]]) -> None:
-        """Wakes readers when another process has written, and hands its orders (run, kind) on. Ends when cancelled."""
-        seen, mine = -1, f"SELECT EXISTS (SELECT 1 FROM run_order WHERE owner = '{self._presence.id}')"  # noqa: S608 our own id
-        while True:
-            try:
-                version = self._database.peek("PRAGMA data_version")
-                if version != seen:
-                    seen = version
-                    self._wake(changed=True)
-                    if self._database.peek(mine):
-                        await self._obey(obey)
-            except Exception as error:  # this must go on, whatever a look or an order came to
-                _logger.warning("cannot see what other processes ask for: %s", error)
-            await asyncio.sleep(_LOOK)
-
-    async def _obey(self, obey: Callable[[str, str], Awaitable[None]]) -> None:
-        for run, kind in await self._database.write(lambda c: journal.take_orders(c, self._presence.id)):
-            await obey(run, kind)
-
-    async def close_abandoned(self) -> int:
-        """Ends the runs of processes that are gone with `error` (interrupted) and `end`; says how many."""
-        owners = await self._database.read(journal.owners)
-        lost = Interrupted("the server stopped during the run; ask again")
-        error = Error(str(lost), lost.code, lost.retryable)
-        count = 0
-        for owner in filter(self._presence.gone, owners):
-            count += await self._database.write(
-                lambda c, owner=owner: journal.interrupt_runs(c, owner, error, timestamp())
-            )
-        return count
+    def look(self) -> None:
+        """Lets readers of other processes' runs look again: something has been written."""
+        self._wake(changed=True)
 
     async def tidy(self, retention: Retention) -> None:
-        """Makes one text of old runs' tokens, and forgets runs of a month ago."""
-        now = time()
-        kept = retention.hours * 3600
-        before, last = timestamp(max(0.0, now - kept)), timestamp(max(0.0, now - max(kept, _FORGET_AFTER)))
+        """Makes one text of old runs' tokens."""
+        before = timestamp(max(0.0, time() - retention.hours * 3600))
         for run in await self._database.scan(lambda c: journal.compactable(c, before, retention.bytes)):
             await self._database.write(lambda c, run=run: journal.compact(c, run))
-        await self._database.write(lambda c: journal.remove_old(c, last))
 
 
 def _entries(stored: list[tuple[int, bytes]]) -> list[Entry]:

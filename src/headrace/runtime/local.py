@@ -14,10 +14,10 @@ from headrace.documents.upserts import StoreUpserts
 from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Outside
 from headrace.errors import StorageError
-from headrace.runtime.durable import DurableLog, Retention
+from headrace.runtime.backend import Backend
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flows
-from headrace.runtime.queue import LocalQueue
+from headrace.runtime.log import Retention
 from headrace.runtime.runs import Runs
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
@@ -30,24 +30,29 @@ _TIDY_EVERY = 60.0  # seconds
 
 
 class Local:
-    """A store, its flows, and a worker with log and queue in this process."""
+    """A store, its flows, and a worker of this process on a backend."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, outside: Outside, retention: Retention, library: DocumentLibrary
+        self,
+        store: Store,
+        backend: Backend,
+        catalog: Catalog,
+        outside: Outside,
+        retention: Retention,
+        library: DocumentLibrary,
     ) -> None:
         self.store = store
         self.flows = Flows(store, catalog)
-        self.log = DurableLog(store.database, store.presence)
-        self._queue = LocalQueue()
-        self.runs = Runs(self.log, self._queue, store.database, store.presence.id)
+        self.backend = backend
+        self.runs = Runs(backend)
         self.executions = Executions(store.database)
         self.ratings, self.leads = Ratings(store.database), Leads(store.database)
         self.uploads = Uploads(store.folder / "uploads")
         self.upserts = Upserts(self.flows, store, outside)
         self.library = library
-        self.documents = DocumentService(library, store, outside)
+        self.documents = DocumentService(library, store, outside, backend.registry.id)
         self.store_upserts = StoreUpserts(self.documents, library)
-        self._worker = Worker(self._queue, self.log, self.flows, store, self.executions, outside)
+        self._worker = Worker(backend, self.flows, store, self.executions, outside)
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""
@@ -57,12 +62,14 @@ class Local:
     @asynccontextmanager
     async def working(self, *, heartbeat: float, grace: float) -> AsyncGenerator[None]:
         """Runs jobs inside the block; on leaving it runs get `grace` seconds to end, and every log gets its end."""
-        await self.log.close_abandoned()
-        work = asyncio.create_task(self._worker.work())
-        commit = asyncio.create_task(self.log.keep_committing())
+        log, queue, registry = self.backend
+        await registry.close_abandoned()
+        commit = asyncio.create_task(log.keep_committing())
         others = [
+            asyncio.create_task(self._worker.work()),
+            asyncio.create_task(self._worker.obey()),
             asyncio.create_task(self._beat(heartbeat)),
-            asyncio.create_task(self.log.watch(self.runs.obey)),
+            asyncio.create_task(registry.watch()),
             asyncio.create_task(self._tidy()),
             asyncio.create_task(self.executions.keep_writing()),
         ]
@@ -73,14 +80,13 @@ class Local:
             for task in self.works:
                 task.cancel()
             await asyncio.gather(*self.works, return_exceptions=True)
-            await self._queue.close()
+            await queue.close()
             if not await self._worker.finished(grace):
                 self._worker.interrupt()
                 await self._worker.finished()
-            work.cancel()
             for task in others:
                 task.cancel()
-            self.log.close()
+            log.close()
             try:
                 await commit
             except StorageError as error:
@@ -89,13 +95,14 @@ class Local:
     async def _beat(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            self.log.beat()
+            self.backend.log.beat()
 
     async def _tidy(self) -> None:
         while True:
             try:
-                await self.log.close_abandoned()
-                await self.log.tidy(self._retention)
+                await self.backend.registry.close_abandoned()
+                await self.backend.log.tidy(self._retention)
+                await self.backend.registry.forget_old(self._retention)
                 await self.library.sweep()
             except Exception:  # whatever it was, old runs must not pile up for ever after
                 _logger.exception("old runs stay as they are for now")

@@ -6,8 +6,10 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from time import monotonic
+from time import monotonic, time
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from headrace.errors import Conflict, RunNotFound
 from headrace.events import Abort, End, Error, Event, Metadata, Token, decode, encode
@@ -27,6 +29,13 @@ class Entry(NamedTuple):
         return decode(self.data)
 
 
+class Retention(msgspec.Struct, frozen=True):
+    """How long events are kept one by one: `hours`, and all together at most `bytes`. Then only their text is."""
+
+    hours: float = 24.0
+    bytes: int = 1024 * 1024 * 1024
+
+
 class EventLog(Protocol):
     """The ordered events of every run, written once, read from anywhere."""
 
@@ -35,7 +44,11 @@ class EventLog(Protocol):
         ...
 
     async def append(self, run: str, events: Sequence[Event]) -> int:
-        """Writes events and returns the last number. `End` closes the run. Raises RunNotFound, Conflict when closed."""
+        """Writes events and returns the last number. `End` closes the run.
+
+        Raises RunNotFound, and Conflict for a run that is closed. A run that another process has closed, since this
+        one seemed gone, takes no more events either; that may be known only a moment later.
+        """
         ...
 
     def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
@@ -44,6 +57,37 @@ class EventLog(Protocol):
         An empty batch is a sign of life, given when nothing has happened for a while. Raises RunNotFound at the
         first step for a run that is unknown or has expired.
         """
+        ...
+
+    async def info(self, run: str) -> RunInfo:
+        """What is known of the run. Raises RunNotFound."""
+        ...
+
+    async def times(self, run: str, first: int, last: int) -> dict[int, int]:
+        """When the events `first` to `last` were written, by number: milliseconds after the run was opened.
+
+        Those of which it is not known are missing.
+        """
+        ...
+
+    def tail(self, run: str) -> Tail | None:
+        """The run's newest events, if it goes on in this process."""
+        ...
+
+    def beat(self) -> None:
+        """Gives every waiting reader a sign of life."""
+        ...
+
+    async def keep_committing(self) -> None:
+        """Makes what is appended last, until `close`; returns when everything does."""
+        ...
+
+    def close(self) -> None:
+        """Lets `keep_committing` end. Nothing may be appended after that."""
+        ...
+
+    async def tidy(self, retention: Retention) -> None:
+        """Keeps of runs that ended before the retention only what it promises: their whole text, or nothing."""
         ...
 
 
@@ -122,6 +166,14 @@ class Tail:
             del self.times[: len(gone)]
             self.base += len(gone)
 
+    def leave(self) -> None:
+        """Sends every reader elsewhere: the run does not go on here."""
+        self.base = self.info.lastSeq + 1
+        self.data.clear()
+        del self.times[:]
+        self.size = 0
+        self.wake()
+
     def wake(self) -> None:
         """Lets every waiting reader look again."""
         for future in self.waiting:
@@ -153,6 +205,7 @@ class MemoryLog:
         self._keep_bytes = keep_bytes
         self._ended: dict[str, int] = {}
         self._ended_bytes = 0
+        self._closed = asyncio.Event()
 
     async def open(self, info: RunInfo) -> None:
         """Makes the run known."""
@@ -186,11 +239,36 @@ class MemoryLog:
             return tail.info
         raise _unknown(run)
 
+    async def times(self, run: str, first: int, last: int) -> dict[int, int]:
+        """When these events were written."""
+        tail = self.tails.get(run)
+        return dict(enumerate(tail.times[first - 1 : last], first)) if tail else {}
+
+    def tail(self, run: str) -> Tail | None:
+        """The run's newest events, if it goes on."""
+        tail = self.tails.get(run)
+        return None if tail is None or tail.closed else tail
+
     def beat(self) -> None:
         """Gives every waiting reader a sign of life."""
         for tail in self.tails.values():
             if not tail.closed:
                 tail.wake()
+
+    async def keep_committing(self) -> None:
+        """Waits for `close`: nothing lasts longer than the process."""
+        await self._closed.wait()
+
+    def close(self) -> None:
+        """Lets `keep_committing` end."""
+        self._closed.set()
+
+    async def tidy(self, retention: Retention) -> None:
+        """Forgets runs that ended before the retention, and the oldest beyond its bytes."""
+        before = timestamp(max(0.0, time() - retention.hours * 3600))
+        for run in [run for run in self._ended if (self.tails[run].info.endedDate or "") < before]:
+            self.drop(run)
+        self._forget_beyond(retention.bytes)
 
     def drop(self, run: str) -> None:
         """Forgets an ended run."""
@@ -201,7 +279,10 @@ class MemoryLog:
         # A reader that is still behind keeps its own reference; the run only cannot be found any more.
         self._ended[run] = tail.size
         self._ended_bytes += tail.size
-        while self._ended_bytes > self._keep_bytes and len(self._ended) > 1:
+        self._forget_beyond(self._keep_bytes)
+
+    def _forget_beyond(self, size: float) -> None:
+        while self._ended_bytes > size and len(self._ended) > 1:
             self.drop(next(iter(self._ended)))
 
 

@@ -1,10 +1,10 @@
-"""What waits to be run, and how a run is told to stop."""
+"""The jobs that wait to be run."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
@@ -28,6 +28,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """When the request came, in seconds since 1970."""
     after: tuple[str, ...] = ()
     """Runs of the same session whose end this one waits for."""
+    patience: float | None = None
+    """Seconds that the run goes on without readers; None when it does not care."""
     new_chat: bool = False
     """The server made the chat's id itself, so nothing can be stored for it."""
     execution: str | None = None
@@ -36,55 +38,42 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """How many flows have asked each other before this one."""
 
 
-class Cancel(msgspec.Struct, frozen=True):
-    """An order to stop a run."""
-
-    run: str
-
-
-Order: TypeAlias = Job | Cancel
-
-
 class Queue(Protocol):
-    """Carries orders to the workers."""
+    """Carries jobs to the workers. Orders for runs go through the registry."""
 
     async def put(self, job: Job) -> None:
-        """Hands a job to some worker."""
+        """Hands a job to some worker. Raises Interrupted after `close`."""
         ...
 
-    def orders(self) -> AsyncGenerator[Order]:
-        """What a worker is to do, as it comes."""
+    def jobs(self) -> AsyncGenerator[Job]:
+        """The jobs for this process, in the sequence they came, without end."""
         ...
 
-    async def cancel(self, run: str) -> None:
-        """Tells the worker that has the run to stop it; nothing happens when the run has ended."""
+    async def close(self) -> None:
+        """Takes no more jobs; returns when every job that came before has been taken up."""
         ...
 
 
 class LocalQueue:
-    """Orders for the worker in this process."""
+    """Implements Queue for the worker in this process."""
 
     def __init__(self) -> None:
-        self._orders: asyncio.Queue[Order] = asyncio.Queue()
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._closed = False
 
     async def put(self, job: Job) -> None:
         """Hands the job over at once. Raises Interrupted after `close`."""
         if self._closed:
             raise Interrupted(STOPPING)
-        self._orders.put_nowait(job)
+        self._jobs.put_nowait(job)
 
-    async def orders(self) -> AsyncGenerator[Order]:
-        """Orders in the sequence they came, without end."""
+    async def jobs(self) -> AsyncGenerator[Job]:
+        """Jobs in the sequence they came, without end."""
         while True:
-            yield await self._orders.get()
-            self._orders.task_done()
-
-    async def cancel(self, run: str) -> None:
-        """Queued like a job, so it cannot overtake the job it means. Taken after `close` too."""
-        self._orders.put_nowait(Cancel(run))
+            yield await self._jobs.get()
+            self._jobs.task_done()
 
     async def close(self) -> None:
-        """No more jobs; returns when every order that came before has been taken up."""
+        """No more jobs; returns when every job that came before has been taken up."""
         self._closed = True
-        await self._orders.join()
+        await self._jobs.join()

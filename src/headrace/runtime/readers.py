@@ -9,16 +9,14 @@ from collections.abc import Callable
 class Readers:
     """Counts readers of watched runs; calls `left` when the last one has been gone for as long as the run allows."""
 
-    def __init__(self, left: Callable[[str], None], goes_on: Callable[[str], bool]) -> None:
-        self._left, self._goes_on = left, goes_on
+    def __init__(self, left: Callable[[str], None]) -> None:
+        self._left = left
         self._patience: dict[str, float] = {}
         self._counts: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def watch(self, run: str, seconds: float) -> None:
-        """Watches a run from before its first reader comes."""
-        for other in [other for other in self._patience if not self._goes_on(other)]:
-            self.forget(other)
+        """Watches a run from before its first reader comes, until it is forgotten."""
         self._patience[run], self._counts[run] = seconds, 0
 
     def come(self, run: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -25,11 +25,14 @@ from headrace.engine.postprocessing import processed
 from headrace.engine.references import text_of
 from headrace.errors import FlowError, FlowNotFound, HeadraceError, Interrupted, RunNotFound
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
+from headrace.runtime.backend import Backend
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flow, Flows, as_it_was, read_config
-from headrace.runtime.log import EventLog, ended
-from headrace.runtime.queue import STOPPING, Cancel, Job, Queue
-from headrace.runtime.runs import Recording
+from headrace.runtime.log import ended
+from headrace.runtime.queue import STOPPING, Job
+from headrace.runtime.readers import Readers
+from headrace.runtime.recording import Recording
+from headrace.runtime.registry import Order
 from headrace.runtime.uploads import Uploads, attached
 from headrace.schema import FileUpload, HistoryMessage, Message, PredictionRequest, Turn
 from headrace.store.session_notes import SessionNotes
@@ -47,31 +50,58 @@ NO_QUESTION = "undefined"
 class Worker:
     """Runs jobs until it is told to stop."""
 
-    def __init__(
-        self, queue: Queue, log: EventLog, flows: Flows, store: Store, executions: Executions, outside: Outside
-    ) -> None:
-        self._queue, self._log, self._flows, self._store, self._outside = queue, log, flows, store, outside
+    def __init__(self, backend: Backend, flows: Flows, store: Store, executions: Executions, outside: Outside) -> None:
+        self._log, self._queue, self._registry = backend
+        self._flows, self._store, self._outside = flows, store, outside
         self._executions = executions
         self._uploads = Uploads(store.folder / "uploads")
+        self._readers = Readers(self._cancel)
         self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
+        self._early: defaultdict[str, list[Order]] = defaultdict(list)  # orders for jobs that are still in the queue
         self._asked = Counter[str]()  # by run, how many flows its flows have asked
 
     async def work(self) -> None:
-        """Carries out orders, each job in a task of its own. Ends when cancelled; the runs go on."""
-        async with aclosing(self._queue.orders()) as orders:
+        """Begins each job in a task of its own. Ends when cancelled; the runs go on."""
+        async with aclosing(self._queue.jobs()) as jobs:
+            async for job in jobs:
+                self._begin(job)
+
+    async def obey(self) -> None:
+        """Carries out the orders for runs of this process. Ends when cancelled."""
+        async with aclosing(self._registry.orders()) as orders:
             async for order in orders:
-                match order:
-                    case Job():
-                        self._begin(order)
-                    case Cancel():
-                        if found := self._runs.get(order.run):
-                            found[0].cancel()
+                if order.run in self._runs:
+                    self._carry_out(order)
+                elif self._log.tail(order.run):
+                    self._early[order.run].append(order)
 
     def _begin(self, job: Job) -> None:
         recording = Recording(self._log, job.run)
         task = asyncio.create_task(recording.record(self._events(job, recording)), name=f"run {job.run}")
         self._runs[job.run] = recording, task
-        task.add_done_callback(lambda _: (self._runs.pop(job.run, None), self._asked.pop(job.run, None)))
+        task.add_done_callback(lambda _: self._forget(job.run))
+        if job.patience is not None:
+            self._readers.watch(job.run, job.patience)
+        for order in self._early.pop(job.run, ()):
+            self._carry_out(order)
+
+    def _carry_out(self, order: Order) -> None:
+        match order.wish:
+            case "come":
+                self._readers.come(order.run)
+            case "go":
+                self._readers.go(order.run)
+            case "cancel":
+                self._cancel(order.run)
+
+    def _cancel(self, run: str) -> None:
+        if found := self._runs.get(run):
+            found[0].cancel()
+
+    def _forget(self, run: str) -> None:
+        self._runs.pop(run, None)
+        self._asked.pop(run, None)
+        self._readers.forget(run)
 
     async def finished(self, seconds: float | None = None) -> bool:
         """Waits until no run goes on, for so many seconds at most; says whether none does."""

@@ -42,7 +42,7 @@ async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *perm
 
 async def may(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> bool:
     """Whether the caller has a key with this permission."""
-    local(connection).store.refresh()
+    await local(connection).store.refresh()
     key = await _key(connection)
     return key is not None and not _beyond([permission], key)
 
@@ -78,7 +78,7 @@ def _beyond(permissions: Sequence[str], held: ApiKey) -> list[str]:
 
 async def _held(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey:
     """The caller's key. Raises Unauthorized."""
-    local(connection).store.refresh()
+    await local(connection).store.refresh()
     key = await _key(connection)
     if key is None:
         raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")

@@ -87,7 +87,7 @@ def _status(store: StoreRow, loaders: Collection[str], here: Local) -> Status:
 
 def _gone(owner: str | None, here: Local) -> bool:
     """Whether the process that was at work has ended."""
-    return not owner or here.store.presence.gone(owner)
+    return not owner or here.backend.registry.gone(owner)
 
 
 def shown_loader(loader: Loader, here: Local) -> dict[str, Any]:

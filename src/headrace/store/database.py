@@ -58,20 +58,20 @@ class Database:
             migrate(self._engine)
         except DBAPIError as error:
             raise _storage_error(error) from None
-        self._peeking = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._watching = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reads = _Thread("headrace-db-read", self._engine, writes=False)
         self._scans = _Thread("headrace-db-scan", self._engine, writes=False)
         self._writes = _Thread("headrace-db-write", self._engine, writes=True)
 
-    def peek(self, statement: str) -> Any:
-        """One value, read at once in the caller's thread: for a row that is always in memory, microseconds.
+    def version(self) -> int:
+        """Another number than before whenever anyone, in any process, has committed. A look into shared memory.
 
         Raises StorageError.
         """
         try:
-            return self._peeking.execute(statement).fetchone()[0]
+            return self._watching.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
-            raise StorageError(f"the database did not give this: {error}") from None
+            raise StorageError(f"the database did not say whether it has changed: {error}") from None
 
     async def read(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` reads. Raises StorageError."""
@@ -93,7 +93,7 @@ class Database:
         """Finishes what was handed in, then ends the threads."""
         for thread in (self._writes, self._reads, self._scans):
             thread.close()
-        self._peeking.close()
+        self._watching.close()
         self._engine.dispose()
 
 

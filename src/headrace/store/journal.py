@@ -133,21 +133,13 @@ def session_runs(c: Connection, flow: str, session: str, but: str) -> list[str]:
     return list(c.execute(statement.order_by(run.c.createdDate)).scalars())
 
 
-class KeyedRun(NamedTuple):
-    """The run that an Idempotency-Key began; `code` is that of its error, if it failed."""
-
-    id: str
-    request: str
-    code: str | None
-
-
-def keyed_run(c: Connection, flow: str, key: str) -> KeyedRun | None:
-    """The run that an Idempotency-Key of a flow stands for."""
+def keyed_run(c: Connection, flow: str, key: str) -> tuple[str, str, str | None] | None:
+    """Id, digest of the request and error code of the run that an Idempotency-Key of a flow stands for."""
     statement = select(run.c.id, run.c.requestHash, run.c.code).where(
         run.c.chatflowid == flow, run.c.idempotencyKey == key
     )
     row = c.execute(statement).first()
-    return None if row is None else KeyedRun(*row)
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def free_key(c: Connection, run_id: str) -> None:
@@ -155,10 +147,17 @@ def free_key(c: Connection, run_id: str) -> None:
     c.execute(update(run).where(run.c.id == run_id).values(idempotencyKey=None))
 
 
-def owner_of(c: Connection, run_id: str) -> tuple[str, bool] | None:
-    """The process that runs a run which goes on, and whether it wants to know of readers."""
+class Owner(NamedTuple):
+    """The process that has a run which goes on, and whether it wants to know of readers."""
+
+    id: str
+    watched: bool
+
+
+def owner_of(c: Connection, run_id: str) -> Owner | None:
+    """The owner of a run that goes on."""
     row = c.execute(select(run.c.owner, run.c.watched).where(run.c.id == run_id, run.c.state == "running")).first()
-    return None if row is None else (row[0], bool(row[1]))
+    return None if row is None else Owner(row[0], bool(row[1]))
 
 
 def add_order(c: Connection, owner: str, run_id: str, kind: str) -> None:
@@ -166,7 +165,12 @@ def add_order(c: Connection, owner: str, run_id: str, kind: str) -> None:
     c.execute(insert(run_order), {"owner": owner, "run": run_id, "kind": kind})
 
 
-def take_orders(c: Connection, owner: str) -> list[tuple[str, str]]:
+def any_order(c: Connection, owner: str) -> bool:
+    """Whether there are orders for this process."""
+    return c.execute(select(run_order.c.number).where(run_order.c.owner == owner).limit(1)).first() is not None
+
+
+def take_orders(c: Connection, owner: str) -> list[tuple[str, Any]]:
     """Run and kind of every order for this process, once."""
     rows = c.execute(select(run_order).where(run_order.c.owner == owner).order_by(run_order.c.number)).all()
     if rows:
@@ -179,8 +183,14 @@ def owners(c: Connection) -> list[str]:
     return list(c.execute(select(run.c.owner).where(run.c.state == "running").distinct()).scalars())
 
 
-def interrupt_runs(c: Connection, owner: str, error: Error, now: str) -> int:
-    """Closes the runs of a process that is gone with `error` and `end`; says how many."""
+def lost_runs(c: Connection, owner: str, ids: Sequence[str]) -> set[str]:
+    """Those of these runs that another process has taken over."""
+    statement = select(run.c.id).where(run.c.id.in_(ids), run.c.owner != owner)
+    return set(c.execute(statement).scalars())
+
+
+def interrupt_runs(c: Connection, owner: str, heir: str, error: Error, now: str) -> int:
+    """Closes the runs of a process that is gone with `error` and `end`, and makes them another one's; says how many."""
     ending = encode(error) + b"\n" + encode(End())
     ids = list(c.execute(select(run.c.id).where(run.c.owner == owner, run.c.state == "running")).scalars())
     for run_id in ids:
@@ -189,7 +199,7 @@ def interrupt_runs(c: Connection, owner: str, error: Error, now: str) -> int:
         size = c.execute(
             select(func.sum(func.length(run_events.c.data))).where(run_events.c.run == run_id)
         ).scalar_one()
-        values = {"state": "failed", "error": error.data, "code": error.code, "endedDate": now}
+        values = {"state": "failed", "error": error.data, "code": error.code, "endedDate": now, "owner": heir}
         c.execute(update(run).where(run.c.id == run_id).values(**values, lastSeq=first + 1, size=size))
     executions.interrupt(c, ids, now)
     c.execute(delete(run_order).where(run_order.c.owner == owner))

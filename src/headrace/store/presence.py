@@ -7,24 +7,35 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from headrace.errors import StorageError
+
 
 class Presence:
     """This process. Its lock goes with it, however it ends."""
 
     def __init__(self, folder: Path) -> None:
+        """Blocking. Raises StorageError."""
         self.id = secrets.token_hex(8)
         self._folder = folder / "processes"
-        self._folder.mkdir(exist_ok=True, mode=0o700)
-        draft = self._folder / f".{self.id}"  # locked before others look at it
-        self._file = draft.open("w")
-        _lock(self._file)
-        draft.rename(self._folder / self.id)
+        try:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            draft = self._folder / f".{self.id}"  # locked before others look at it
+            self._file = draft.open("w")
+            _lock(self._file)
+            draft.rename(self._folder / self.id)
+        except OSError as error:
+            raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
 
     @property
     def alone(self) -> bool:
         """Whether no other process is on the data folder."""
         names = [path.name for path in self._folder.iterdir() if not path.name.startswith(".")]
         return all(self.gone(name) for name in names if name != self.id)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the others still take this process for alive."""
+        return (self._folder / self.id).exists()
 
     def gone(self, owner: str) -> bool:
         """Whether another process has ended. Removes what it left."""

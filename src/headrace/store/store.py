@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,6 @@ from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import ApiKey, CredentialRow, CustomTool, FileUpload, FlowRow, Message, Role, Turn, Variable
 from headrace.store import tables
 from headrace.store.database import Database
-from headrace.store.presence import Presence
 from headrace.store.sealing import Seal
 
 _T = TypeVar("_T")
@@ -33,6 +33,7 @@ _HISTORY = (
     .order_by(tables.message.c.position)
 )
 _ADD_MESSAGE = insert(tables.message)
+_REVISION = select(tables.revision.c.number)
 ADMIN = "*"
 """The permission that includes all others."""
 
@@ -69,10 +70,10 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._seal = Seal(folder / "secret.key")
             self._database = Database(folder / "headrace.sqlite")
-            self.presence = Presence(folder)
         except OSError as error:
             raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
-        self.folder, self._revision = folder, 0
+        self.folder, self._revision, self._seen = folder, 0, -1
+        self._looking = asyncio.Lock()
         self._flows: dict[str, FlowRow] = {}
         self._secrets: dict[str, Mapping[str, str]] = {}
         self._variables: list[Variable] | None = None
@@ -80,7 +81,6 @@ class Store:
 
     def close(self) -> None:
         """Writes what is waiting, then closes the file."""
-        self.presence.close()
         self._database.close()
 
     @property
@@ -88,13 +88,23 @@ class Store:
         """The database itself, for what is not a row of flows or messages."""
         return self._database
 
-    def refresh(self) -> None:
-        """Forgets what is kept in memory if anyone, in any process, has changed it. Call it once a request."""
-        number = self._database.peek("SELECT number FROM revision")
-        if number != self._revision:
-            self._revision = number
-            self._flows, self._secrets = {}, {}
-            self._variables = self._keys = None
+    async def refresh(self) -> None:
+        """Forgets what is kept in memory if anyone, in any process, has changed it. Call it once a request.
+
+        Reads nothing as long as nobody has committed anything; those who come together read once. Raises StorageError.
+        """
+        if self._database.version() == self._seen:
+            return
+        async with self._looking:
+            version = self._database.version()  # before the read: a later change makes it another one again
+            if version == self._seen:
+                return
+            number = await self._database.read(lambda c: c.execute(_REVISION).scalar_one())
+            self._seen = version
+            if number != self._revision:
+                self._revision = number
+                self._flows, self._secrets = {}, {}
+                self._variables = self._keys = None
 
     # Flows
 
@@ -327,7 +337,7 @@ class Store:
             await self._database.write(lambda c: c.execute(insert(table), values))
         except IntegrityError as error:
             raise InvalidRequest(_violation(error, taken)) from None
-        self.refresh()
+        await self.refresh()
 
     async def _changed(self, table: Table, row_id: str, values: Mapping[str, Any], missing: NotFound) -> None:
         statement = update(table).where(table.c.id == row_id).values(**values)
@@ -337,7 +347,7 @@ class Store:
             raise InvalidRequest(_violation(error, "this name is taken")) from None
         if not count:
             raise missing
-        self.refresh()
+        await self.refresh()
 
     async def _delete(self, table: Table, row_id: str, missing: NotFound) -> None:
         statement = delete(table).where(table.c.id == row_id)
@@ -347,7 +357,7 @@ class Store:
             raise InvalidRequest("a flow is bound to this key: take the key off the flow first") from None
         if not count:
             raise missing
-        self.refresh()
+        await self.refresh()
 
 
 def _dates(row: FlowRow | CustomTool | Variable) -> dict[str, str]:

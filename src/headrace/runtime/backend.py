@@ -1,0 +1,17 @@
+"""The backend that runs stand on: log, queue and registry, chosen together in `headrace.assembly`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from headrace.runtime.log import EventLog
+from headrace.runtime.queue import Queue
+from headrace.runtime.registry import RunRegistry
+
+
+class Backend(NamedTuple):
+    """What one process has of it."""
+
+    log: EventLog
+    queue: Queue
+    registry: RunRegistry
