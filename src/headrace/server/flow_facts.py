@@ -30,7 +30,7 @@ _HIDDEN: Final = ("password", "file", "folder", "credential")
 async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[dict[str, Any]]:
     """The key in the path opens it. Keys without `chatflows:view` see the flows without what is secret in them."""
     here = local(request)
-    here.store.refresh()
+    await here.store.refresh()
     key = await here.store.key(api_key)
     if key is None:
         raise Unauthorized("this is no API key of this server")

@@ -137,7 +137,7 @@ async def remove_key(request: Request[Any, Any, Any], key_id: str) -> Deleted:
 async def verify_key(request: Request[Any, Any, Any], api_key: str) -> Response[Any]:
     """Says OK to a key of this server. Raises Unauthorized for any other."""
     here = local(request)
-    here.store.refresh()
+    await here.store.refresh()
     if await here.store.key(api_key) is None:
         raise Unauthorized("this is no API key of this server")
     return Response(b'"OK"', media_type=MediaType.JSON)  # a text is sent as it stands, and this is JSON
