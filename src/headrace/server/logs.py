@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Final
 
 _logger = logging.getLogger("headrace")
-_USER: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"'<>]*@")
-_QUERY: Final = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*|\"?[A-Z]+ /[^\s?\"]*)[?#][^\s\"'<>]*")
+_PIECE: Final = re.compile(r"[^\s\"'<>]+")
+_USER: Final = re.compile(r"(?<=://)[^\s/\"'<>]*@")
+_QUERY: Final = re.compile(r"[?#]")
+# Lengths are bounded: a line may hold megabytes of what somebody sent.
 _SECRET: Final = re.compile(
-    r"(?i)((?:authorization|cookie|[\w-]*(?:api[_-]?key|token|secret|password)[\w-]*)['\"]?\s*[:=,]\s*)"
+    r"(?i)((?:authorization|cookie|api[_-]?key|token|secret|password)[\w-]{0,64}['\"]?\s{0,8}[:=,]\s{0,8})"
     r"(?:b?'[^']*'|b?\"[^\"]*\"|(?:bearer|basic)\s+[^\s,;]+|[^\s,;'\"]+)"
 )
 _TOKEN: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\b(?:sk|hr|pk)[-_][\w-]{8,}")
@@ -21,8 +23,15 @@ _TOKEN: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\b(?:sk|hr|pk
 
 def redacted(text: str) -> str:
     """The text without what may be secret in addresses and headers."""
-    text = _QUERY.sub(r"\1?…", _USER.sub(r"\1", text))
+    text = _PIECE.sub(_without_query, _USER.sub("", text))
     return _TOKEN.sub("…", _SECRET.sub(r"\1…", text))
+
+
+def _without_query(found: re.Match[str]) -> str:
+    """A word of the text; an address or a path ends where its query begins."""
+    word = found[0]
+    query = _QUERY.search(word) if "://" in word or word.lstrip("([").startswith("/") else None
+    return f"{word[: query.start()]}?…" if query else word
 
 
 class Lines(logging.Formatter):
