@@ -24,7 +24,6 @@ UNREADABLE = {
     "not UTF-8": (b'{"question": "\xff"}', "not valid UTF-8", "at position 14"),
     "not UTF-8 after an escape": (b'{"question": "\\u0041\xe9"}', "not valid UTF-8", "at position 20"),
     "not UTF-8 in a key": (b'{"qu\xffestion": "x"}', "not valid UTF-8", "at position 4"),
-    "half a surrogate pair": (b'{"question": "\\ud800"}', "not valid JSON", "at position 22"),
     "nested without end": (b"[" * 100_000, "nested too deeply", ""),
     "nested too deeply": (b'{"question": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "nested too deeply", ""),
     "a text": (b'"x"', "must be a JSON object", '{"question"'),
@@ -97,6 +96,16 @@ def test_a_wrong_type_is_refused_with_its_json_path(
 @pytest.mark.parametrize("fields", TOLERATED.values(), ids=TOLERATED.keys())
 def test_what_clients_send_beside_the_question_is_tolerated(server: Server, chat: str, fields: dict[str, Any]) -> None:
     assert server.ask(chat, "/say fine", **fields).json["text"] == "fine"
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", b"\\ud800\\ud800"], ids=["first", "second", "twice"])
+def test_half_a_surrogate_pair_is_a_character_that_is_missing(
+    server: Server, chat: str, upstream: Upstream, half: bytes
+) -> None:
+    assert post(server, chat, b'{"question": "/say a' + half + b'b"}').json["text"].strip("\ufffd") != ""
+    asked = upstream.requests[-1].body["messages"][-1]["content"]
+    assert asked.replace("\ufffd", "") == "/say ab"
+    assert "\ufffd" in asked
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,12 +11,15 @@ import msgspec
 from headrace.engine.catalog import Catalog
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Chooser, Sink
+from headrace.engine.overrides import read_json
 from headrace.engine.references import node_ids
 from headrace.errors import FlowError, InvalidRequest, UnknownNodes
 from headrace.schema import FlowEdge, FlowFile, NodeData
 
 _ENDINGS = ("Chains", "Agents", "Engine", "Multi Agents", "Sequential Agents")
 _NOTES = ("stickyNote", "stickyNoteAgentflow")
+_FUNCTIONS = ("customFunction", "ifElseFunction", "getVariable", "setVariable")
+_QUESTION = re.compile(r"\{\{\s*(question|file_attachment)\s*\}\}|\$(flow\.)?input\b")
 # Older nodes have no `streaming` input; of these the builder streams the ones named here.
 _STREAM_WITHOUT_INPUT = frozenset(
     "azureChatOpenAI chatOpenAI chatOpenAI_LlamaIndex chatOpenAICustom chatAnthropic chatAnthropic_LlamaIndex "
@@ -233,11 +237,26 @@ def _memory(flow: FlowFile, nodes: Mapping[str, NodeData]) -> NodeData | None:
     return next((node for node in sources if node and node.category == "Memory"), None)
 
 
-def takes_images(node: NodeData) -> bool:
-    """Whether this is a chat model that is shown pictures, or holds one."""
-    inside = [value for name, value in node.inputs.items() if name.endswith("ModelConfig") and isinstance(value, dict)]
-    models = [node.inputs] if node.category == "Chat Models" else inside
+def takes_images(node: NodeData, inputs: Mapping[str, Any]) -> bool:
+    """Whether this is a chat model that is shown pictures with these inputs, or holds one."""
+    models = [inputs] if node.category == "Chat Models" else _models_inside(inputs)
     return any(model.get("allowImageUploads") in (True, "true") for model in models)
+
+
+def reads_question(node: NodeData) -> bool:
+    """Whether the node looks at the question, with the texts of attached files in front of it.
+
+    Functions and the nodes of agent flows do where they ask a model or name it; any other one may.
+    """
+    if node.name not in _FUNCTIONS and not node.name.endswith("Agentflow"):
+        return node.name not in _NOTES
+    return bool(_models_inside(node.inputs)) or any(_QUESTION.search(text) for text in _texts([node]))
+
+
+def _models_inside(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The inputs of the models that a node of an agent flow asks."""
+    values = [read_json(value) for name, value in inputs.items() if name.endswith("ModelConfig")]
+    return [value for value in values if isinstance(value, Mapping)]
 
 
 def accepting(node: NodeData, catalog: Catalog) -> frozenset[str]:

@@ -12,7 +12,7 @@ from headrace.engine.agentflow.flow import Agentflow
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
 from headrace.engine.flow_file import read_flow
-from headrace.engine.graph import Graph, sink, streams, takes_images
+from headrace.engine.graph import Graph, reads_question, sink, streams, takes_images
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
@@ -122,8 +122,19 @@ class Flow:
 
     @cached_property
     def takes_images(self) -> bool:
-        """Whether one of its models is shown pictures."""
-        return any(takes_images(node.data) for node in self.file.nodes)
+        """Whether one of its models is shown pictures, if the request sets nothing else."""
+        return any(takes_images(node.data, node.data.inputs) for node in self.file.nodes)
+
+    def takes_images_with(self, values: Mapping[str, Any] | None) -> bool:
+        """The same, or one is with what the request sets, where the flow allows that."""
+        overrides = Overrides(self.api.overrideConfig, values)
+        nodes = [node.data for node in self.file.nodes] if values else []
+        return self.takes_images or any(takes_images(node, overrides.of(node)) for node in nodes)
+
+    @cached_property
+    def takes_texts(self) -> bool:
+        """Whether texts of files in front of the question reach anything."""
+        return self.chatbot.fullFileUpload.status or any(reads_question(node.data) for node in self.file.nodes)
 
     @cached_property
     def file_inputs(self) -> set[str]:

@@ -189,7 +189,8 @@ class Worker:
 
         async def history(*, tools: bool = False) -> Sequence[Turn]:
             turns = () if job.new_chat else await self._store.history(job.flow, job.session, tools=tools)
-            return await self._uploads.seen(job.flow, turns) if flow.takes_images else _heard(turns)
+            seeing = flow.takes_images_with(job.request.overrideConfig)
+            return await self._uploads.seen(job.flow, turns) if seeing else _heard(turns)
 
         async def previous() -> Sequence[dict[str, Any]]:
             return () if job.new_chat else await self._executions.previous(job.flow, job.session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -26,10 +26,11 @@ _FILE_NAME = re.compile(r",filename:([^\"]+)")  # as a form's files have it
 _MOST = 50  # files of one question
 
 
-async def checked(flow: Flow, uploads: Sequence[FileUpload], settings: Settings) -> list[FileUpload]:
-    """The uploads with names that are safe. Raises InvalidRequest and BodyTooLarge, which name the file."""
+async def checked(flow: Flow, body: PredictionRequest, settings: Settings) -> list[FileUpload]:
+    """The question's files with names that are safe. Raises InvalidRequest and BodyTooLarge, which name the file."""
+    uploads = body.uploads or []
     for upload in uploads:
-        _check_taken(flow, upload)
+        _check_taken(flow, upload, body.overrideConfig)
     if len(uploads) > _MOST:
         raise InvalidRequest(f"{len(uploads)} files at $.uploads: send up to {_MOST} with a question")
     places = [f"$.uploads[{number}]" for number in range(len(uploads))]
@@ -39,19 +40,30 @@ async def checked(flow: Flow, uploads: Sequence[FileUpload], settings: Settings)
     ]
 
 
-def _check_taken(flow: Flow, upload: FileUpload) -> None:
+def _check_taken(flow: Flow, upload: FileUpload, overrides: Mapping[str, Any] | None) -> None:
     """Refuses a file that nothing in the flow looks at: it would only be stored. Raises InvalidRequest."""
     kind = upload.mime or (upload.data or "")[5:50].partition(";")[0]
     picture = kind.startswith("image/") or upload.type == "url"
-    if upload.type in ("file", "url") and not (picture and flow.takes_images):
-        what = "pictures" if picture else "such files"
+    match upload.type:
+        case "file" | "url":
+            taken = picture and flow.takes_images_with(overrides)
+        case "file:full":
+            taken = flow.takes_texts
+        case "file:rag":
+            taken = bool(flow.file_inputs & {"file", FormFile(upload.name, "", b"").input})
+        case _:  # "audio" among them, which nothing listens to yet
+            taken = False
+    if not taken:
+        what = "pictures" if picture else f"files of the type {upload.type[:80]!r}"
         raise InvalidRequest(f"the flow takes no {what}, and {upload.name[:200]!r} is one: leave it out")
 
 
 def check_form(flow: Flow, catalog: Catalog, overrides: Mapping[str, Any]) -> None:
-    """Refuses a form's file that no loader of the flow takes: it would be dropped. Raises InvalidRequest."""
-    loaders = [node for node in flow.file.nodes if node.data.category == "Document Loaders"]
-    taken = {name for node in loaders if node.data.name in catalog for name in fields_of(catalog[node.data.name])}
+    """Refuses a form's file that no loader takes from callers: it would be dropped. Raises InvalidRequest."""
+    loaders = [node.data for node in flow.file.nodes if node.data.category == "Document Loaders"]
+    names = {node.label: fields_of(catalog[node.name]) for node in loaders if node.name in catalog}
+    rules = flow.api.overrideConfig
+    taken = {name for label, fields in names.items() for name in fields if rules.allows(label, name)}
     for name in _FILE_NAME.findall(str(overrides.get("file", ""))):
         if not taken & {"file", FormFile(name, "", b"").input}:
             raise InvalidRequest(f"nothing in the flow takes the file {name!r}: leave it out")

@@ -63,7 +63,7 @@ async def predict(
     await check_flow_key(request, flow)
     if is_form(request):
         check_form(flow, here.flows.catalog, body.overrideConfig or {})
-    body.uploads = await checked(flow, body.uploads or (), request.app.state.settings) or None
+    body.uploads = await checked(flow, body, request.app.state.settings) or None
     if any(upload.type == "file:rag" for upload in body.uploads or ()):
         await while_there(request, upsert_for_chat(here, flow, body))
     streaming = body.wants_stream and flow.streams
