@@ -26,7 +26,7 @@ MADE: dict[str, dict[str, Any]] = {
     "variables": {"name": "", "value": "1"},
     "tools": {"name": "", "description": "d", "func": "return 1"},
     "apikey": {"keyName": "", "permissions": ["chatflows:view"]},
-    "credentials": {"name": "", "credentialName": "openAIApi", "plainDataObj": {"a": "b"}},
+    "credentials": {"name": "", "credentialName": "openAIApi", "plainDataObj": {"openAIApiKey": "sk"}},
     "chatflows": {"name": "", "flowData": '{"nodes": [], "edges": []}'},
     "document-store/store": {"name": "", "description": "d"},
 }
@@ -92,11 +92,11 @@ def test_a_partial_change_keeps_a_credentials_secret(own: Server, upstream: Upst
 
 
 def test_a_credential_takes_numbers_and_booleans(own: Server) -> None:
-    fields = {"port": 5432, "ssl": True, "off": False, "ratio": 0.5, "text": "t", "nothing": None}
-    body = {"name": "x", "credentialName": "PostgresApi", "plainDataObj": fields}
+    fields = {"redisCachePort": 5432, "redisCacheSslEnabled": False, "redisCacheHost": "h", "redisCacheUser": None}
+    body = {"name": "x", "credentialName": "redisCacheApi", "plainDataObj": fields}
     credential = ok(call(own, "POST", "credentials", body))
     shown = ok(call(own, "GET", f"credentials/{credential['id']}"))
-    assert set(shown["plainDataObj"]) == set(fields) - {"nothing"}
+    assert set(shown["plainDataObj"]) == set(fields) - {"redisCacheUser"}
     refused(call(own, "POST", "credentials", {**body, "plainDataObj": {"a": {"b": 1}}}), 400, "invalid_request")
 
 

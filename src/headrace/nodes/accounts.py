@@ -28,7 +28,7 @@ async def account(ctx: Context, provider: Provider, *, base: str = "", key: str 
     address = (base or default).rstrip("/")
     if not key:
         fields = await secrets(ctx, credential)
-        own = _own(ctx, provider.environ, base, default)
+        own = provider.own_key(ctx.environ) if _is_own(base, default) else ""
         key = fields.get(provider.field, "").strip() if credential else own  # pasted with its line break
     if not address:
         raise FlowError(f"the {provider.label} node needs the address of its server: set its base path")
@@ -45,12 +45,12 @@ async def secrets(ctx: Context, credential: str) -> Mapping[str, str]:
     return await ctx.secrets(credential) if credential else {}
 
 
-def _own(ctx: Context, variable: str, base: str, default: str) -> str:
-    """The server's own key, for its operator's address or one on this machine.
+def _is_own(base: str, default: str) -> bool:
+    """Whether the server's own key may go there: to its operator's address or to one on this machine.
 
     An imported flow must not be able to send it to an address of its own choice.
     """
-    return ctx.environ.get(variable, "") if base in ("", default) or is_loopback(base) else ""
+    return base in ("", default) or is_loopback(base)
 
 
 def is_loopback(url: str) -> bool:

@@ -11,28 +11,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-import msgspec
-
 from headrace.engine.about import About, Additional, Input
+from headrace.engine.credentials import KINDS, CredentialKind
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.nodes.accounts import is_loopback
-from headrace.nodes.providers import COHERE, GOOGLE, MISTRAL, OLLAMA, OPENAI
+from headrace.nodes.providers import AZURE, COHERE, GOOGLE, MISTRAL, OLLAMA, OPENAI
 from headrace.providers.embeddings import Dialect, HttpEmbeddings, cohere, google, ollama, openai
 from headrace.providers.hashed import HashedEmbeddings
 from headrace.retrieval.library import library
 
-_VOYAGE = "https://api.voyageai.com/v1/embeddings"
+_VOYAGE_KIND = KINDS["voyageAIApi"]
+_VOYAGE = _VOYAGE_KIND.field("endpoint").default
+_AZURE_EMBEDDINGS = "AZURE_OPENAI_API_EMBEDDINGS_DEPLOYMENT_NAME"
+"""The variable that only embeddings read, before the one of all deployments."""
 _MOST_DIMENSIONS = 4096
 _INSTANCE = re.compile(r"[A-Za-z0-9-]+")
-
-
-class _Key(msgspec.Struct, frozen=True):
-    """Where a node's key comes from: the field of its credential, else these variables."""
-
-    field: str
-    variables: tuple[str, ...] = ()
 
 
 class _Model(Node, frozen=True, kw_only=True):
@@ -45,12 +40,12 @@ class _Model(Node, frozen=True, kw_only=True):
     async def _secrets(self, ctx: Context) -> Mapping[str, str]:
         return await ctx.secrets(self.credential) if self.credential else {}
 
-    async def _key(self, ctx: Context, key: _Key, base: str, own: str) -> str:
+    async def _key(self, ctx: Context, kind: CredentialKind, base: str, own: str) -> str:
         if self.credential:
-            return (await self._secrets(ctx)).get(key.field, "").strip()  # pasted with its line break
+            return (await self._secrets(ctx)).get(kind.key.name, "").strip()  # pasted with its line break
         if base.rstrip("/") != own.rstrip("/") and not is_loopback(base):
             return ""
-        return next((ctx.environ[name] for name in key.variables if ctx.environ.get(name)), "")
+        return kind.key.own(ctx.environ)
 
 
 def _kept(ctx: Context, provider: str, model: str, dialect: Dialect, **options: Any) -> Embeddings:
@@ -68,8 +63,9 @@ def _bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _must_have(key: str, model: str, node: str, variable: str) -> None:
+def _must_have(key: str, model: str, node: str, kind: CredentialKind) -> None:
     if not key:
+        variable = kind.key.variables[0]
         raise FlowError(f"{model!r} needs a key: connect a credential to the {node} node, or set {variable}")
 
 
@@ -93,9 +89,9 @@ class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"
         """The embeddings. Raises FlowError when OpenAI itself is asked for without a key."""
         own = ctx.environ.get(OPENAI.base_environ) or OPENAI.base
         base = self.basepath or own
-        key = await self._key(ctx, _Key("openAIApiKey", ("OPENAI_API_KEY",)), base, own)
+        key = await self._key(ctx, OPENAI.kind, base, own)
         if base == OPENAI.base:
-            _must_have(key, self.modelName, "OpenAI Embeddings", "OPENAI_API_KEY")
+            _must_have(key, self.modelName, "OpenAI Embeddings", OPENAI.kind)
         options = {"model": self.modelName, "dimensions": self.dimensions, "encoding_format": self.encodingFormat}
         dialect = openai(
             f"{base.rstrip('/')}/embeddings",
@@ -140,25 +136,22 @@ class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIE
         """The embeddings. Raises FlowError for what is missing."""
         secrets = await self._secrets(ctx)
 
-        def found(field: str, *variables: str) -> str:
-            own = next((ctx.environ[name] for name in variables if ctx.environ.get(name)), "")
+        def found(field: str, first: str = "") -> str:
+            own = first or AZURE.kind.field(field).own(ctx.environ)
             return (secrets.get(field, "") or (own if not self.credential else "")).strip()
 
-        prefix = "AZURE_OPENAI_API"
-        deployment = found(
-            "azureOpenAIApiDeploymentName", f"{prefix}_EMBEDDINGS_DEPLOYMENT_NAME", f"{prefix}_DEPLOYMENT_NAME"
-        )
-        version = found("azureOpenAIApiVersion", f"{prefix}_VERSION")
-        instance = found("azureOpenAIApiInstanceName", f"{prefix}_INSTANCE_NAME")
+        deployment = found("azureOpenAIApiDeploymentName", ctx.environ.get(_AZURE_EMBEDDINGS, ""))
+        version = found("azureOpenAIApiVersion")
+        instance = found("azureOpenAIApiInstanceName")
         own = f"https://{instance}.openai.azure.com/openai/deployments" if _INSTANCE.fullmatch(instance) else ""
         base = self.basepath or own
         if not (deployment and version and base):
             raise FlowError(
                 "Azure's embeddings need an instance, a deployment and a version: connect a credential, or set "
-                f"{prefix}_INSTANCE_NAME, {prefix}_DEPLOYMENT_NAME and {prefix}_VERSION"
+                "AZURE_OPENAI_API_INSTANCE_NAME, AZURE_OPENAI_API_DEPLOYMENT_NAME and AZURE_OPENAI_API_VERSION"
             )
-        key = await self._key(ctx, _Key("azureOpenAIApiKey", (f"{prefix}_KEY", "AZURE_OPENAI_API_KEY")), base, own)
-        _must_have(key, deployment, "Azure OpenAI Embeddings", "AZURE_OPENAI_API_KEY")
+        key = await self._key(ctx, AZURE.kind, base, own)
+        _must_have(key, deployment, "Azure OpenAI Embeddings", AZURE.kind)
         url = f"{base.rstrip('/')}/{quote(deployment, safe='')}/embeddings?api-version={quote(version, safe='')}"
         headers = {name: str(value) for name, value in self.baseOptions.items()} | {"api-key": key}
         dialect = openai(url, headers, {"encoding_format": "base64"})
@@ -180,9 +173,9 @@ class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbed
         """The embeddings. Raises FlowError without a key."""
         base = self.overrideEndpoint or MISTRAL.base
         base = base if base.rstrip("/").endswith("/v1") else f"{base.rstrip('/')}/v1"
-        key = await self._key(ctx, _Key("mistralAIAPIKey", ("MISTRAL_API_KEY",)), base, MISTRAL.base)
+        key = await self._key(ctx, MISTRAL.kind, base, MISTRAL.base)
         if base == MISTRAL.base:
-            _must_have(key, self.modelName, "MistralAI Embeddings", "MISTRAL_API_KEY")
+            _must_have(key, self.modelName, "MistralAI Embeddings", MISTRAL.kind)
         dialect = openai(f"{base.rstrip('/')}/embeddings", _bearer(key), {"model": self.modelName})
         return _kept(
             ctx,
@@ -249,8 +242,8 @@ class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googl
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
         base = ctx.environ.get(GOOGLE.base_environ) or GOOGLE.base
-        key = await self._key(ctx, _Key("googleGenerativeAPIKey", ("GOOGLE_API_KEY", "GEMINI_API_KEY")), base, base)
-        _must_have(key, self.modelName, "Google Generative AI Embeddings", "GOOGLE_API_KEY")
+        key = await self._key(ctx, GOOGLE.kind, base, base)
+        _must_have(key, self.modelName, "Google Generative AI Embeddings", GOOGLE.kind)
         task = "" if self.tasktype == "TASK_TYPE_UNSPECIFIED" else self.tasktype
         dialect = google(base, {"x-goog-api-key": key}, quote(self.modelName, safe="/"), task)
         return _kept(
@@ -276,8 +269,8 @@ class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
         base = ctx.environ.get(COHERE.base_environ) or COHERE.base
-        key = await self._key(ctx, _Key("cohereApiKey", ("COHERE_API_KEY", "CO_API_KEY")), base, base)
-        _must_have(key, self.modelName, "Cohere Embeddings", "COHERE_API_KEY")
+        key = await self._key(ctx, COHERE.kind, base, base)
+        _must_have(key, self.modelName, "Cohere Embeddings", COHERE.kind)
         dialect = cohere(base, _bearer(key), self.modelName, self.inputType)
         return _kept(ctx, "cohere", self.modelName, dialect, settings=self.inputType, secret=key, batch=96)
 
@@ -292,9 +285,9 @@ class VoyageAIEmbeddings(_Model, frozen=True, kw_only=True, tag="voyageAIEmbeddi
     async def build(self, ctx: Context) -> Embeddings:
         """The embeddings. Raises FlowError without a key."""
         url = (await self._secrets(ctx)).get("endpoint", "").strip() or _VOYAGE
-        key = await self._key(ctx, _Key("apiKey", ("VOYAGEAI_API_KEY", "VOYAGE_API_KEY")), url, _VOYAGE)
+        key = await self._key(ctx, _VOYAGE_KIND, url, _VOYAGE)
         if url == _VOYAGE:
-            _must_have(key, self.modelName, "VoyageAI Embeddings", "VOYAGEAI_API_KEY")
+            _must_have(key, self.modelName, "VoyageAI Embeddings", _VOYAGE_KIND)
         dialect = openai(url, _bearer(key), {"model": self.modelName})
         return _kept(ctx, "voyage", self.modelName, dialect, secret=key, batch=128)
 

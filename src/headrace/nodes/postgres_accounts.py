@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from headrace.engine.credentials import KINDS
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.nodes.accounts import secrets
@@ -33,14 +34,19 @@ async def postgres_place(ctx: Context, wanted: Wanted, prefix: str, node: str) -
     def found(value: str, name: str) -> str:
         return value or environ.get(f"{prefix}_{name}", "")
 
+    def secret(name: str) -> str:
+        if wanted.credential:
+            return given.get(name, "")
+        variables = KINDS["PostgresApi"].field(name).variables
+        return next((environ.get(one, "") for one in variables if one.startswith(prefix)), "")
+
     host, database = found(wanted.host, "HOST"), found(wanted.database, "DATABASE")
-    user = given.get("user", "") if wanted.credential else found("", "USER")
+    user = secret("user")
     if not (host and database and user):
         raise FlowError(
             f"the {node} node needs a host, a database and a credential with a user: set them, or "
             f"{prefix}_HOST, {prefix}_DATABASE and {prefix}_USER"
         )
-    password = given.get("password", "") if wanted.credential else found("", "PASSWORD")
     port = wanted.port or int(environ.get(f"{prefix}_PORT") or 5432)
     ssl = wanted.ssl or environ.get(f"{prefix}_SSL") == "true"
-    return Place(host, port, database, user, password, ssl)
+    return Place(host, port, database, user, secret("password"), ssl)

@@ -55,11 +55,9 @@ class Reranker(msgspec.Struct, frozen=True):
 
 _COHERE: Final = Reranker(COHERE, "/v1/rerank", "top_n")
 _VOYAGE: Final = Reranker(
-    Provider("Voyage AI", "Cohere", "https://api.voyageai.com", "apiKey", "VOYAGEAI_API_KEY"), "/v1/rerank", "top_k"
+    Provider("Voyage AI", "Cohere", "https://api.voyageai.com", "voyageAIApi"), "/v1/rerank", "top_k"
 )
-_JINA: Final = Reranker(
-    Provider("Jina AI", "Cohere", "https://api.jina.ai", "jinaAIAPIKey", "JINA_API_KEY"), "/v1/rerank", "top_n"
-)
+_JINA: Final = Reranker(Provider("Jina AI", "Cohere", "https://api.jina.ai", "jinaAIApi"), "/v1/rerank", "top_n")
 
 
 class _Reranking(Refining, frozen=True, kw_only=True):

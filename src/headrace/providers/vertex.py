@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from headrace.engine.credentials import KINDS
 from headrace.engine.ports import Http, HttpCall
 from headrace.errors import FlowError
 from headrace.providers.answers import json_answer
@@ -95,7 +96,8 @@ def _base64(data: bytes) -> str:
 def service_account(http: Http, fields: Mapping[str, str], environ: Mapping[str, str]) -> ServiceAccount:
     """The account of a credential, or of the environment's GOOGLE_APPLICATION_CREDENTIALS. Raises FlowError."""
     text = fields.get("googleApplicationCredential", "")
-    path = fields.get("googleApplicationCredentialFilePath") or environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    file = KINDS["googleVertexAuth"].field("googleApplicationCredentialFilePath")
+    path = fields.get(file.name) or file.own(environ)
     if not text and not path:
         raise FlowError(
             "Google Vertex AI needs a service account: connect a credential with its key file to the node, or set "

@@ -13,6 +13,7 @@ from headrace import __version__
 from headrace.runtime.local import Local
 from headrace.server import (
     brand,
+    components,
     credentials,
     document_stores,
     executions,
@@ -72,6 +73,7 @@ ROUTES: Final = (
     *flows.ROUTES,
     *flow_facts.ROUTES,
     *exports.ROUTES,
+    *components.ROUTES,
     *credentials.ROUTES,
     *variables.ROUTES,
     *keys.ROUTES,

@@ -1,4 +1,4 @@
-"""Credentials, in Flowise's shapes without their secrets."""
+"""Credentials, in Flowise's shapes without their secrets. What a kind does not have is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from litestar import Request, delete, get, post, put
 from litestar.params import QueryParameter
 from msgspec import UNSET, UnsetType
 
-from headrace.errors import StorageError
+from headrace.engine.credentials import check_complete, check_fields, kinds_of
+from headrace.errors import InvalidRequest, StorageError
 from headrace.schema import CredentialRow
 from headrace.server.auth import local, needs
 from headrace.server.rows import Deleted, paged
@@ -60,8 +61,18 @@ async def list_credentials(
     tags=["administration"],
 )
 async def create_credential(request: Request[Any, Any, Any], data: CredentialInput) -> CredentialRow:
-    """Seals and stores a credential."""
-    return await local(request).store.add_credential(data.name, data.credentialName, _texts(data.plainDataObj))
+    """Seals and stores a credential. `GET /api/v1/components-credentials` lists the kinds and their fields."""
+    here, fields = local(request), _texts(data.plainDataObj)
+    kinds = kinds_of(here.flows.catalog)
+    if data.credentialName not in kinds:
+        raise InvalidRequest(
+            f"{data.credentialName!r} at $.credentialName is no kind of credential of this server: "
+            "GET /api/v1/components-credentials lists those that there are"
+        )
+    kind = kinds[data.credentialName]
+    check_fields(kind, fields)
+    check_complete(kind, fields)
+    return await here.store.add_credential(data.name, kind.name, fields)
 
 
 @get(
@@ -88,15 +99,20 @@ async def change_credential(
     request: Request[Any, Any, Any], credential_id: str, data: CredentialChange
 ) -> CredentialRow:
     """Merges the fields over the stored ones; hidden fields stay as they are, and so does a name that is not given."""
-    store = local(request).store
+    here = local(request)
+    store = here.store
     row = await store.credential(credential_id)
     given = {name: value for name, value in _texts(data.plainDataObj).items() if value != HIDDEN}
+    kind = kinds_of(here.flows.catalog).get(row.credentialName)  # None for one that was imported
     try:
         kept = await store.secrets(credential_id)
     except StorageError:  # sealed under a key that is lost: it can only be entered anew
         if len(given) < len(data.plainDataObj):
             raise
         kept = {}
+    if kind and given:
+        check_fields(kind, given.keys() - kept.keys())
+        check_complete(kind, {**kept, **given})
     return await store.change_credential(credential_id, data.name or row.name, {**kept, **given})
 
 

@@ -61,8 +61,8 @@ class AwsChatBedrock(Node, frozen=True, kw_only=True, tag="awsChatBedrock"):
             raise FlowError("the AWS Bedrock node cannot assume a role yet: give its credential an access key")
         key = AwsKey(fields.get("awsKey", ""), fields.get("awsSecret", ""), fields.get("awsSession", ""))
         if not self.credential and may_use_own:
-            names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-            key = AwsKey(*(ctx.environ.get(name, "") for name in names))
+            own = (BEDROCK.kind.field(name).own(ctx.environ) for name in ("awsKey", "awsSecret", "awsSession"))
+            key = AwsKey(*own)
         if not key.key or not key.secret:
             raise FlowError(
                 "AWS Bedrock needs a key: connect a credential to the AWS Bedrock node, or set AWS_ACCESS_KEY_ID and "

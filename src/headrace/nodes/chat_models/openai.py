@@ -23,7 +23,6 @@ from headrace.providers.openai import OpenAIChat, Quirks
 # role "developer": https://platform.openai.com/docs/guides/reasoning
 _REASONING: Final = re.compile(r"o\d|gpt-5(?!-chat)")
 
-_AZURE: Final = {"InstanceName": "INSTANCE_NAME", "DeploymentName": "DEPLOYMENT_NAME", "Version": "VERSION"}
 _AZURE_VERSION: Final = "2024-10-21"
 
 
@@ -169,7 +168,8 @@ async def azure_place(ctx: Context, provider: Provider, base: str, credential: s
     fields = await secrets(ctx, credential)
 
     def setting(name: str) -> str:
-        return fields.get(f"azureOpenAIApi{name}") or ctx.environ.get(f"AZURE_OPENAI_API_{_AZURE[name]}", "")
+        field = provider.kind.field(f"azureOpenAIApi{name}")
+        return fields.get(field.name) or field.own(ctx.environ)
 
     if instance := setting("InstanceName"):
         provider = msgspec.structs.replace(provider, base=f"https://{instance}.openai.azure.com/openai/deployments")
@@ -184,8 +184,9 @@ class Cloudflare(OpenAIModel, frozen=True, kw_only=True):
 
     async def _place(self, ctx: Context) -> Place:
         fields = await secrets(ctx, self.credential)
-        number = fields.get("cloudflareAccountId") or ctx.environ.get("CLOUDFLARE_ACCOUNT_ID", "")
         provider = self.provider
+        account_id = provider.kind.field("cloudflareAccountId")
+        number = fields.get(account_id.name) or account_id.own(ctx.environ)
         if number:
             provider = msgspec.structs.replace(provider, base=f"{provider.base}/accounts/{number}/ai/v1")
         where = await account(ctx, provider, base=self.basepath, credential=self.credential)

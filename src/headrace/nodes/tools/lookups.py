@@ -31,8 +31,8 @@ class Lookup(msgspec.Struct, frozen=True, kw_only=True):
     """Where the key goes: `?name` for a parameter, else a header; in `Authorization` it is a bearer's."""
     fixed: Mapping[str, Any] = {}
     """Parameters that are always sent."""
-    second: tuple[str, str, str] = ("", "", "")
-    """A second value that the account has: the credential's field, the variable, the parameter."""
+    second: tuple[str, str] = ("", "")
+    """A second value that the account has: the credential's field and the parameter."""
     shortened: Callable[[Any], str] | None = None
     """What a model reads of its JSON; None for an API that answers with text."""
     wrong_key: tuple[int, ...] = (401, 403)

@@ -83,14 +83,15 @@ class LookupNode(Node, frozen=True, kw_only=True):
         for option in self.row.options:
             value = getattr(self, option.name)
             values[option.parameter or option.name] = words(value or "") if option.listed else value
-        field, environ, parameter = self.row.lookup.second
+        name, parameter = self.row.lookup.second
         if parameter:
-            own = ctx.environ.get(environ, "") if not self.credential else ""
-            values[parameter] = (await secrets(ctx, self.credential)).get(field, own).strip()
+            provider = self.row.lookup.provider
+            field = provider.kind.field(name)
+            own = field.own(ctx.environ) if not self.credential else ""
+            values[parameter] = (await secrets(ctx, self.credential)).get(name, own).strip()
             if not values[parameter]:
-                raise FlowError(
-                    f"{self.row.lookup.provider.label} needs {field!r} in its credential, or {environ} to be set"
-                )
+                variable = field.variables[0]
+                raise FlowError(f"{provider.label} needs {name!r} in its credential, or {variable} to be set")
         return values
 
     async def found(self, ctx: Context, place: Account, query: str, more: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from headrace.nodes.vector_stores.served import SpreadNode
 from headrace.vectors import pinecone
 from headrace.vectors.served import ServedStore
 
-_PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApiKey", "PINECONE_API_KEY")
+_PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApi")
 
 
 class Pinecone(SpreadNode, frozen=True, kw_only=True, tag="pinecone"):

@@ -1,0 +1,167 @@
+"""The node types and the kinds of credentials of this server, as builders of flows read them, and their pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import Parameter
+
+from headrace.engine.about import Input
+from headrace.engine.credentials import CredentialField, CredentialKind, kinds_of
+from headrace.engine.description import Description, color_of, described
+from headrace.errors import NotFound
+from headrace.server.auth import local, needs
+
+_SEPARATOR: Final = re.compile(r"&amp;|[,&]")
+_HEADERS: Final = {
+    "Cache-Control": "max-age=300",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'",
+}
+_NODES: Final = needs("chatflows:view", "documentStores:view")
+_CREDENTIALS: Final = needs("credentials:view", "chatflows:view")
+
+
+class CredentialDescription(msgspec.Struct, frozen=True):
+    """A kind of credential as builders read it."""
+
+    name: str
+    label: str
+    inputs: list[Input]
+    icon: str
+    """The key of its picture: `GET /api/v1/components-credentials-icon/{name}` draws it."""
+    version: float = 1
+
+
+def _sorted(request: Request[Any, Any, Any]) -> list[Description]:
+    found = [described(kind) for kind in local(request).flows.catalog.values()]
+    return sorted(found, key=lambda one: (one.category, one.label, one.name))
+
+
+@get("/api/v1/nodes", guards=[_NODES], summary="List the node types", tags=["nodes"])
+async def list_nodes(request: Request[Any, Any, Any]) -> list[Description]:
+    """Every node type that runs here, with its inputs."""
+    return _sorted(request)
+
+
+@get("/api/v1/nodes/{name:str}", guards=[_NODES], summary="Read a node type", tags=["nodes"])
+async def read_node(request: Request[Any, Any, Any], name: str) -> Description:
+    """One node type."""
+    return described(node_kind(request, name))
+
+
+@get("/api/v1/nodes/category/{name:str}", guards=[_NODES], summary="List the node types of a category", tags=["nodes"])
+async def nodes_of_category(request: Request[Any, Any, Any], name: str) -> list[Description]:
+    """Those of a category such as `Chat Models`; none for a category that there is not."""
+    return [one for one in _sorted(request) if one.category == name]
+
+
+def node_kind(request: Request[Any, Any, Any], name: str) -> Any:
+    """The node type. Raises NotFound."""
+    kind = local(request).flows.catalog.get(name)
+    if kind is None:
+        raise NotFound(f"there is no node type {name!r}: GET /api/v1/nodes lists those that there are")
+    return kind
+
+
+@get("/api/v1/node-icon/{name:str}", media_type="image/svg+xml", summary="A node type's picture", tags=["nodes"])
+async def node_icon(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    """The letters of its label on its category's colour, as SVG."""
+    says = described(node_kind(request, name))
+    return _picture(says.label, color_of(says.category))
+
+
+@get(
+    "/api/v1/components-credentials",
+    guards=[_CREDENTIALS],
+    summary="List the kinds of credentials",
+    tags=["credentials"],
+)
+async def list_kinds(request: Request[Any, Any, Any]) -> list[CredentialDescription]:
+    """Every kind that a node here can use."""
+    kinds = kinds_of(local(request).flows.catalog)
+    return sorted((_description(kind) for kind in kinds.values()), key=lambda one: one.label.lower())
+
+
+@get(
+    "/api/v1/components-credentials/{names:str}",
+    guards=[_CREDENTIALS],
+    summary="Read kinds of credentials",
+    tags=["credentials"],
+)
+async def read_kinds(
+    request: Request[Any, Any, Any],
+    names: Annotated[str, Parameter(description="One name, or several with commas between them.")],
+) -> CredentialDescription | list[CredentialDescription]:
+    """One kind; a list for several names."""
+    kinds = kinds_of(local(request).flows.catalog)
+    found = [_description(_kind(kinds, name)) for name in _SEPARATOR.split(names)]
+    return found if len(found) > 1 else found[0]
+
+
+@get(
+    "/api/v1/components-credentials-icon/{name:str}",
+    media_type="image/svg+xml",
+    summary="The picture of a kind of credential",
+    tags=["credentials"],
+)
+async def credential_icon(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    """The letters of its label, as SVG."""
+    kind = _kind(kinds_of(local(request).flows.catalog), name)
+    return _picture(kind.label, color_of(kind.name))
+
+
+def _kind(kinds: Mapping[str, CredentialKind], name: str) -> CredentialKind:
+    if name not in kinds:
+        raise NotFound(
+            f"there is no kind of credential {name!r}: GET /api/v1/components-credentials lists those that there are"
+        )
+    return kinds[name]
+
+
+def _description(kind: CredentialKind) -> CredentialDescription:
+    return CredentialDescription(kind.name, kind.label, list(_inputs(kind)), kind.name)
+
+
+def _inputs(kind: CredentialKind) -> Iterator[Input]:
+    for field in kind.fields or ():
+        yield Input(
+            name=field.name,
+            label=field.label,
+            type=field.type,
+            description=_advice(field),
+            optional=field.optional,
+            default=field.default or None,
+        )
+
+
+def _advice(field: CredentialField) -> str:
+    names = " or ".join(field.variables)
+    return f"Where a flow names no credential, the server's {names} is used." if names else ""
+
+
+def _picture(label: str, color: str) -> Response[bytes]:
+    letters = escape("".join(word[0] for word in re.findall(r"\w+", label)[:2]).upper())
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 48 48" width="48" height="48">'
+        f'<rect width="48" height="48" rx="12" fill="{color}"/>'
+        '<text x="24" y="31" font-family="sans-serif" font-size="20" font-weight="600" text-anchor="middle" '
+        f'fill="#fff">{letters}</text></svg>'
+    )
+    return Response(svg.encode(), media_type="image/svg+xml", headers=_HEADERS)
+
+
+ROUTES = (
+    list_nodes,
+    read_node,
+    nodes_of_category,
+    node_icon,
+    list_kinds,
+    read_kinds,
+    credential_icon,
+)
