@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from servers import chat_model, conversation, flow, llm_chain, node
 
 from headrace.engine.catalog import catalog, tag
+from headrace.engine.coverage import coverage
 from headrace.engine.flow_file import read_flow
-from headrace.engine.graph import Graph, coverage, endings, nodes_of, streams
+from headrace.engine.graph import Graph, endings, nodes_of, streams
 from headrace.engine.inputs import fields_of, read
 from headrace.engine.node import Node
 from headrace.engine.overrides import OverrideRules, Overrides, Parameter, merged

@@ -282,6 +282,10 @@ def test_a_dropped_flow_file_is_stored_and_its_coverage_shown(alone: Page, serve
     report = page.locator(".coverage")
     expect(report).to_contain_text("3 of 4 node types run here")
     expect(report).to_contain_text("Missing: noSuchMemory")
+    expect(report.locator(".findings.faint li")).to_have_text(
+        "noSuchMemory (noSuchMemory_0) is a 'noSuchMemory', which this server does not have: replace it, or install a "
+        "package that brings it; the answer does not need it"
+    )
     expect(report.locator("strong")).to_have_text("Mine <b>Chatflow</b>")
     expect(page.locator(".flow-list")).to_contain_text("Mine <b>Chatflow</b>")
     expect(page.locator("#flow-name")).to_have_text("Mine <b>Chatflow</b>")

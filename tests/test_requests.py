@@ -250,7 +250,10 @@ def test_a_flow_with_unknown_nodes_is_stored_and_names_them_when_it_is_asked(
     record = {"name": "strange", "flowData": json.dumps(stranger(upstream.url))}
     stored = server.send("POST", "/api/v1/chatflows", record, admin=True)
     assert stored.status == 200
-    assert stored.json["coverage"] == {"runs": ["chatOpenAI", "conversationChain"], "missing": ["zepMemory"]}
+    report = stored.json["coverage"]
+    assert report["runs"] == ["chatOpenAI", "conversationChain"]
+    assert report["missing"] == ["zepMemory"]
+    assert [(one["node"], one["kind"], one["stops"]) for one in report["findings"]] == [("zepMemory_0", "node", True)]
     message = refused(server.ask(stored.json["id"], "x", streaming=streaming), 422, "unknown_nodes")
     assert "'zepMemory'" in message
     assert "install a package" in message

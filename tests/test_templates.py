@@ -12,8 +12,8 @@ from served import SECRET, Pinecone
 from servers import Reply, Server, serving
 from test_sql import filled
 
+from headrace.engine.coverage import coverage
 from headrace.engine.flow_file import read_flow
-from headrace.engine.graph import coverage
 from headrace.nodes import built_in
 from headrace.providers.databases import FOLDER
 

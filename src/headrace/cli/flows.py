@@ -6,9 +6,10 @@ import click
 from rich.table import Table
 
 from headrace.cli.terminal import command, id_column, out, storing
+from headrace.engine.coverage import coverage
 from headrace.engine.flow_file import read_flow
-from headrace.engine.graph import coverage
 from headrace.nodes import built_in
+from headrace.runtime.inventory import inventory
 from headrace.settings import Settings
 
 
@@ -18,10 +19,11 @@ from headrace.settings import Settings
 async def flows(settings: Settings) -> None:
     """List the flows."""
     with storing(settings) as store:
-        rows = await store.flows()
+        rows, has = await store.flows(), await inventory(store)
     catalog = built_in()
-    table = Table("name", id_column(), "type", "changed", "nodes that are missing")
+    table = Table("name", id_column(), "type", "changed", "nodes that are missing", "can answer")
     for row in rows:
-        missing = coverage(read_flow(row.flowData), catalog).missing
-        table.add_row(row.name, row.id, row.type, row.updatedDate, ", ".join(missing) or "none")
+        found = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
+        answers = "not yet" if found.stops else "yes"
+        table.add_row(row.name, row.id, row.type, row.updatedDate, ", ".join(found.missing) or "none", answers)
     out.print(table)

@@ -9,11 +9,13 @@ from rich.progress import track
 from rich.table import Table
 
 from headrace.cli.terminal import command, err, id_column, out, storing
+from headrace.engine.coverage import Coverage, coverage
+from headrace.engine.findings import Inventory
 from headrace.engine.flow_file import read_flow
-from headrace.engine.graph import coverage
 from headrace.exports import flow_files, read_exports
 from headrace.imports import Imported, take
 from headrace.nodes import built_in
+from headrace.runtime.inventory import inventory
 from headrace.settings import Settings
 from headrace.store.store import Store
 
@@ -32,18 +34,24 @@ async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
     """Store flows, tools and document stores: exported files, folders of them, or a builder's ExportData.json."""
     with storing(settings) as store:
         done = await take_files(store, list(paths))
-    _report(done)
+        has = await inventory(store)
+    _report(done, has)
 
 
-def _report(done: Imported) -> None:
+def _report(done: Imported, has: Inventory) -> None:
     """Says what has been imported, and what has not. A new key is written nowhere else."""
     catalog = built_in()
-    table = Table("flow", id_column(), "nodes that run", "nodes that are missing")
+    table = Table("flow", id_column(), "nodes that run", "nodes that are missing", "can answer")
+    found: list[tuple[str, Coverage]] = []
     for row in done.flows:
-        found = coverage(read_flow(row.flowData), catalog)
-        table.add_row(row.name, row.id, ", ".join(found.runs), ", ".join(found.missing) or "none")
+        one = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
+        answers = "not yet" if one.stops else "yes"
+        table.add_row(row.name, row.id, ", ".join(one.runs), ", ".join(one.missing) or "none", answers)
+        found.append((row.name, one))
     if done.flows:
         out.print(table)
+    for name, one in found:
+        _print_findings(name, one)
     for key in done.keys:
         out.print(f"API key {key.keyName!r}, shown only now: {key.apiKey}", soft_wrap=True)
     for tool in done.tools:
@@ -54,3 +62,10 @@ def _report(done: Imported) -> None:
         err.print(note, soft_wrap=True)
     for section, count in done.skipped.items():
         err.print(f"not imported: {count} x {section}")
+
+
+def _print_findings(name: str, found: Coverage) -> None:
+    """A line for each finding, those that keep the flow from answering first."""
+    for finding in found.findings:
+        mark = "cannot answer" if finding.stops else "note"
+        out.print(f"{name}: {mark}: {finding.message}", soft_wrap=True, markup=False)

@@ -59,6 +59,26 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, eq=Fa
     credentialNames: Sequence[str] = ()
     legacy: bool = msgspec.field(default=False, name="deprecated")
     """Read from older flows, and no longer offered."""
+    refused: str = ""
+    """A flow that sets it cannot run here: the reason, and how to do without."""
+    refusedFor: Sequence[str] = ()
+    """Only these values are refused; all, where it is empty."""
+    unread: str = ""
+    """Nothing reads it here: the reason."""
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A Python package that a node needs beyond those of every server."""
+
+    module: str
+    """The name that it is imported by."""
+    extra: str
+    """The extra of Headrace that brings it."""
+
+    @property
+    def command(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'headrace[{self.extra}]'"
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +99,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds of credentials (`headrace.engine.credentials`) that it can use."""
     keyless: bool | None = None
     """It also works without a credential."""
+    packages: Sequence[Package] = ()
+    """Packages that it cannot work without."""
 
 
 def options(*names: str) -> Sequence[Option]:

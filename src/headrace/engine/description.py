@@ -110,7 +110,7 @@ def about(kind: type[Node]) -> About:
     own = said[0] if "about" in kind.__dict__ else About()
     near: dict[str, Any] = {
         name: next((value for one in said if (value := getattr(one, name)) not in (None, "", ())), None)
-        for name in ("category", "type", "outputs", "credentials", "bases", "keyless")
+        for name in ("category", "type", "outputs", "credentials", "bases", "keyless", "packages")
     }
     name = tag(kind).removesuffix("Agentflow")  # which all nodes of agent flows have
     return About(
@@ -122,6 +122,7 @@ def about(kind: type[Node]) -> About:
         outputs=near["outputs"] or (),
         credentials=near["credentials"] or (),
         keyless=near["keyless"],
+        packages=near["packages"] or (),
     )
 
 

@@ -35,33 +35,9 @@ _STREAMING_ENDINGS = frozenset(
 )
 
 
-class Coverage(msgspec.Struct):
-    """Which node types of a flow this server runs, each by its name in the flow file."""
-
-    runs: list[str]
-    missing: list[str]
-
-
 def nodes_of(flow: FlowFile) -> list[NodeData]:
     """The flow's nodes without notes."""
     return [node.data for node in flow.nodes if node.type != "stickyNote" and node.data.name not in _NOTES]
-
-
-def coverage(flow: FlowFile, catalog: Catalog) -> Coverage:
-    """Which node types of the flow this server runs, and which it does not."""
-    nodes = nodes_of(flow)
-    names = sorted({node.name for node in nodes}.union(*(_components(node.inputs) for node in nodes)))
-    return Coverage([n for n in names if n in catalog], [n for n in names if n not in catalog])
-
-
-def _components(value: Any) -> set[str]:
-    """Names of what an agent flow's node holds inside: the input `x` names a component where `xConfig` is beside it."""
-    if isinstance(value, list):
-        return set().union(*map(_components, value))
-    if not isinstance(value, dict):
-        return set()
-    own = {other for key, other in value.items() if f"{key}Config" in value and isinstance(other, str) and other}
-    return own.union(*map(_components, value.values()))
 
 
 def endings(flow: FlowFile) -> list[NodeData]:

@@ -7,7 +7,7 @@ In the wild "" means "not set" for every type, numbers and booleans may be texts
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import isfinite
 from types import UnionType
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from headrace.engine import ports
+from headrace.engine.about import Input
 from headrace.engine.catalog import Catalog
 from headrace.engine.node import Node
 from headrace.engine.overrides import Overrides, merged, read_json
@@ -47,6 +48,15 @@ class Field(msgspec.Struct, frozen=True):
     """A list is wanted."""
     scalar: type[Any] | None
     """The one plain type that is wanted."""
+    refused: str
+    refused_values: Sequence[str]
+    """See `headrace.engine.about.Input`."""
+
+    def refusal(self, value: Any) -> str:
+        """The reason for which no flow with this value can run here; "" where it can."""
+        if not self.refused or value in (None, "", False, "false", [], "[]", {}, "{}"):
+            return ""
+        return self.refused if not self.refused_values or value in self.refused_values else ""
 
 
 @cache
@@ -75,6 +85,8 @@ def _field(field: msgspec.structs.FieldInfo, hint: Any) -> Field:
         port=port,
         several=several,
         scalar=scalars[0] if len(scalars) == 1 and not is_json and port is None else None,
+        refused=next((meta.refused for meta in metas if isinstance(meta, Input) and meta.refused), ""),
+        refused_values=next((meta.refusedFor for meta in metas if isinstance(meta, Input) and meta.refusedFor), ()),
     )
 
 
@@ -174,13 +186,23 @@ def unset(kind: type[Node], inputs: Mapping[str, Any]) -> list[str]:
     return [name for name, field in fields_of(kind).items() if field.required and inputs.get(name) in (None, "", [])]
 
 
+def unreadable(kind: type[Node], inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The inputs whose values no run could read, each with the reason; what references lead to is not known yet."""
+    for name, field in fields_of(kind).items():
+        if field.port is None and "{{" not in str(value := inputs.get(name)):
+            try:
+                _value(parsed(value, field), field)
+            except ValueError as error:
+                yield name, _PLACE.sub("", str(error))
+
+
 def where(node: NodeData) -> str:
     """A node as messages name it."""
     return f"{node.label or node.name} ({node.id})"
 
 
 def read(kind: type[Node], values: Mapping[str, Any], place: str, asked: Collection[str] = ()) -> Node:
-    """The record. Raises FlowError that names node and input when a value does not fit.
+    """The record. Raises FlowError that names node and input when a value does not fit or is refused here.
 
     For a value that the request has `asked` for that is InvalidRequest.
     """
@@ -190,6 +212,8 @@ def read(kind: type[Node], values: Mapping[str, Any], place: str, asked: Collect
             value = _value(parsed(values.get(name), field), field)
         except ValueError as error:
             raise _wrong(name, place, _PLACE.sub("", str(error)), asked=name in asked) from None
+        if reason := field.refusal(value):
+            raise FlowError(f"{place} {reason}")
         if value is not None:
             record[field.name] = value
         elif field.required:

@@ -65,13 +65,14 @@ class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplat
     systemMessagePrompt: Template = ""
     humanMessagePrompt: Template = ""
     promptValues: Annotated[Templated, Input(list=True)] = {}
-    messageHistoryCode: str = ""
-
-    async def build(self, ctx: object) -> ChatPromptTemplate:
-        """The prompt itself. Raises FlowError for message history written as code, which this version cannot run."""
-        if self.messageHistoryCode:
-            raise FlowError("a chat prompt template with message history as code cannot run yet: clear that field")
-        return self
+    messageHistoryCode: Annotated[
+        str,
+        Input(
+            type="code",
+            refused="has message history as code, which cannot run here: clear that field, and connect a memory to the "
+            "chain",
+        ),
+    ] = ""
 
     @property
     def variables(self) -> Sequence[str]:

@@ -5,9 +5,9 @@ The embedded store keeps its own records beside the passages, so there only the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from headrace.engine.about import About, Additional
+from headrace.engine.about import About, Additional, Input, Package
 from headrace.engine.node import Context, Node
 from headrace.nodes.postgres_accounts import Wanted, postgres_place
 from headrace.retrieval.embedded.collection import Cleanup
@@ -52,7 +52,12 @@ class MemoryRecordManager(SQLiteRecordManager, frozen=True, kw_only=True, tag="m
 class PostgresRecordManager(RecordManager, frozen=True, kw_only=True, tag="postgresRecordManager"):
     """Records in PostgreSQL, in a table as Flowise makes it."""
 
-    about = About(category="Record Manager", type="Postgres RecordManager", credentials=("PostgresApi",))
+    about = About(
+        category="Record Manager",
+        type="Postgres RecordManager",
+        credentials=("PostgresApi",),
+        packages=(Package("asyncpg", "postgres"),),
+    )
 
     credential: str = ""
     host: str = ""
@@ -60,8 +65,10 @@ class PostgresRecordManager(RecordManager, frozen=True, kw_only=True, tag="postg
     database: str = ""
     port: int | None = None
     ssl: Additional[bool] = False
-    additionalConfig: Additional[dict[str, Any]] = {}
-    """Not used."""
+    additionalConfig: Annotated[
+        dict[str, Any],
+        Input(additionalParams=True, unread="this server takes host, database, port and ssl only: set those"),
+    ] = {}
 
     async def records(self, ctx: Context, node: str) -> Records:
         """The records. Raises FlowError without host, database or user."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headrace.engine.about import About, Additional
+from headrace.engine.about import About, Additional, Package
 from headrace.engine.chat import ModelMessage
 from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
@@ -133,6 +133,7 @@ class RedisBackedChatMemory(Node, frozen=True, kw_only=True, tag="RedisBackedCha
         version=2,
         category="Memory",
         credentials=("redisCacheApi", "redisCacheUrlApi"),
+        packages=(Package("redis", "redis"),),
     )
 
     credential: str = ""

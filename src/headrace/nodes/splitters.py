@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from headrace.engine.about import About, Additional
+from headrace.engine.about import About, Additional, Package
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError
 from headrace.retrieval.encodings import EncodingName, encoding
@@ -116,7 +116,7 @@ class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"
 class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitter"):
     """Cuts after a number of tokens, in which both sizes are here. No table is downloaded."""
 
-    about = About(category="Text Splitters")
+    about = About(category="Text Splitters", packages=(Package("tiktoken", "tokens"),))
 
     encodingName: EncodingName = "gpt2"
 

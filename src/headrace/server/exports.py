@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 
 from headrace.exports import Export, export_of
 from headrace.imports import take
+from headrace.runtime.inventory import inventory
 from headrace.schema import ApiKey, FlowRow
 from headrace.server.auth import check_permission, local, needs
 from headrace.server.flows import shown
@@ -58,9 +59,10 @@ async def import_export(
     here = local(request)
     done = await take(here.store, [export])
     flows: list[FlowRow] = done.flows
+    has = await inventory(here.store)
     return ImportReply(
         message="success",
-        flows=[shown(row, here.flows.catalog) for row in flows],
+        flows=[shown(row, here.flows.catalog, has) for row in flows],
         keys=done.keys,
         tools=[tool.name for tool in done.tools],
         variables=done.variables,

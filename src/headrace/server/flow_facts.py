@@ -10,6 +10,7 @@ from litestar import Request, get
 from litestar.params import Parameter
 
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, Unauthorized
+from headrace.runtime.inventory import inventory
 from headrace.schema import ExecutionRow
 from headrace.server.auth import check_caller, local, needs
 from headrace.server.flows import shown
@@ -38,7 +39,8 @@ async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[di
     if not rows:
         raise FlowNotFound("no flow is bound to this API key")
     if {ADMIN, "chatflows:view"} & set(key.permissions):
-        return [shown(row, here.flows.catalog) for row in rows]
+        has = await inventory(here.store)
+        return [shown(row, here.flows.catalog, has) for row in rows]
     names = ("id", "name", "type", "category", "deployed", "isPublic", "createdDate", "updatedDate")
     return [{**{name: getattr(row, name) for name in names}, "flowData": public_flow(row.flowData)} for row in rows]
 

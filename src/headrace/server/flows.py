@@ -9,10 +9,12 @@ from litestar import Request, delete, get, post, put
 from msgspec import UNSET, UnsetType
 
 from headrace.engine.catalog import Catalog
+from headrace.engine.coverage import coverage
+from headrace.engine.findings import Inventory
 from headrace.engine.flow_file import read_flow
-from headrace.engine.graph import coverage
 from headrace.errors import FlowError, InvalidRequest
 from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
+from headrace.runtime.inventory import inventory
 from headrace.schema import FlowRow, is_id
 from headrace.server.auth import check_above, local, needs
 from headrace.server.predictions import FlowId
@@ -75,9 +77,9 @@ def _check_config(name: str, text: str | None) -> None:
         raise InvalidRequest(str(error)) from None
 
 
-def shown(row: FlowRow, catalog: Catalog) -> dict[str, Any]:
-    """A flow as the API shows it, with what this server runs of it."""
-    found = coverage(read_flow(row.flowData), catalog)
+def shown(row: FlowRow, catalog: Catalog, has: Inventory) -> dict[str, Any]:
+    """A flow as the API shows it, with what a server that has this does not do of it."""
+    found = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
     return {**msgspec.structs.asdict(row), "webhookSecretConfigured": False, "coverage": found}
 
 
@@ -90,13 +92,14 @@ async def list_flows(
 ) -> list[dict[str, Any]] | dict[str, Any]:
     """All flows, or one page of them as `{data, total}`."""
     here = local(request)
-    rows = [shown(row, here.flows.catalog) for row in await here.store.flows(type)]
+    has = await inventory(here.store)
+    rows = [shown(row, here.flows.catalog, has) for row in await here.store.flows(type)]
     return paged(rows, page, limit)
 
 
 @post("/api/v1/chatflows", guards=[needs("chatflows:create")], status_code=200, summary="Create a flow", tags=["flows"])
 async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[str, Any]:
-    """Stores the flow whether or not this server has all its nodes; `coverage` says which are missing."""
+    """Stores the flow whether or not this server has all its nodes; `coverage` says what keeps it from answering."""
     if not data.name or not data.flowData:
         missing = "name" if not data.name else "flowData"
         raise InvalidRequest(f"a flow needs `{missing}` at $.{missing}")
@@ -108,14 +111,14 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
     row = await here.store.add_flow(
         msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)
     )
-    return shown(row, here.flows.catalog)
+    return shown(row, here.flows.catalog, await inventory(here.store))
 
 
 @get("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read a flow", tags=["flows"])
 async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """One flow."""
     here = local(request)
-    return shown(await here.store.flow(flow_id), here.flows.catalog)
+    return shown(await here.store.flow(flow_id), here.flows.catalog, await inventory(here.store))
 
 
 @put("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:update")], summary="Change a flow", tags=["flows"])
@@ -124,7 +127,8 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     here = local(request)
     if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.store.flow(flow_id)).apikeyid):
         await check_above(request, data.apikeyid, bound)
-    return shown(await here.store.change_flow(flow_id, columns(data)), here.flows.catalog)
+    row = await here.store.change_flow(flow_id, columns(data))
+    return shown(row, here.flows.catalog, await inventory(here.store))
 
 
 @delete(

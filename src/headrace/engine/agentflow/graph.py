@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from headrace.engine.agentflow.progress import Arrow, Way
 from headrace.engine.catalog import Catalog
-from headrace.engine.graph import accepting, check_known, coverage, nodes_of
+from headrace.engine.graph import accepting, check_known, nodes_of
+from headrace.engine.parts import parts_of
 from headrace.errors import FlowError
 from headrace.schema import FlowFile, NodeData
 
@@ -68,7 +69,7 @@ class AgentGraph:
         for level in self._levels.values():
             if circle := level.circle():
                 raise FlowError(f"the flow goes in a circle through {circle!r}: use a Loop node to go back")
-        check_known(coverage(flow, catalog).missing, catalog)
+        check_known({part.name for node in nodes for part in parts_of(node)}, catalog)
         self.accepting = {node.id: accepting(node, catalog) for node in nodes}
 
     def level(self, way: Way) -> Level:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from headrace.documents.graph import Part, Parts, store_graph
 from headrace.documents.library import document_library
 from headrace.engine import chatflow
+from headrace.engine.about import Input
 from headrace.engine.agent import Agent, described
 from headrace.engine.agentflow.node import Task, shown
 from headrace.engine.catalog import Catalog
@@ -25,7 +26,6 @@ from headrace.engine.talk import Round, Talk, Use
 from headrace.engine.tool_names import free_name
 from headrace.engine.trace import sent
 from headrace.engine.turn import Turn, as_object, given
-from headrace.errors import FlowError
 from headrace.events import Artifacts, CalledTools, Event, SourceDocuments, Token, UsedTool, UsedTools
 from headrace.nodes.agentflow.forms import form
 from headrace.nodes.agentflow.models import ModelNode, named
@@ -34,6 +34,16 @@ from headrace.nodes.document_stores import DocumentStoreVS
 from headrace.nodes.tools.retriever import RetrieverTool
 
 _SPELT: Final = "Give this answer once more, in the form that is asked for:\n\n"
+
+
+ProviderTools: TypeAlias = Annotated[
+    Any,
+    Input(
+        refused="has tools of its model's provider, which cannot be used here yet: clear them, and give the agent "
+        "other tools"
+    ),
+]
+"""Tools that a provider runs itself."""
 
 
 class SelectedTool(msgspec.Struct, frozen=True):
@@ -47,7 +57,7 @@ class SelectedTool(msgspec.Struct, frozen=True):
 class StoreKnowledge(msgspec.Struct, frozen=True):
     """A document store that the agent may look into. It is named `id:name`."""
 
-    documentStore: str = ""
+    documentStore: Annotated[str, Input(loadMethod="listStores")] = ""
     docStoreDescription: str = ""
     returnSourceDocuments: bool | Literal[""] = False
 
@@ -138,15 +148,12 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
     tools: list[SelectedTool] = []
     knowledgeDocumentStores: list[StoreKnowledge] = []
     knowledgeVSEmbeddings: list[VectorKnowledge] = []
-    toolsBuiltInOpenAI: Any = ""
-    toolsBuiltInGemini: Any = ""
-    toolsBuiltInAnthropic: Any = ""
+    toolsBuiltInOpenAI: ProviderTools = ""
+    toolsBuiltInGemini: ProviderTools = ""
+    toolsBuiltInAnthropic: ProviderTools = ""
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
-        """Answers like an LLM node, with its tools and its knowledge if it has any. Raises FlowError for others."""
-        for chosen in (self.toolsBuiltInOpenAI, self.toolsBuiltInGemini, self.toolsBuiltInAnthropic):
-            if chosen not in ("", "[]", []):
-                raise FlowError(f"{task.node.id!r} has tools of its model's provider, which cannot be used here yet")
+        """Answers like an LLM node, with its tools and its knowledge if it has any. Raises what they raise."""
         offers = [*await self._chosen(task), *await self._known(task)]
         async with aclosing(self._working(task, offers) if offers else super().run(task)) as batches:
             async for events in batches:

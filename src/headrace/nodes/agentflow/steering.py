@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from headrace.engine.about import Input
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
 from headrace.errors import FlowError
 from headrace.events import Event, Token
@@ -28,7 +29,14 @@ class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
 class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
     """Where an agent flow begins: with a question or a form, and with the first state."""
 
-    startInputType: Literal["chatInput", "formInput", "webhookTrigger", "scheduleInput"] = "chatInput"
+    startInputType: Annotated[
+        Literal["chatInput", "formInput", "webhookTrigger", "scheduleInput"],
+        Input(
+            refused="begins with a webhook or a schedule, which this server does not have yet: let it begin with a "
+            "question or a form, and ask it through the API",
+            refusedFor=("webhookTrigger", "scheduleInput"),
+        ),
+    ] = "chatInput"
     formTitle: str = ""
     formDescription: str = ""
     formInputTypes: list[FormInput] = []
@@ -39,10 +47,6 @@ class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Sets the state: the flow's own, over it the session's if it is to persist, over it the request's."""
         run = task.run
-        if self.startInputType in ("webhookTrigger", "scheduleInput"):
-            raise FlowError(
-                f"{task.node.id!r} begins with a {self.startInputType}, which this server does not have yet"
-            )
         if self.startEphemeralMemory:
             run.forget()
         task.state = _state(self.startState)

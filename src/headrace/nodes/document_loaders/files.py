@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.about import About, Additional, Input, Package
 from headrace.engine.node import Context
 from headrace.nodes.document_loaders.loader import Loader, listed
 from headrace.retrieval.files import File, files_of
@@ -55,7 +55,7 @@ class TextFile(Loader, frozen=True, kw_only=True, tag="textFile"):
 class PdfFile(Loader, frozen=True, kw_only=True, tag="pdfFile"):
     """PDF files, one document a page or a file."""
 
-    about = About(label="Pdf File", version=2)
+    about = About(label="Pdf File", version=2, packages=(Package("pypdf", "rag"),))
 
     pdfFile: Annotated[str, Input(type="file", fileType=".pdf")] = ""
     usage: PdfUsage = "perPage"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.about import About, Additional, Input, Package
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.nodes.document_loaders.loader import Loader
@@ -21,7 +21,7 @@ _GITHUB_API = "https://api.github.com"
 class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScraper"):
     """A web page, the pages that it leads to, or those of a site map. Read anew each hour."""
 
-    about = About(version=2)
+    about = About(version=2, packages=(Package("bs4", "rag"),))
 
     url: str
     relativeLinksMethod: Annotated[Crawl | None, Input(additionalParams=True, default="webCrawl")] = None

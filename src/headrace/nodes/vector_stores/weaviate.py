@@ -31,7 +31,9 @@ class Weaviate(SpreadNode, frozen=True, kw_only=True, tag="weaviate"):
     weaviateMetadataKeys: Additional[str] = ""
     """Not used: passages come with all of their metadata."""
     weaviateFilter: Additional[Templated] = {}
-    alpha: Additional[float | None] = None
+    alpha: Annotated[
+        float | None, Input(additionalParams=True, unread="it is searched by vectors only: words have no weight")
+    ] = None
     """Not used: words are searched in the embedded store only."""
 
     async def _store(self, ctx: Context) -> ServedStore:

@@ -99,9 +99,12 @@ export class FlowList {
 
   #row({ id, name, type, coverage }) {
     const all = coverage.runs.length + coverage.missing.length;
+    const stops = coverage.findings.some((finding) => finding.stops);
     const note = coverage.missing.length
       ? `${coverage.runs.length} of ${count(all, "node type")} run`
-      : `all ${count(all, "node type")} run`;
+      : stops
+        ? "cannot answer yet"
+        : `all ${count(all, "node type")} run`;
     return el(
       "li",
       {},
@@ -117,7 +120,7 @@ export class FlowList {
           "span",
           { class: "faint" },
           type === "CHATFLOW" ? "" : type === "AGENTFLOW" ? "agent flow · " : `${type.toLowerCase()} · `,
-          el("span", { class: coverage.missing.length ? "lack" : "" }, note),
+          el("span", { class: stops || coverage.missing.length ? "lack" : "" }, note),
         ),
       ),
     );
@@ -195,7 +198,9 @@ function told({ keys, tools, variables, documentStores, notes, skipped }) {
 }
 
 function report({ name, coverage }) {
-  const { runs, missing } = coverage;
+  const { runs, missing, findings } = coverage;
+  const stopping = findings.filter((finding) => finding.stops);
+  const notes = findings.filter((finding) => !finding.stops);
   const all = runs.length + missing.length;
   const bar = el("progress", {
     max: String(all || 1),
@@ -204,17 +209,31 @@ function report({ name, coverage }) {
   });
   return el(
     "div",
-    { class: "coverage", data: { whole: String(!missing.length) } },
+    { class: "coverage", data: { whole: String(!stopping.length) } },
     el("strong", {}, name),
     bar,
     el(
       "p",
       {},
       missing.length
-        ? `${runs.length} of ${count(all, "node type")} run here. It is stored, and answers once all do.`
+        ? `${runs.length} of ${count(all, "node type")} run here.`
         : `All ${count(all, "node type")} run here.`,
+      stopping.length ? " It is stored, and answers once this is mended:" : "",
     ),
     missing.length ? el("p", { class: "error" }, `Missing: ${missing.join(", ")}`) : "",
+    listed(stopping, "error"),
+    listed(notes, "faint"),
     el("details", { class: "fold" }, el("summary", {}, "Runs"), el("p", {}, runs.join(", ") || "none")),
   );
+}
+
+/** A line for each finding of a coverage report. */
+function listed(findings, kind) {
+  return findings.length
+    ? el(
+        "ul",
+        { class: `findings ${kind}` },
+        findings.map(({ message }) => el("li", {}, message)),
+      )
+    : "";
 }
