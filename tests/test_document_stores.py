@@ -122,7 +122,7 @@ def test_every_endpoint_needs_its_permission(server: Server, method: str, path: 
         return server.send(method, f"/api/v1/document-store/{path}", {}, headers).status
 
     assert server.send(method, f"/api/v1/document-store/{path}", {}).status == 401
-    assert status("documentStores:other") == 403
+    assert status("chatflows:view") == 403
     assert status(f"documentStores:{permission}") not in (401, 403, 500)
 
 

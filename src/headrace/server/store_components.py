@@ -11,15 +11,14 @@ from litestar import Request, get
 from headrace.engine.description import Description, about, described, inputs_of
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Node, Sink
+from headrace.nodes.document_loaders.loader import Loader
 from headrace.server.auth import local, needs
 from headrace.server.document_stores import LoaderId, StoreId
 from headrace.server.forms import endings_for
 
 Part = Literal["loaders", "embeddings", "vectorstore", "recordmanager"]
 _CATEGORIES: Final[Mapping[Part, str]] = {
-    "loaders": "Document Loaders",
     "embeddings": "Embeddings",
-    "vectorstore": "Vector Stores",
     "recordmanager": "Record Manager",
 }
 
@@ -35,7 +34,9 @@ class Setting(msgspec.Struct):
 
 
 def _belongs(kind: type[Node], part: Part) -> bool:
-    """Whether a document store can be made of it: its stores and record managers must take an upsert."""
+    """True for a node type that a document store can be made of; a document store is no part of another."""
+    if part == "loaders":
+        return issubclass(kind, Loader)
     if part == "vectorstore":
         return issubclass(kind, Sink)
     return about(kind).category == _CATEGORIES[part]
