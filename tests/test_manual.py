@@ -31,6 +31,15 @@ def test_a_section_stands_below_its_headings():
     ]
 
 
+def test_every_part_of_a_long_section_stands_below_its_headings():
+    rows = [f"| `SETTING_{number}` | {'x' * 80} |" for number in range(100)]
+    parts = [text for text, _, _ in cut("# Mill\n\n## Settings\n\n" + "\n".join(rows))]
+    above = "# Mill\n\n## Settings\n\n"
+    assert len(parts) > 1
+    assert all(part.startswith(above) and len(part) < 2_500 for part in parts)
+    assert "\n".join(part.removeprefix(above) for part in parts) == "\n".join(rows)
+
+
 def test_a_comment_in_code_is_no_heading():
     assert [heading for _, _, heading in cut("# Mill\n\n```bash\n# turn it\nturn\n```\n")] == ["Mill"]
 

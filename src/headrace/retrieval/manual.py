@@ -1,4 +1,6 @@
-"""The docs of this version of Headrace as documents, one a section. A wheel carries the pages, a checkout has them.
+"""The docs of this version of Headrace as documents, one for each section or part of a long section.
+
+A wheel carries the pages, a checkout has them.
 
 What a page says in its own words counts: lists of pages, pictures and addresses of links are left out, and so is the
 table of all nodes, which is longer than everything else together.
@@ -24,6 +26,7 @@ _MARK: Final = re.compile(r"<!-- .*? -->\n?")
 _PICTURE: Final = re.compile(r"!\[[^]]*\]\([^)]+\)\n*")
 _LINK: Final = re.compile(r"\[([^][]+)\]\([^)]+\)")
 _LINKS_ROW: Final = re.compile(r"(?m)^\| \[.*\n")
+_LONGEST: Final = 2_000  # characters of a part: a splitter after it would cut off the headings
 _HEADING: Final = re.compile(r"(#+) +(.+)")
 
 
@@ -61,7 +64,19 @@ def sections(file: BinaryIO, name: str) -> Iterator[Document]:
 
 
 def _section(name: str, headings: Mapping[int, str], lines: Sequence[str]) -> Iterator[Document]:
-    if text := "\n".join(lines).strip():
-        marked = (f"{'#' * level} {words}" for level, words in headings.items())
-        titles = list(headings.values()) or [name]
+    marked = [f"{'#' * level} {words}" for level, words in headings.items()]
+    titles = list(headings.values()) or [name]
+    for text in _parts(lines):
         yield Document("\n\n".join([*marked, text]), {"source": name, "page": titles[0], "heading": titles[-1]})
+
+
+def _parts(lines: Sequence[str]) -> Iterator[str]:
+    """The text of a section, cut between lines where it is long."""
+    part: list[str] = []
+    for line in lines:
+        if sum(map(len, part)) + len(line) > _LONGEST:
+            yield "\n".join(part).strip()
+            part = []
+        part.append(line)
+    if text := "\n".join(part).strip():
+        yield text
