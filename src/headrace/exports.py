@@ -46,8 +46,10 @@ _SWITCHES = ("status", "enabled")
 
 
 class Export(msgspec.Struct):
-    """What a file holds. `skipped` names the sections that are not taken over, with how many entries each; `notes` say
-    what else does not come along."""
+    """The content of an export file.
+
+    `skipped` counts the entries of each section that is not taken over; `notes` say what else stays behind.
+    """
 
     flows: list[FlowRow] = []
     variables: list[Variable] = []
@@ -64,7 +66,7 @@ def flow_files(paths: list[Path]) -> list[Path]:
 
 
 def read_exports(paths: Iterable[Path]) -> list[Export]:
-    """What the files hold. Raises InvalidRequest that names every file which cannot be read, and those that can."""
+    """Reads export files. Raises InvalidRequest that names every unreadable file, and those that can be read."""
     exports: list[Export] = []
     good: list[str] = []
     bad: list[str] = []
@@ -83,7 +85,7 @@ def read_exports(paths: Iterable[Path]) -> list[Export]:
 
 
 def read_export(path: Path) -> Export:
-    """What the file holds. Raises InvalidRequest naming the file and the place of the mistake."""
+    """Reads an export file. Raises InvalidRequest naming the file and the place of the mistake."""
     try:
         content: Any = msgspec.json.decode(_text_of(path.read_bytes()))
     except OSError as error:
@@ -102,7 +104,7 @@ def _text_of(data: bytes) -> str:
 
 
 def export_of(content: Any, name: str) -> Export:
-    """What a file's JSON value holds; `name` is for a flow that has none. Raises InvalidRequest."""
+    """Reads a file's JSON value; `name` is for a flow that has none. Raises InvalidRequest."""
     export = _read(content, name)
     for variable in export.variables:
         if variable.type == "static" and not variable.value:
@@ -167,7 +169,7 @@ def _several(items: list[Any], name: str) -> Export:
 
 
 def _notes(values: dict[str, Any]) -> list[str]:
-    """What of a flow does not work here as it did."""
+    """Notes on parts of a flow that work differently here."""
     flow = f"the flow {values.get('name')!r}"
     notes = [f"{flow}: {about} is kept and does nothing here" for name, about in _UNUSED.items() if _on(values, name)]
     if values.get("webhookSecret") or values.get("webhookSecretConfigured"):
@@ -176,7 +178,7 @@ def _notes(values: dict[str, Any]) -> list[str]:
 
 
 def _on(values: dict[str, Any], name: str) -> bool:
-    """Whether this configuration switches anything on, at any depth."""
+    """True when this configuration switches anything on, at any depth."""
     config = values.get(name)
     try:
         value: Any = msgspec.json.decode(config) if isinstance(config, str) and config else config

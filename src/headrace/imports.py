@@ -14,7 +14,7 @@ from headrace.store.store import Store
 
 
 class Imported(msgspec.Struct):
-    """What has been stored, and what is to be told of it."""
+    """The result of an import: stored rows and notes on them."""
 
     flows: list[FlowRow] = []
     tools: list[CustomTool] = []

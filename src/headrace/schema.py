@@ -111,7 +111,7 @@ class HumanInput(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def proceeds(self) -> bool:
-        """Whether the answer is yes."""
+        """True when the answer is yes."""
         return self.type == "proceed"
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: where they write, coroutine functions as commands, errors of one line."""
+"""The shared part of all commands: consoles, coroutine functions as commands, errors of one line."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Agent:
                     yield events
 
     def _over(self) -> bool:
-        """Whether the model is asked no more; sets the verdict where it has not the last word."""
+        """True when the model is asked no more; sets the verdict where it has not the last word."""
         rounds = self.talk.rounds
         if self.talk.waiting:
             return True
@@ -156,7 +156,7 @@ class Agent:
         return known and call.name in self._asking
 
     def _shown(self) -> list[Event]:
-        """What the answer shows of the tools."""
+        """The used tools as the answer shows them."""
         uses = self.talk.uses
         documents = [document for use in uses for document in use.result.documents]
         artifacts = [artifact for use in uses for artifact in use.result.artifacts]
@@ -229,7 +229,7 @@ class Agent:
 
 
 def attempts(calls: Sequence[ToolCall]) -> str:
-    """What the calls are about to do, as the person who is asked reads it: each as JSON in a block of code."""
+    """The waiting calls as the asked person reads them: each as JSON in a block of code."""
     return "".join(f"\nAttempting to use tool:\n```json\n{_json(described(call))}\n```" for call in calls)
 
 
@@ -243,7 +243,7 @@ def _json(value: Any) -> str:
 
 
 async def called(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
-    """What the tool gives. Raises FlowError when it takes too long, and what the tool raises."""
+    """Calls a tool and returns its result. Raises FlowError when it takes too long, and the tool's own errors."""
     try:
         async with asyncio.timeout(_PATIENCE):
             return await tool.call(arguments)

@@ -1,4 +1,4 @@
-"""What is said to a chat model and what comes back: the same words for every provider."""
+"""Messages to a chat model and the deltas of its answer, the same for every provider."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     arguments: str
     signature: str = ""
-    """What the provider wants back with the call; only it can read it."""
+    """The provider's opaque text that must be sent back with the call."""
 
 
 class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,9 +52,9 @@ class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     role: Role
     content: str | Sequence[Part]
     calls: Sequence[ToolCall] = ()
-    """What an assistant asks for."""
+    """Tool calls of an assistant's message."""
     thoughts: Sequence[Thought] = ()
-    """What an assistant thought before it called its tools."""
+    """Thinking of an assistant before its tool calls."""
     answers: ToolCall | None = None
     """The call that a message of role "tool" is the result of."""
     name: str = ""
@@ -89,7 +89,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class OutputSchema(msgspec.Struct, frozen=True):
-    """What an answer must look like: a JSON Schema and a name for it."""
+    """The schema of a structured answer: a JSON Schema and its name."""
 
     name: str
     schema: dict[str, Any]
@@ -107,7 +107,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     stop: Sequence[str] = ()
     """Where the answer shall end, without these words, if the provider can do that; a few at most."""
     facts: bool = False
-    """Whether the answer shall end with what the provider says of the call, where its adapter can tell."""
+    """True to end the answer with the provider's facts on the call, where its adapter has them."""
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -157,11 +157,11 @@ class FinishDelta(msgspec.Struct, frozen=True):
 
 
 class FactsDelta(msgspec.Struct, frozen=True):
-    """What the provider says of the call as a whole, in its own words; only for requests that want `facts`."""
+    """The provider's facts on the whole call, in its own words; only for requests that want `facts`."""
 
     facts: dict[str, Any]
     id: str = ""
-    """What the provider calls the answer."""
+    """The provider's id of the answer."""
 
 
 Delta: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | CitationDelta | UsageDelta | FinishDelta | FactsDelta

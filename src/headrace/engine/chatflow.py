@@ -65,7 +65,7 @@ def _content(turn: Turn) -> str | list[Part]:
 
 
 def transcript(turns: Sequence[ModelMessage]) -> str:
-    """What was said, a line for each turn."""
+    """The conversation as text, a line for each turn."""
     return "\n".join(f"{_SPEAKERS.get(turn.role, turn.role)}: {turn.text}" for turn in turns)
 
 
@@ -106,7 +106,7 @@ async def keeping(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overr
 
 
 async def built(graph: Graph, catalog: Catalog, ctx: Context) -> object:
-    """What the graph's last node hands over. Raises FlowError and what nodes raise."""
+    """The value of the graph's last node. Raises FlowError and the nodes' own errors."""
     return await (await _last(graph, catalog, ctx, Overrides(OverrideRules(), None))).build(ctx)
 
 
@@ -152,7 +152,7 @@ async def _scope(graph: Graph, ctx: Context) -> Scope:
 
 
 def flow_values(ctx: Context, turns: Sequence[ModelMessage]) -> Mapping[str, Any]:
-    """What `{{$flow.…}}` reads."""
+    """The values of `{{$flow.…}}`."""
     return {
         "chatflowid": ctx.flow,
         "chatflowId": ctx.flow,
@@ -171,7 +171,7 @@ def said(turns: Sequence[ModelMessage]) -> list[dict[str, str]]:
 
 
 def _lacking(node: NodeData, catalog: Catalog, overrides: Overrides) -> NothingGiven | None:
-    """What stands for a loader without an input that it needs; not where its text is wanted at once."""
+    """The stand-in for a loader without an input that it needs; not where its text is wanted at once."""
     kind = catalog[node.name]
     if not issubclass(kind, Source) or (node.outputs or {}).get("output") == "text":
         return None
@@ -182,7 +182,7 @@ def _lacking(node: NodeData, catalog: Catalog, overrides: Overrides) -> NothingG
 async def _built(
     node: NodeData, graph: Graph, catalog: Catalog, scope: Scope, overrides: Overrides, ctx: Context
 ) -> object:
-    """What the node hands over. Raises what it raises; where a credential is missing, the error says so."""
+    """The node's value. Raises the node's errors; a missing credential is named."""
     record = await _record(node, graph, catalog, scope, overrides, ctx)
     try:
         return await record.build(ctx)

@@ -105,7 +105,7 @@ def label(name: str) -> str:
 
 
 def about(kind: type[Node]) -> About:
-    """What the node type and those that it inherits from say, the nearest first."""
+    """The `about` of a node type, completed by the types that it inherits from."""
     said = [base.__dict__["about"] for base in kind.__mro__ if "about" in base.__dict__]
     own = said[0] if "about" in kind.__dict__ else About()
     near: dict[str, Any] = {

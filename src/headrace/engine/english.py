@@ -1,4 +1,4 @@
-"""What is known of English here: words that say little, endings that say nothing, words that mean about the same.
+"""English word lists: stop words, endings to strip, and synonyms.
 
 For programs' texts, and for ranking only: a word too many costs little, so the lists are short and no dictionary.
 """

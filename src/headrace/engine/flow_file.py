@@ -76,7 +76,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _connects(edge: Any) -> bool:
-    """Whether the arrow begins and ends somewhere, and not at the same node."""
+    """True for an arrow between two different nodes of the flow."""
     if not isinstance(edge, dict):
         return False
     source, target = _name(edge.get("source")), _name(edge.get("target"))

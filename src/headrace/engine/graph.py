@@ -98,7 +98,7 @@ def _choice(ids: Iterable[str]) -> str:
 
 
 class Graph:
-    """What a chatflow runs: its ending node and everything before it, dependencies first.
+    """The part of a chatflow that runs: its ending node and everything before it, dependencies first.
 
     A flow with choosers may have several endings: what they choose says which one is reached.
     """
@@ -214,7 +214,7 @@ def _memory(flow: FlowFile, nodes: Mapping[str, NodeData]) -> NodeData | None:
 
 
 def takes_images(node: NodeData, inputs: Mapping[str, Any]) -> bool:
-    """Whether this is a chat model that is shown pictures with these inputs, or holds one."""
+    """True for a chat model that takes pictures with these inputs, and for a node that holds one."""
     models = [inputs] if node.category == "Chat Models" else _models_inside(inputs)
     return any(model.get("allowImageUploads") in (True, "true") for model in models)
 
@@ -255,7 +255,7 @@ def _texts(nodes: Iterable[NodeData]) -> Iterable[str]:
 
 
 def streams(flow: FlowFile, kind: str, *, post_processing: bool = False) -> bool:
-    """Whether a prediction of this flow can be streamed. `kind` is the flow's type ("CHATFLOW", "AGENTFLOW", …).
+    """True when a prediction of this flow can be streamed. `kind` is the flow's type ("CHATFLOW", "AGENTFLOW", …).
 
     Raises FlowError for a chatflow without a valid ending.
     """

@@ -143,7 +143,7 @@ def given(node: NodeData, kind: type[Node], overrides: Overrides) -> Given:
 
 
 def _is_no_number(value: Any, field: Field) -> bool:
-    """Whether a request gives plain words where a number is wanted: that sets nothing, as recordings have it."""
+    """True for plain words where a number is wanted: such an override sets nothing, as recordings have it."""
     if field.scalar not in (int, float) or not isinstance(value, str) or value.strip().startswith(("{", "[")):
         return False
     try:
@@ -252,7 +252,7 @@ def _members(hint: Any) -> list[Any]:
 
 
 def _takes_texts(field: Field) -> bool:
-    """Whether a text may stand there, alone or in a list."""
+    """True for a type that takes a text, alone or in a list."""
     return any(member is str or member == list[str] for member in _members(field.type))
 
 
@@ -305,7 +305,7 @@ def _shown(value: Any) -> str:
 
 
 def _connected(value: Any, field: Field, port: type[Any]) -> Any:
-    """What is connected; nodes that were removed from the flow are left out."""
+    """The connected nodes, without those that were removed from the flow."""
     items: list[Any] = []
     for one in value if isinstance(value, list) else (value,):
         items += one if isinstance(one, list) else (one,)  # a node may build a list, such as the tools of a server
@@ -345,7 +345,7 @@ _KINDS: tuple[type[Any], ...] = (
 
 
 def _described(value: Any) -> str:
-    """What a value is, in words."""
+    """A value's kind in words."""
     match value:
         case str():
             return "a text"
@@ -361,7 +361,7 @@ def _described(value: Any) -> str:
 
 @cache
 def provides(kind: type[Any], port: type[Any]) -> bool:
-    """Whether objects of this class have the port's capability. Kept: asking a protocol takes microseconds."""
+    """True when objects of this class have the port's capability. Cached: asking a protocol takes microseconds."""
     if not getattr(port, "_is_protocol", False):
         return issubclass(kind, port)
     members = [name for name in vars(port) if not name.startswith("_")] + list(port.__annotations__)

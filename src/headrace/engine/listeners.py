@@ -1,4 +1,4 @@
-"""What happens inside a tool while it runs, such as another flow's events, told to whoever runs the tool."""
+"""Listeners to events inside a running tool, such as those of another flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node is: a typed record that Flowise's JSON converts into.
+"""The node: a typed record that Flowise's JSON converts into.
 
 The record's tag is Flowise's node name, its fields are Flowise's input names. Fields whose type is a capability
 (`headrace.engine.ports`) are its ports, the others are its parameters.
@@ -44,7 +44,7 @@ class History(Protocol):
 
 
 class FlowQuestion(msgspec.Struct, frozen=True):
-    """What one flow asks another. With a `chat` of its own the other remembers nothing of this one."""
+    """A question from one flow to another. With a `chat` of its own the other remembers nothing of this one."""
 
     flow: str
     question: str
@@ -56,7 +56,7 @@ class FlowQuestion(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, kw_only=True):
-    """What one run gives its nodes. Lives as long as the run."""
+    """The context that one run gives its nodes. Lives as long as the run."""
 
     run: str
     flow: str
@@ -73,7 +73,7 @@ class Context(msgspec.Struct, kw_only=True):
     variables: Mapping[str, str] = {}
     history: History
     notes: Notes
-    """What the flow's memories keep of this session."""
+    """Notes of the flow's memories on this session."""
     listeners: list[Callable[[Sequence[Turn]], Awaitable[None]]] = []
     """Called with the question and the answer once they are stored: memories that other systems keep."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
@@ -85,9 +85,9 @@ class Context(msgspec.Struct, kw_only=True):
     outside: Outside
     environ: Mapping[str, str] = os.environ
     kept: dict[str, Any] = {}
-    """What the flow's nodes keep from run to run in this process, until the flow changes."""
+    """Values that the flow's nodes keep from run to run in this process, until the flow changes."""
     closing: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
-    """What ends with the run: connections that its nodes hold."""
+    """Connections of the nodes, closed when the run ends."""
     usage: Usage | None = None
     json: Any = None
     """The answer of a flow that answers with a value in place of text."""
@@ -96,21 +96,21 @@ class Context(msgspec.Struct, kw_only=True):
     fields: dict[str, Any] | None = None
     """More keys of the JSON answer, from a function that ends the flow."""
     values: dict[str, Any] = {}
-    """What nodes keep for each other during the run, by name."""
+    """Values that nodes share during the run, by name."""
     shown_values: dict[str, Any] = {}
     """Those of them that the answer shows."""
     form: Mapping[str, Any] | None = None
-    """What the user filled in, where the flow begins with a form."""
+    """The user's form values, where the flow begins with a form."""
     previous: Callable[[], Awaitable[Sequence[dict[str, Any]]]] = _nothing
-    """What the nodes of the session's last execution did, for agent flows."""
+    """The executed data of the session's last execution, for agent flows."""
     execution: Execution | None = None
-    """What an agent flow has done so far."""
+    """The execution of an agent flow so far."""
     answer: HumanInput | None = None
-    """What a person says to the flow, which has stopped to ask; the context then has its execution."""
+    """A person's answer to a stopped flow; the context then has its execution."""
     note: Callable[[Execution], Awaitable[None]] = _unnoted
     """Keeps the execution as it is now."""
     parting: Sequence[Event] = ()
-    """What a cancelled run still tells before its `abort`."""
+    """Events of a cancelled run before its `abort`."""
 
     @property
     def http(self) -> Http:
@@ -118,7 +118,7 @@ class Context(msgspec.Struct, kw_only=True):
         return self.outside.http
 
     async def run_script(self, code: str, values: Mapping[str, Any], **flow: Any) -> Any:
-        """What a script of the flow returns. Raises ScriptError.
+        """Runs a script of the flow and returns its value. Raises ScriptError.
 
         It reads `values`, `$input` (the question), `$vars` and `$flow`.
         """
@@ -161,24 +161,24 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A node with its parameters set and its ports connected."""
 
     about: ClassVar[About] = About()
-    """What it says of itself beyond its fields and its docstring."""
+    """The type's description beyond its fields and its docstring."""
     former: ClassVar[Mapping[str, str]] = {}
     """Names that earlier versions of the node type had for its inputs, and what they are called now."""
     upserted: ClassVar[frozenset[str]] = frozenset()
     """Inputs that only an upsert reads: a prediction leaves out what is connected to them."""
 
     async def build(self, ctx: Context) -> object:
-        """What the node hands to the ports that it is wired to: itself, unless the type says otherwise."""
+        """The value for the ports that the node is wired to: the node itself, unless its type says otherwise."""
         return self
 
 
 def _tag(node: Node) -> str:
-    """What flows call the node's type."""
+    """The name of the node's type in flow files."""
     return str(node.__struct_config__.tag)
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """What a chooser hands over: its value, and the name of the output at which the flow goes on."""
+    """The outcome of a chooser: its value, and the name of the output at which the flow goes on."""
 
     value: Any
     output: str
@@ -230,7 +230,7 @@ class Sink(Node, frozen=True, kw_only=True):
     node: str = ""
     """Its id in the flow; a flow may have several."""
     document: list[Documents] = []
-    """What an upsert brings."""
+    """The documents that an upsert brings."""
 
     async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
         """Brings what it keeps to what its documents say. A document that fails does not stop the others."""

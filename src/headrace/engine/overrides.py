@@ -31,12 +31,12 @@ class OverrideRules(msgspec.Struct, frozen=True):
     variables: list[Parameter] = []
 
     def allows(self, label: str, name: str) -> bool:
-        """Whether callers may set this input of the nodes with this label."""
+        """True when callers may set this input of the nodes with this label."""
         return self.status and any(p.enabled and p.name == name for p in self.nodes.get(label, ()))
 
 
 class Overrides:
-    """What one request sets, under the flow's rules."""
+    """The overrides of one request, under the flow's rules."""
 
     def __init__(self, rules: OverrideRules, values: Mapping[str, Any] | None) -> None:
         self._rules = rules
@@ -69,7 +69,7 @@ class Overrides:
 
 
 def read_json(value: Any) -> Any:
-    """What a JSON text says, for forms, which can send nothing else; anything that is none as it is."""
+    """Parses a JSON text, since forms can send nothing else. Anything else is returned as it is."""
     if isinstance(value, str) and value.strip().startswith(("{", "[")):
         try:
             return msgspec.json.decode(value)
@@ -91,5 +91,5 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def _is_table(value: Any) -> bool:
-    """Whether this is a list of keys with values, as the builder writes states and headers."""
+    """True for a list of keys with values, as the builder writes states and headers."""
     return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) and "key" in row for row in value)

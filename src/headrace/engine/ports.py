@@ -12,7 +12,7 @@ from headrace.errors import FlowError, ProviderError
 from headrace.events import Document
 
 Images = Literal["refused", "with the question", "after the question"]
-"""Whether a chat model takes pictures, and in which message of a conversation it likes them best."""
+"""A chat model's handling of pictures: refused, or the message of a conversation that holds them."""
 
 
 class ChatModel(Protocol):
@@ -44,7 +44,7 @@ class Moderation(Protocol):
     """Looks at a question before a model does."""
 
     async def refusal(self, text: str) -> str | None:
-        """What to answer instead, or None when the question may be asked."""
+        """The answer to give instead, or None when the question may be asked."""
         ...
 
 
@@ -52,9 +52,9 @@ class OutputParser(Protocol):
     """Asks a model for an answer in a form, and reads it."""
 
     instructions: str
-    """What the model is told about the form."""
+    """The model's instructions on the form."""
     mends: bool
-    """Whether a model may mend an answer that cannot be read."""
+    """True when a model may mend an answer that cannot be read."""
 
     def parse(self, text: str) -> Any:
         """The answer as a JSON value. Raises ValueError that says what is wrong with it."""
@@ -79,10 +79,10 @@ class ToolMemory(Memory, Protocol):
 
 
 class Notes(Protocol):
-    """What nodes keep of a session beside its messages, each under a name of its own."""
+    """Notes of nodes on a session beside its messages, each under a name of its own."""
 
     async def get(self, name: str) -> str | None:
-        """What was kept last; None once a message of the session was deleted."""
+        """The last note; None once a message of the session was deleted."""
         ...
 
     async def put(self, name: str, text: str) -> None:
@@ -109,7 +109,7 @@ class Prompt(Protocol):
 
 
 class ToolResult(msgspec.Struct, frozen=True):
-    """What a tool gives back: the text that the model reads, and what the answer shows beside it."""
+    """A tool's result: the text that the model reads, and data that the answer shows beside it."""
 
     text: str
     documents: Sequence[Document] = ()
@@ -132,7 +132,7 @@ class Body(Protocol):
     """The answer to a call, read as it arrives."""
 
     async def read(self) -> bytes:
-        """What has arrived since the last read, at least a byte; b"" at the end. Raises ProviderError."""
+        """The bytes since the last read, at least one; b"" at the end. Raises ProviderError."""
         ...
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ class SqlDatabase(Protocol):
         ...
 
     async def query(self, statement: str) -> str:
-        """What the statement reads: columns and rows as text. Raises FlowError that says what is wrong with it."""
+        """The statement's columns and rows as text. Raises FlowError that names the mistake."""
         ...
 
 
@@ -239,14 +239,14 @@ def _no_database(kind: str, address: str) -> SqlDatabase:
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What lies beyond a run: the ways to providers, to other servers and to databases, and the sandbox."""
+    """The ways out of a run: to providers, other servers, databases and the sandbox."""
 
     http: Http
     fetch: Fetch
     run_script: RunScript
     reach: Reach
     library: object = None
-    """What retrieval reads and writes, `headrace.retrieval.library.Library`; None where there is none."""
+    """The `headrace.retrieval.library.Library` of the process; None where there is none."""
     programs: Sequence[str] = ()
     """Command lines that flows may start as MCP servers."""
     open_database: OpenDatabase = _no_database
@@ -270,7 +270,7 @@ SearchMode: TypeAlias = Literal["similarity", "lexical", "hybrid", "mmr"]
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look for in a vector store."""
+    """A search in a vector store."""
 
     text: str
     vector: Sequence[float] | None = None
@@ -361,7 +361,7 @@ def _within(source: str) -> Iterator[str]:
 
 
 class Upserted(msgspec.Struct):
-    """What an upsert did; `addedDocs` holds the first thousand that it added, `failures` what could not be read."""
+    """The result of an upsert; `addedDocs` holds the first thousand added, `failures` the unreadable sources."""
 
     numAdded: int = 0
     numDeleted: int = 0
@@ -376,7 +376,7 @@ UpsertProgress: TypeAlias = Callable[[Upserted], None]
 
 
 class Documents(Protocol):
-    """What a loader hands over."""
+    """The documents of a loader."""
 
     fingerprint: str
     """Changes when the documents change; "" when only reading them can tell."""

@@ -40,7 +40,7 @@ async def processed(
 
 
 def _given(raw: str, answer: Prediction, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the function reads in `$flow`."""
+    """The function's `$flow`."""
     return {
         "rawOutput": raw,
         "chatHistory": history,

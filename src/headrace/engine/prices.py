@@ -1,4 +1,4 @@
-"""What a model's tokens cost: a small table of list prices, and the cost of one call."""
+"""The cost of a call by a small table of list prices."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def text_of(value: Any) -> str:
 
 
 def is_dangling(value: Any) -> bool:
-    """Whether this is a reference to a node that is not in the flow, or did not run: nothing was put in its place."""
+    """True for a reference that nothing replaced: its node is not in the flow, or did not run."""
     return isinstance(value, str) and _INSTANCE.fullmatch(value.strip()) is not None
 
 
@@ -86,7 +86,7 @@ class Scope:
 
 
 def dig(value: Any, keys: Sequence[str]) -> Any:
-    """What lies at the path inside the value, through JSON texts too; MISSING when it leads nowhere or to null."""
+    """The value at a path, through JSON texts too; MISSING when it leads nowhere or to null."""
     for key in keys:
         if isinstance(value, str) and value.startswith("{"):
             value = _parsed(value)

@@ -53,7 +53,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """What the model said."""
+        """The model's text."""
         return "".join(self._said)
 
     @property
@@ -67,7 +67,7 @@ class Reply:
         return {"timeMetadata": {"start": self._began, "end": now, "delta": now - self._began}}
 
     def kept(self) -> dict[str, Any]:
-        """What the execution keeps beside the text."""
+        """The fields that the execution keeps beside the text."""
         kept: dict[str, Any] = {"calledTools": []}
         if self._usage:
             kept["usageMetadata"] = tokens(self._usage, self._facts) | (

@@ -1,4 +1,4 @@
-"""Whether a value has the form that a JSON Schema describes. Both may be hostile: it comes from a tool's server."""
+"""Validation of values by JSON Schema. Both may be hostile: the schema comes from a tool's server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _Validator = extend(
 
 
 def mismatch(schema: Mapping[str, Any], value: Any) -> str:
-    """What is wrong with the value, or "". A schema that is none itself lets everything through."""
+    """The validation error, or "". An invalid schema accepts everything."""
     _left.set(_MOST)
     try:
         Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)

@@ -31,7 +31,7 @@ class Round(msgspec.Struct, frozen=True):
 
 
 class Talk(msgspec.Struct, frozen=True):
-    """What a conversation began with, and the rounds since."""
+    """A conversation: its first messages, and the rounds since."""
 
     opening: Sequence[ModelMessage]
     rounds: Sequence[Round] = ()
@@ -40,7 +40,7 @@ class Talk(msgspec.Struct, frozen=True):
 
     @property
     def messages(self) -> list[ModelMessage]:
-        """What the model reads next."""
+        """The messages for the model's next turn."""
         messages = list(self.opening)
         for one in self.rounds:
             messages.append(one.message)

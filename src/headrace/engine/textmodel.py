@@ -20,7 +20,7 @@ _AGAIN: Final = "That could not be read: {error}. Write your answer again, exact
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What the model wants done: a tool, its input as a JSON value, and the words it said so with."""
+    """An action that the model asks for: a tool, its input as a JSON value, and the model's text."""
 
     tool: str
     input: Any
@@ -28,7 +28,7 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class TakenStep(msgspec.Struct, frozen=True):
-    """What the model said to use a tool, and what the tool gave."""
+    """A finished step: the model's text that asked for a tool, and the tool's result."""
 
     said: str
     observation: str
@@ -110,7 +110,7 @@ class TextToolModel:
 
 
 def _told(deltas: Sequence[Delta], reader: Reader, said: list[str]) -> list[Delta]:
-    """What the agent loop sees of a batch: text of the final answer, and all that is no text."""
+    """The part of a batch for the agent loop: text of the final answer, and everything but text."""
     told: list[Delta] = []
     for delta in deltas:
         if isinstance(delta, TextDelta):

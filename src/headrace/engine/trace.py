@@ -31,7 +31,7 @@ class Trace:
         self._news: asyncio.Queue[Sequence[Event] | None] = asyncio.Queue()
 
     async def told(self) -> AsyncGenerator[Sequence[Event]]:
-        """What is told, until `pause`."""
+        """The events until `pause`."""
         while (events := await self._news.get()) is not None:
             yield events
 
@@ -40,7 +40,7 @@ class Trace:
         self._news.put_nowait(None)
 
     def decided(self, turn: Turn) -> list[Event]:
-        """What the model asks for."""
+        """Notes the tool calls that the model asks for."""
         size = sum(len(call.arguments) for call in turn.calls)
         log = [_message(turn)] if size + len(turn.text) <= _LONGEST else []
         events: list[Event] = []
@@ -65,7 +65,7 @@ class Trace:
         listen(lambda events: self._nested(call, events))
 
     def ended(self, call: ToolCall, text: str, error: str | None) -> None:
-        """What became of it."""
+        """Notes the outcome."""
         if error:
             self._tell(call, step="tool_error", error=_cut(error))
         else:

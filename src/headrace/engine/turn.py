@@ -69,12 +69,12 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """What the model has said."""
+        """The model's text so far."""
         return "".join(self._text)
 
     @property
     def calls(self) -> list[ToolCall]:
-        """What the model asks for, in its order."""
+        """The model's tool calls, in its order."""
         return [_joined(parts) for _, parts in sorted(self._calls.items())]
 
     @property

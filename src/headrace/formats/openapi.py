@@ -39,12 +39,12 @@ class Listed(msgspec.Struct, frozen=True):
     method: str
     path: str
     item: Mapping[str, Any]
-    """What its path says of all its operations."""
+    """The path's settings for all of its operations."""
     given: Mapping[str, Any]
 
     @property
     def names(self) -> frozenset[str]:
-        """What a flow may call it."""
+        """The names by which a flow may choose it."""
         return frozenset((self.name, f"{self.method.upper()} {self.path}", f"{self.method} {self.path}"))
 
 
@@ -219,7 +219,7 @@ class Reader:
         self._document, self._left = document, _PARTS
 
     def target(self, value: Any, path: set[str] | None = None) -> Any:
-        """What a reference leads to; anything else as it is. Only references within the document are followed.
+        """The target of a reference; anything else as it is. Only references within the document are followed.
 
         `path` holds the references that led here, and takes the new ones; going in a circle leads nowhere.
         """

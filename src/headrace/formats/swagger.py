@@ -10,7 +10,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def is_swagger(document: Mapping[str, Any]) -> bool:
-    """Whether the document is of version 2."""
+    """True for a document of version 2."""
     return str(document.get("swagger", "")).startswith("2")
 
 

@@ -53,7 +53,7 @@ def loaded(text: str | bytes) -> Any:
 
 
 class _Data:
-    """What has been read so far."""
+    """The data read so far."""
 
     def __init__(self) -> None:
         self.top: list[Any] = []
@@ -64,7 +64,7 @@ class _Data:
         self._merged = 0
 
     def anchored(self, name: str) -> Any:
-        """What the anchor stands at."""
+        """The value at an anchor."""
         if name not in self._anchors:
             raise yaml.YAMLError(f"nothing has the anchor {name!r}")
         return self._anchors[name]
@@ -132,7 +132,7 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
 
 
 def _resolved(text: str) -> Any:
-    """What a text without quotes means."""
+    """The value of a text without quotes."""
     if text in _NAMED:
         return _NAMED[text]
     if text[0] not in "+-.0123456789":

@@ -89,7 +89,7 @@ class Reading:
         return self._tokens[place] if place < len(self._tokens) else Token("end", "", len(self._text))
 
     def _comment(self) -> str:
-        """What the comments here say; they are taken."""
+        """Takes the comments at this place and returns their text."""
         ahead = self._ahead()
         said = [token.text.strip("/* \n") for token in self._tokens[self._next : ahead]]
         self._next = ahead
@@ -333,7 +333,7 @@ _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 
 def unquoted(text: str) -> str:
-    """What a text in quotes says."""
+    """The content of a quoted text."""
     said = re.sub(
         r"\\(?:u([0-9a-fA-F]{4})|(.))",
         lambda found: chr(int(found[1], 16)) if found[1] else _ESCAPES.get(found[2], found[2]),

@@ -54,7 +54,7 @@ def _is_own(base: str, default: str) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is on this machine."""
+    """True for an address on this machine."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:

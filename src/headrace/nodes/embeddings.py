@@ -31,7 +31,7 @@ _INSTANCE = re.compile(r"[A-Za-z0-9-]+")
 
 
 class _Model(Node, frozen=True, kw_only=True):
-    """What all of them have."""
+    """The shared part of all embeddings."""
 
     about = About(category="Embeddings")
 

@@ -68,7 +68,7 @@ class _Verdicts(msgspec.Struct):
 
     @property
     def told(self) -> bool:
-        """Whether each verdict says something: a question that could not be looked at is not asked."""
+        """True when every verdict is complete: a question that could not be checked is not asked."""
         return bool(self.results) and all(verdict.flagged is not None for verdict in self.results)
 
 

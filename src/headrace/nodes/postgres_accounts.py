@@ -13,7 +13,7 @@ from headrace.vectors.postgres_server import Place
 
 
 class Wanted(NamedTuple):
-    """What the flow says."""
+    """The connection that the flow names."""
 
     host: str
     database: str

@@ -49,7 +49,7 @@ PromptKey: TypeAlias = Literal[
 
 
 async def _told(ctx: Context, model: ChatModel, prompt: str, **values: str) -> str:
-    """What the model says to the prompt, each `{name}` in it replaced once."""
+    """Asks the model with the prompt, each `{name}` in it replaced once."""
     text = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), prompt)
     return await spoken(model, ChatRequest([ModelMessage("user", text)]), ctx)
 

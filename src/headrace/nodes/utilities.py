@@ -45,7 +45,7 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
     javascriptFunction: Code[str]
 
     async def build(self, ctx: Context) -> object:
-        """What the function returns."""
+        """Runs the function and returns its value."""
         return await ctx.run_script(self.javascriptFunction, seen(self.functionInputVariables))
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
@@ -76,7 +76,7 @@ class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
     elseFunction: Code[str] = "return false;"
 
     async def build(self, ctx: Context) -> Choice:
-        """What the function returned whose branch is taken."""
+        """The value of the function whose branch is taken."""
         variables = seen(self.functionInputVariables)
         value = await ctx.run_script(self.ifFunction, variables)
         if value not in (None, False, 0, ""):  # what JavaScript takes for true, [] and {} with it

@@ -161,7 +161,7 @@ def _sentence(message: ModelMessage) -> str:
 
 
 def _moment(text: str) -> str:
-    """What the clock gave; as it is when it has another form."""
+    """The clock's time in words; the text itself when it has another form."""
     try:
         told = msgspec.json.decode(text, type=dict[str, str])
         day, now = date.fromisoformat(told["date"]), time.fromisoformat(told["time"])

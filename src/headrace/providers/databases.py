@@ -110,7 +110,7 @@ class SqliteDatabase:
         return table(found.columns, found.rows)
 
     async def _read(self, statements: Sequence[str], **bounds: int) -> list[_Result]:
-        """What the statements give. The process ends with it, also when this is cancelled."""
+        """Runs the statements and returns their results. The process ends with it, also when this is cancelled."""
         given = {"path": str(self._path), "statements": statements, "tables": self._tables, "seconds": SECONDS}
         usual = {"rows": MOST_ROWS, "size": 2 * _LONGEST_RESULT, "longest": _LONGEST_VALUE}
         request = json.dumps(given | usual | bounds).encode()
@@ -141,7 +141,7 @@ class _Result(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What the process says: results, or that a statement failed, or that the file cannot be opened."""
+    """An answer of the process: results, a failed statement, or a file that cannot be opened."""
 
     results: list[_Result] = []
     error: str = ""

@@ -101,7 +101,7 @@ def split(messages: Sequence[ModelMessage]) -> tuple[str, str]:
 
 
 def _rephrased(messages: Sequence[ModelMessage]) -> str:
-    """What a prompt with an open label at its end ("Question that stands alone:") has under the label before it.
+    """The text under the last but one label of a prompt that ends with an open one ("Question that stands alone:").
 
     Chains ask so for a question in other words; one that only quotes leaves its words as they are.
     """
@@ -227,7 +227,7 @@ def _ranked(sentences: Sequence[Sentence], question: str) -> list[tuple[float, S
 
 
 def _covered(sentences: Sequence[Sentence], rarity: Mapping[str, float]) -> bool:
-    """Whether a section says enough of the question's words, in sentences or headings; what code says may be chance."""
+    """True when a section has enough of the question's words in sentences or headings; in code they may be chance."""
     said: dict[int, set[str]] = {}
     for one in sentences:
         said.setdefault(one.section, set()).update(w for w, times in one.words.items() if times >= _HEADING_WEIGHT)
@@ -243,7 +243,7 @@ def _carried(words: Set[str], rarity: Mapping[str, float]) -> float:
 
 
 def _beside(alone: Sequence[float], sentences: Sequence[Sentence], place: int) -> float:
-    """What a sentence scores with what stands beside it in its section."""
+    """The score of a sentence with its neighbours in the section."""
     beside = [n for n in (place - 1, place + 1) if 0 <= n < len(alone)]
     near = [alone[n] for n in beside if sentences[n].section == sentences[place].section]
     return alone[place] + _NEIGHBOUR * max(near, default=0.0)

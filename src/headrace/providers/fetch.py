@@ -42,7 +42,7 @@ _SECRET = re.compile(r".*(auth|cookie|token|key|secret|password|credential|sessi
 
 
 class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request may take."""
+    """The limits of one request."""
 
     bytes: int = 10 * 1024 * 1024
     """Of the answer, unpacked."""
@@ -97,7 +97,7 @@ class _Unpacker:
         self._members = 1
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What `data` unpacks to, piece by piece. Raises zlib.error."""
+        """Unpacks `data` piece by piece. Raises zlib.error."""
         if not self._encoding:
             yield data
             return

@@ -49,7 +49,7 @@ _PORTS = frozenset(
 
 
 def refused_class(address: Address) -> str | None:
-    """What kind of address that must not be reached this is, by its own or an embedded IPv4 address."""
+    """The class of forbidden addresses that this one is in, by its own or an embedded IPv4 address."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:
@@ -154,11 +154,11 @@ class Allowed:
         self._names.add((host, int(port) if port else None))
 
     def named(self, target: Target) -> bool:
-        """Whether the host itself is listed, whatever it resolves to."""
+        """True when the host itself is listed, whatever it resolves to."""
         return (target.host, None) in self._names or (target.host, target.port) in self._names
 
     def inside(self, address: Address) -> bool:
-        """Whether the address is in a listed network."""
+        """True when the address is in a listed network."""
         return any(address in network for network in self._networks)
 
 

@@ -55,7 +55,7 @@ class ProviderBody:
         """When the reader began to wait; infinite while it does not."""
 
     async def read(self) -> bytes:
-        """What has arrived. Raises ProviderTimeout and ProviderCut."""
+        """Reads the bytes that have arrived. Raises ProviderTimeout and ProviderCut."""
         self.waiting_since = monotonic()
         try:
             if self._deadline is None:

@@ -20,7 +20,7 @@ class Picture(NamedTuple):
 
 
 class ImageLimits(NamedTuple):
-    """What a provider takes: media types, and bytes of one picture."""
+    """A provider's limits: media types, and bytes of one picture."""
 
     types: frozenset[str]
     size: int

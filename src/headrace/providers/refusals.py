@@ -1,4 +1,4 @@
-"""What a provider's refusal means: from its status, its own codes and its words to a class of `headrace.errors`."""
+"""Maps a provider's refusal to a class of `headrace.errors`, by its status, codes and words."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ _DEEPEST = 6  # errors within errors
 
 
 class Complaint(NamedTuple):
-    """What an error body says: the message for people, and every code in it, the most telling first."""
+    """The content of an error body: the message for people, and every code in it, the most telling first."""
 
     message: str
     codes: tuple[str, ...] = ()

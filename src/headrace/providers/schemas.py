@@ -33,7 +33,7 @@ def as_tool(request: ChatRequest) -> ChatRequest:
 
 
 async def tool_as_text(batches: AsyncGenerator[Sequence[Delta]]) -> AsyncGenerator[Sequence[Delta]]:
-    """What came as a tool's arguments, as the answer's text. Text beside the call is no part of the answer.
+    """Turns a tool's arguments into the answer's text. Text beside the call is no part of the answer.
 
     A model that ignored the tool and wrote its answer as text keeps it.
     """

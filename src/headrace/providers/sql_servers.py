@@ -86,7 +86,7 @@ class ServerDatabase:
         return await self._run(lambda c: self._read(c, statement))
 
     def _read(self, c: Connection, statement: str) -> str:
-        """What the statement gives. Of a million rows no more are fetched than are told."""
+        """Reads the statement's rows. Of a million rows no more are fetched than are returned."""
         mysql, most = self._kind == "mysql", MOST_ROWS + 1
         c.execution_options(no_parameters=True)  # % stays %
         if mysql:
@@ -112,7 +112,7 @@ class ServerDatabase:
         return schema([part for name in chosen for part in _table(c, name, rows)])
 
     async def _run(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` gives, done in a thread. When this is left, the server is told."""
+        """Runs `work` in a thread and returns its result. When this is left, the server stops the statement."""
         running = _Running()
         try:
             async with asyncio.timeout(SECONDS + _CONNECT):
@@ -145,7 +145,7 @@ class ServerDatabase:
                 connection.invalidate()  # closes it, and with it the transaction
 
     def _stop(self, c: Connection) -> Callable[[], None]:
-        """What stops the connection's statement, from another thread. It may raise the driver's errors."""
+        """Stops the connection's statement from another thread. May raise the driver's errors."""
         driver: Any = c.connection.driver_connection
         if self._kind == "mysql":
             return partial(self._kill, driver.thread_id())

@@ -28,7 +28,7 @@ _LOWER = {ord(upper): ord(lower) for upper, lower in zip(string.ascii_uppercase,
 
 
 class _Request:
-    """What is to be read: `path`, `statements`, `seconds`, how much of each result, and from which tables (or all)."""
+    """A request: `path`, `statements`, `seconds`, the limit of each result, and the allowed tables (None for all)."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.path: str = given["path"]

@@ -110,7 +110,7 @@ def documents_of(file: File, parse: Parse, finish: Finish) -> Generator[Document
 async def finished(
     work: Callable[[Finish], Iterator[Document]], finish: Finish, bounds: Bounds = DOCUMENT
 ) -> AsyncGenerator[Document]:
-    """What `work` gives for the finish, in a child process. A splitter of a package that cannot be sent works here."""
+    """Runs `work` and the finish in a child process. A splitter that cannot be pickled works in this process."""
     sent = finish if _can_be_sent(finish) else Finish()
     async with aclosing(results(partial(work, sent), Document, bounds)) as documents:
         async for document in documents:
@@ -129,7 +129,7 @@ def _can_be_sent(finish: Finish) -> bool:
 
 
 def _is_rich(finish: Finish) -> bool:
-    """Whether the splitter reads a format of its own, such as HTML."""
+    """True for a splitter that reads a format of its own, such as HTML."""
     return bool(getattr(finish.splitter, "reads_markup", False))
 
 

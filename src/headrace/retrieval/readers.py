@@ -37,7 +37,7 @@ _IDLE: Final = 60.0  # seconds after which an unused process ends
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What reading one file or page may take."""
+    """The bounds on reading one file or page."""
 
     cpu: float = 120.0
     """Seconds of computing."""
@@ -82,7 +82,7 @@ class Reader:
 
     @property
     def spent(self) -> bool:
-        """Whether it has done its share, is in the middle of a job, or is gone."""
+        """True when it has done its share, is in the middle of a job, or is gone."""
         return not self._ready or self._jobs >= _JOBS or self._stdout.at_eof()
 
     def kill(self) -> None:
@@ -187,7 +187,7 @@ async def _readers() -> AsyncGenerator[Readers]:
 
 
 async def results(work: Callable[[], Iterator[_T]], kind: type[_T], bounds: Bounds = DOCUMENT) -> AsyncGenerator[_T]:
-    """What `work`, which can be pickled, gives in a child process. Raises FlowError. Leaving it ends the process."""
+    """Runs `work`, which can be pickled, in a child process. Raises FlowError. Leaving it ends the process."""
     job = pickle.dumps(Job(work, bounds.cpu))
     decoder: msgspec.json.Decoder[list[_T]] = msgspec.json.Decoder(GenericAlias(list, (kind,)))
     async with _readers() as readers, readers.pool.taken() as reader:

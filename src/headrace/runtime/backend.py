@@ -10,7 +10,7 @@ from headrace.runtime.registry import RunRegistry
 
 
 class Backend(NamedTuple):
-    """What one process has of it."""
+    """One process's part of the backend."""
 
     log: EventLog
     queue: Queue

@@ -207,7 +207,7 @@ class DurableLog:
         return await self._database.read(lambda c: journal.times_between(c, run, first, last))
 
     async def info(self, run: str) -> RunInfo:
-        """What is known of the run. Raises RunNotFound."""
+        """The run's state. Raises RunNotFound."""
         if tail := self.memory.tails.get(run):
             return tail.info
         # Another process may have handed the id out before its next commit.

@@ -110,7 +110,7 @@ class DurableRegistry:
                 self._orders.put_nowait(Order(run, wish))
 
     def gone(self, owner: str) -> bool:
-        """Whether a process has ended: nobody holds the lock on its file."""
+        """True for a process that has ended: nobody holds the lock on its file."""
         return self._presence.gone(owner)
 
     async def close_abandoned(self) -> int:

@@ -96,7 +96,7 @@ class Executions:
         return Execution(id=found.id, data=executed, progress=progress), found.flowData
 
     async def previous(self, flow: str, session: str) -> Sequence[dict[str, Any]]:
-        """What the nodes of the session's newest execution did."""
+        """The executed data of the session's newest execution."""
         text = await self._database.read(lambda c: rows.previous(c, flow, session))
         return msgspec.json.decode(text) if text else ()
 

@@ -32,7 +32,7 @@ class PostProcessing(msgspec.Struct, frozen=True):
 
 
 class FullFileUpload(msgspec.Struct, frozen=True):
-    """Whether whole files may be attached to questions, and of which types."""
+    """The setting for whole files attached to questions, and their types."""
 
     status: bool = False
     allowedUploadFileTypes: str = ""
@@ -44,7 +44,7 @@ class FullFileUpload(msgspec.Struct, frozen=True):
 
 
 class ChatbotConfig(msgspec.Struct, frozen=True):
-    """What the server itself reads of a flow's `chatbotConfig`."""
+    """The part of a flow's `chatbotConfig` that the server itself reads."""
 
     allowedOrigins: list[str] = []
     allowedOriginsError: str = ""
@@ -62,13 +62,13 @@ class RateLimit(msgspec.Struct, frozen=True):
 
 
 class ApiConfig(msgspec.Struct, frozen=True):
-    """What the server reads of a flow's `apiConfig`."""
+    """The part of a flow's `apiConfig` that the server reads."""
 
     overrideConfig: OverrideRules = OverrideRules()
     onDisconnect: Literal["continue", "cancel"] | ContinueFor = "continue"
-    """What becomes of a run when its last reader leaves."""
+    """The run's fate when its last reader leaves."""
     sameSession: Literal["parallel", "queue", "reject", "interrupt"] = "parallel"
-    """What becomes of a prediction whose session has a run already."""
+    """The fate of a prediction whose session has a run already."""
     rateLimit: RateLimit | None = None
 
 
@@ -88,7 +88,7 @@ class Engine(Protocol):
 
 
 _ENGINES: Final[Mapping[str, Callable[[FlowFile, Catalog], Engine]]] = {"AGENTFLOW": Agentflow}
-"""What prepares and runs a type of flow; chatflows are the others."""
+"""The engines by flow type; all other types are chatflows."""
 
 
 class Flow:
@@ -97,7 +97,7 @@ class Flow:
     def __init__(self, row: FlowRow, catalog: Catalog) -> None:
         self.row = row
         self.kept: dict[str, Any] = {}
-        """What the flow's nodes keep from run to run."""
+        """Values that the flow's nodes keep from run to run."""
         self.catalog = catalog
 
     @cached_property
@@ -117,7 +117,7 @@ class Flow:
 
     @cached_property
     def engine(self) -> Engine:
-        """What runs. Raises FlowError and UnknownNodes."""
+        """The flow's engine. Raises FlowError and UnknownNodes."""
         return _ENGINES.get(self.row.type, Chatflow)(self.file, self.catalog)
 
     @cached_property
@@ -153,12 +153,12 @@ class Flow:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether predictions can be streamed. Raises FlowError for a flow without a valid ending."""
+        """True when predictions can be streamed. Raises FlowError for a flow without a valid ending."""
         return streams(self.file, self.row.type, post_processing=self.chatbot.postProcessing.enabled)
 
 
 def read_config(text: str | None, kind: type[_T], name: str) -> _T:
-    """What a configuration column holds; null and "" mean "not set" at any depth. Raises FlowError."""
+    """Reads a configuration column; null and "" mean "not set" at any depth. Raises FlowError."""
     try:
         value: Any = msgspec.json.decode(text) if text else None
         return msgspec.convert({} if value is None else _set_values(value), kind, strict=False)

@@ -52,7 +52,7 @@ class EventLog(Protocol):
         ...
 
     def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
-        """What the log holds after number `after`, then what comes, in batches; ends after `End`.
+        """The events after number `after`, stored ones and then new ones, in batches; ends after `End`.
 
         An empty batch is a sign of life, given when nothing has happened for a while. Raises RunNotFound at the
         first step for a run that is unknown or has expired.
@@ -60,7 +60,7 @@ class EventLog(Protocol):
         ...
 
     async def info(self, run: str) -> RunInfo:
-        """What is known of the run. Raises RunNotFound."""
+        """The run's state. Raises RunNotFound."""
         ...
 
     async def times(self, run: str, first: int, last: int) -> dict[int, int]:
@@ -119,7 +119,7 @@ class Tail:
 
     @property
     def closed(self) -> bool:
-        """Whether the last event is there."""
+        """True once the last event is there."""
         return self.info.endedDate is not None
 
     def add(self, events: Sequence[Event]) -> int:
@@ -152,7 +152,7 @@ class Tail:
                 pass
 
     def since(self, after: int) -> list[bytes]:
-        """What comes after number `after`. Raises Behind when some of it is gone from memory."""
+        """The events after number `after`. Raises Behind when some of them are gone from memory."""
         if after < self.base:
             raise Behind
         return self.data[after - self.base :]
@@ -226,7 +226,7 @@ class MemoryLog:
         return last
 
     async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
-        """What comes after number `after`."""
+        """The events after number `after`."""
         tail = self.tails.get(run)
         if tail is None:
             raise _unknown(run)
@@ -234,7 +234,7 @@ class MemoryLog:
             yield entries
 
     async def info(self, run: str) -> RunInfo:
-        """What is known of the run. Raises RunNotFound."""
+        """The run's state. Raises RunNotFound."""
         if tail := self.tails.get(run):
             return tail.info
         raise _unknown(run)

@@ -91,7 +91,7 @@ class MemoryRegistry:
         await asyncio.Event().wait()
 
     def gone(self, owner: str) -> bool:
-        """Whether a process has ended."""
+        """True for a process that has ended."""
         return owner not in self._memory.processes
 
     async def close_abandoned(self) -> int:

@@ -22,9 +22,9 @@ class Recording:
     def __init__(self, log: EventLog, run: str) -> None:
         self._log, self._run = log, run
         self.usage: Usage | None = None
-        """What the run has cost; an `abort` carries it."""
+        """The run's usage; an `abort` carries it."""
         self.parting: Sequence[Event] = ()
-        """What a run that was stopped still tells before its ending."""
+        """Events of a stopped run before its ending."""
         self._task: asyncio.Task[None] | None = None
         self._extra: asyncio.Task[Any] | None = None
         self._stopped_by: HeadraceError | None = None
@@ -60,7 +60,7 @@ class Recording:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody stopped the run on purpose."""
+        """True when somebody stopped the run on purpose."""
         return self._cancelled and self._stopped_by is None
 
     def complete(self) -> None:
@@ -68,7 +68,7 @@ class Recording:
         self._task, self._complete = None, True
 
     async def afterwards(self, work: Coroutine[Any, Any, _T]) -> _T | None:
-        """What the answer, which is complete, can do without: a cancel ends only this, and gives None."""
+        """Awaits work that a complete answer can do without: a cancel ends only this work, and returns None."""
         self.complete()
         task = self._extra = asyncio.create_task(work)
         try:

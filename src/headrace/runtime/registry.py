@@ -31,9 +31,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     """Stands for what was asked; a key that comes again with another one is refused."""
     session: SameSession = "parallel"
-    """What becomes of a run whose session has one that goes on."""
+    """The fate of a run whose session has one in progress."""
     watched: bool = False
-    """Whether the owner wants to know of readers."""
+    """True when the owner wants to know of readers."""
 
 
 class Registered(NamedTuple):
@@ -83,7 +83,7 @@ class RunRegistry(Protocol):
         ...
 
     def gone(self, owner: str) -> bool:
-        """Whether a process has ended, as far as this one knows. Reads nothing."""
+        """True for a process that has ended, as far as this one knows. Reads nothing."""
         ...
 
     async def close_abandoned(self) -> int:
@@ -108,7 +108,7 @@ class Keyed(NamedTuple):
 
 
 def answered(known: Keyed, digest: str) -> bool:
-    """Whether the run with the key answers a request; one that failed for the moment is tried again instead.
+    """True when the run with the key answers a request; one that failed for the moment is tried again instead.
 
     Raises IdempotencyConflict for another request.
     """

@@ -86,7 +86,7 @@ class Runs:
         return await self._log.times(run, first, last)
 
     async def info(self, run: str) -> RunInfo:
-        """What is known of the run. Raises RunNotFound."""
+        """The run's state. Raises RunNotFound."""
         return await self._log.info(run)
 
     async def of_chat(self, flow: str, chat: str) -> Sequence[RunInfo]:
@@ -98,7 +98,7 @@ class Runs:
         await self._registry.order(run, "cancel")
 
     async def settled(self, run: str, seconds: float) -> RunInfo:
-        """What is known of the run once it has ended, or after so many seconds. Raises RunNotFound."""
+        """The run's state once it has ended, or after so many seconds. Raises RunNotFound."""
         before = await self.info(run)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

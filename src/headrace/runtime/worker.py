@@ -44,7 +44,7 @@ _DEEPEST = 8  # flows that ask each other
 _MOST_ASKED = 200  # flows in one run: a few that each ask a few others soon are thousands
 _FOLLOW_UP_PATIENCE = 10.0  # seconds that an answer's end may wait for what to ask next
 NO_QUESTION = "undefined"
-"""What the model reads when a request has no question. Flowise says this word, and recordings of it are compared."""
+"""The question of a request without one. Flowise says this word, and recordings of it are compared."""
 
 
 class Worker:
@@ -163,7 +163,7 @@ class Worker:
         return processed(batches, processing.customFunction, ctx, chatflow.said(turns))
 
     async def _follow_ups(self, flow: Flow, ctx: Context, answer: Prediction) -> str | None:
-        """What may be asked next, as JSON text. Whatever goes wrong with it leaves the answer as it is."""
+        """The follow-up questions as JSON text. A failure leaves the answer as it is."""
         text = answer.text if ctx.text is None else ctx.text
         if not text or (ctx.execution and ctx.execution.action):
             return None
@@ -311,13 +311,13 @@ class Worker:
 
 
 def _estimate(answer: Prediction) -> Usage:
-    """What a cancelled answer cost, as far as it can be told: the provider names its count only at the end."""
+    """The estimated usage of a cancelled answer: the provider names its count only at the end."""
     said = len((answer.text or "").split())
     return Usage(0, said, said, estimated=True)
 
 
 def question_of(job: Job) -> str:
-    """What the model reads as the question."""
+    """The question as the model reads it."""
     question = job.request.question
     missing = "" if job.execution else NO_QUESTION
     asked = missing if question is None else text_of(question)
@@ -342,14 +342,14 @@ def _turn(item: HistoryMessage) -> ModelMessage | None:
 
 
 def _content(answer: Prediction, metadata: RunMetadata) -> str:
-    """What the chat history shows; a value stands in a block of code."""
+    """The answer as the chat history shows it; a value stands in a block of code."""
     if metadata.json is None:
         return answer.text or "" if metadata.text is None else metadata.text
     return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
 
 
 def _asked(request: PredictionRequest) -> str:
-    """What the chat history shows of the user: of an answer without words a blank, as Flowise has it."""
+    """The user's text as the chat history shows it; a blank for an answer without words, as Flowise has it."""
     if request.form:
         return filled(request.form)
     if answer := request.humanInput:

@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a script may use, and how many run."""
+    """The limits of a script, and of scripts at once."""
 
     memory: int = 64 * 1024 * 1024
     """Bytes of the engine's heap."""
@@ -66,7 +66,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a script returned and printed. `value` is UNSET for undefined, None for null."""
+    """A script's value and printed lines. `value` is UNSET for undefined, None for null."""
 
     console: Sequence[str] = ()
     value: Any | msgspec.UnsetType = msgspec.UNSET
@@ -136,7 +136,7 @@ class Child:
 
     @property
     def spent(self) -> bool:
-        """Whether it has done its share, is in the middle of something, or is gone."""
+        """True when it has done its share, is in the middle of something, or is gone."""
         return not self._ready or self._calls >= self._limits.calls or self._stdout.at_eof()
 
     def kill(self) -> None:
@@ -151,7 +151,7 @@ class Child:
         await self._process.wait()
 
     async def run(self, code: str, values: Mapping[str, Any], fetch: Fetch | None) -> Outcome:
-        """What the script returns. Raises ScriptError. The process is spent unless the script ended by itself."""
+        """Runs the script and returns its outcome. Raises ScriptError. A script that is stopped spends the process."""
         script = _given(code, values)
         self._ready, self._calls, self._questions = False, self._calls + 1, 0
         self._requests = 0

@@ -154,7 +154,7 @@ class _Engine:
         self._bridge = self._context = None
 
     def _host(self, name: str, text: str) -> str:
-        """What the bridge may ask at once. Never raises: the engine would lose its own state."""
+        """Answers the bridge's immediate requests. Never raises: the engine would lose its own state."""
         if name == "limits":
             return json.dumps(self._limits)
         if name == "random":

@@ -13,7 +13,7 @@ class Process(Protocol):
 
     @property
     def spent(self) -> bool:
-        """Whether it must not be used again."""
+        """True when it must not be used again."""
         ...
 
     def kill(self) -> None:

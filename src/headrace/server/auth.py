@@ -41,7 +41,7 @@ async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *perm
 
 
 async def may(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> bool:
-    """Whether the caller has a key with this permission."""
+    """True when the caller has a key with this permission."""
     await local(connection).store.refresh()
     key = await _key(connection)
     return key is not None and not _beyond([permission], key)
@@ -107,7 +107,7 @@ async def check_caller(connection: ASGIConnection[Any, Any, Any, Any], flow: Flo
 
 
 def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
-    """Whether a flow may be called from this site; a flow that names no site allows all."""
+    """True when a flow may be called from this site; a flow that names no site allows all."""
     allowed = config.allowedOrigins
     # As with the original, a flow's list names hosts: `https://x.example` allows `http://x.example` too.
     return not allowed or not allowed[0] or Sites(allowed, any_scheme=True).allow(origin)

@@ -59,7 +59,7 @@ def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
 
 
 async def asked(request: Request[Any, Any, Any]) -> PredictionRequest:
-    """What a request for a prediction asks. Of a form, files and fields that are not the request's own override inputs.
+    """Reads a request for a prediction. A form's files and unknown fields override inputs.
 
     Raises InvalidRequest and BodyMissing.
     """
@@ -86,7 +86,7 @@ def decoded(body: bytes) -> Any:
 
 
 def _mistake(body: bytes, error: Exception) -> str:
-    """What is wrong and where; the bytes are looked at anew, since msgspec tells of text that is no UTF-8 vaguely."""
+    """Describes and locates the decoding error; msgspec's own message on text that is no UTF-8 is vague."""
     try:
         body.decode()
     except UnicodeDecodeError as found:

@@ -130,7 +130,7 @@ class Connections:
         return connection.peer in self._door.busy
 
     def _over(self, connection: Connection, now: float) -> bool:
-        """Whether its time is over."""
+        """True when its time is over."""
         try:
             connection.look(now)
         except OSError:

@@ -32,7 +32,7 @@ class CredentialInput(msgspec.Struct):
 
 
 class CredentialChange(msgspec.Struct):
-    """What changes in a credential; its type stays, whatever is given."""
+    """Changes to a credential; its type stays, whatever is given."""
 
     name: str | UnsetType = UNSET
     credentialName: str | UnsetType = UNSET

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 async def while_there(request: Request[Any, Any, Any], work: Coroutine[Any, Any, _T]) -> _T:
-    """What the work gives.
+    """Awaits the work and returns its result.
 
     Raises Interrupted when the caller closes the connection, or the server stops; then the work is cancelled.
     """

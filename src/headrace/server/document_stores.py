@@ -31,7 +31,7 @@ _SHOWN = 1000
 
 
 class StoreChange(msgspec.Struct, kw_only=True):
-    """What to change of a document store: null clears. Nodes are `{name, config}`, as objects or as JSON texts."""
+    """Changes to a document store: null clears. Nodes are `{name, config}`, as objects or as JSON texts."""
 
     name: str | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
@@ -56,7 +56,7 @@ class LoaderInput(msgspec.Struct, kw_only=True):
 
 
 class ChunkInput(msgspec.Struct):
-    """What a chunk is to say."""
+    """A chunk's new text and metadata."""
 
     pageContent: str
     metadata: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _status(store: StoreRow, loaders: Collection[str], here: Local) -> Status:
 
 
 def _gone(owner: str | None, here: Local) -> bool:
-    """Whether the process that was at work has ended."""
+    """True when the process that was at work has ended."""
     return not owner or here.backend.registry.gone(owner)
 
 
@@ -110,7 +110,7 @@ def written(store: StoreRow) -> dict[str, Any]:
 
 
 def columns(data: StoreChange) -> dict[str, Any]:
-    """What a request sets, as columns. Raises InvalidRequest."""
+    """The request's fields as columns. Raises InvalidRequest."""
     given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     for name in _NODES:
         if isinstance(given.get(name), str):

@@ -17,7 +17,7 @@ ExecutionId = Annotated[str, Parameter(description="The execution's id.")]
 
 
 class ExecutionInput(msgspec.Struct):
-    """What can be changed of an execution: its mark as public."""
+    """Changes to an execution: its mark as public."""
 
     isPublic: bool
 

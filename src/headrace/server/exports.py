@@ -24,7 +24,7 @@ _PERMISSIONS = {
 
 
 class ImportReply(msgspec.Struct):
-    """What has been stored. `keys` are shown only here; `notes` say what does not work as it did."""
+    """The result of an import. `keys` are shown only here; `notes` name what works differently."""
 
     message: str
     flows: list[dict[str, Any]]

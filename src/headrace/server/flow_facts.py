@@ -1,4 +1,4 @@
-"""What programs ask about a flow beside the flow itself: its key's flows, its changes, its inputs, its numbers."""
+"""Facts about a flow for programs: its key's flows, its changes, its inputs, its numbers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def stats(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, i
 
 @get("/api/v1/public-executions/{execution_id:str}", summary="An execution that is public", tags=["executions"])
 async def public_execution(request: Request[Any, Any, Any], execution_id: str) -> ExecutionRow:
-    """What everybody may see of an execution with `isPublic`. Raises NotFound for all others."""
+    """The public part of an execution with `isPublic`. Raises NotFound for all others."""
     row = await local(request).executions.one(execution_id)
     if not row.isPublic:
         raise NotFound(f"there is no public execution {execution_id!r}")

@@ -49,7 +49,7 @@ class FlowInput(msgspec.Struct):
 
 
 def columns(data: FlowInput) -> dict[str, Any]:
-    """What the request sets, as columns. Raises InvalidRequest for what could not be read back."""
+    """The request's fields as columns. Raises InvalidRequest for what could not be read back."""
     given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET and name != "id"}
     values: dict[str, Any] = {name: v for name, v in given.items() if v is not None or name not in _REQUIRED}
     values |= {name: bool(values[name]) for name in ("deployed", "isPublic") if name in values}

@@ -104,7 +104,7 @@ class Form(NamedTuple):
         return {name: _together(uris) for name, uris in found.items()}
 
     def overrides(self, own: Collection[str]) -> dict[str, Any]:
-        """What the form overrides: `overrideConfig`, every field that is not the request's own, and the files.
+        """The form's overrides: `overrideConfig`, every field that is not the request's own, and the files.
 
         Blocking. Raises InvalidRequest.
         """
@@ -127,7 +127,7 @@ def _together(uris: list[str]) -> str:
 
 
 def is_form(request: Request[Any, Any, Any]) -> bool:
-    """Whether the body is a multipart form."""
+    """True for a multipart form."""
     return parse_options_header(request.headers.get("content-type", ""))[0] == "multipart/form-data"
 
 
@@ -190,7 +190,7 @@ def check_mime(name: str, mime: str) -> None:
 
 
 def json_field(fields: Mapping[str, str], name: str) -> Any:
-    """What a field holds as JSON, None without one. Raises InvalidRequest."""
+    """A field's JSON value, None without one. Raises InvalidRequest."""
     if not fields.get(name):
         return None
     try:

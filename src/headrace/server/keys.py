@@ -25,7 +25,7 @@ class KeyInput(msgspec.Struct):
 
 
 class KeyChange(msgspec.Struct):
-    """What changes in a key; what is not named stays."""
+    """Changes to a key; absent fields stay."""
 
     keyName: str | UnsetType = UNSET
     permissions: list[str] | UnsetType = UNSET

@@ -56,7 +56,7 @@ def caller(address: str, forwarded: str, trusted: frozenset[str]) -> str:
 
 
 def block_of(address: str) -> str:
-    """What is counted as one address: whoever has an IPv6 address has the 2**64 beside it too."""
+    """The block that counts as one address: whoever has an IPv6 address has the 2**64 beside it too."""
     try:
         found = ip_address(address)
     except ValueError:

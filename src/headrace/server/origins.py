@@ -19,7 +19,7 @@ class Origin(NamedTuple):
 
 
 def read_origin(text: str) -> Origin | None:
-    """What is written as `https://x.example`, or with quotes, capitals, the default port, a path or no scheme.
+    """Reads a site such as `https://x.example`, also with quotes, capitals, the default port, a path or no scheme.
 
     None when it names no site.
     """
@@ -54,7 +54,7 @@ class Sites:
         self._hosts = frozenset((site.host, site.port) for site in self._origins if any_scheme or not site.scheme)
 
     def allow(self, origin: str) -> bool:
-        """Whether the site that an `Origin` header names is one of them."""
+        """True when the site of an `Origin` header is one of them."""
         if self.all:
             return True
         site = read_origin(origin)

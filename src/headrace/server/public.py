@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 Shape = dict[str, Any] | list[Any] | None
-"""What is shown of a JSON value: fields by name, `*` for every name; the elements of a list; None for a plain value."""
+"""The shown part of a JSON value: fields by name, `*` for every name; a list's elements; None for a plain value."""
 
 _BUBBLE: Final[Shape] = dict.fromkeys(("backgroundColor", "textColor", "showAvatar", "avatarSrc"))
 _LEADS: Final[Shape] = dict.fromkeys(("status", "title", "name", "email", "phone", "successMessage"))
@@ -78,7 +78,7 @@ def _inputs(node: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any, shape: Shape) -> Any:
-    """What a shape leaves of a value; None where the value has another one."""
+    """The part of a value that a shape leaves; None where the value has another shape."""
     if shape is None:
         return value if isinstance(value, str | int | float | bool) else None
     if isinstance(shape, list):

@@ -1,4 +1,4 @@
-"""What errors look like over HTTP: Flowise's shape, plus a stable code."""
+"""Error replies over HTTP: Flowise's shape, plus a stable code."""
 
 from __future__ import annotations
 

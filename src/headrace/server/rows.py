@@ -1,4 +1,4 @@
-"""What lists and deletions of stored rows answer, in Flowise's shapes."""
+"""Answers to lists and deletions of stored rows, in Flowise's shapes."""
 
 from __future__ import annotations
 

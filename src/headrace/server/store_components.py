@@ -1,4 +1,4 @@
-"""What document stores may be made of: the node types for each of their parts, with their inputs."""
+"""The node types for each part of a document store, with their inputs."""
 
 from __future__ import annotations
 

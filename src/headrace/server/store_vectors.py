@@ -130,7 +130,7 @@ async def empty(
     tags=["document stores"],
 )
 async def query(request: Request[Any, Any, Any], data: StoreQuery) -> dict[str, Any]:
-    """What a question finds, each with the id and the number of its chunk (-1 where there is none)."""
+    """The passages that a question finds, each with its chunk's id and number (-1 where there is none)."""
     here, begun = local(request), time.monotonic()
     found = await while_there(request, here.documents.query(data.storeId, data.query, data.inputs))
     taken = round((time.monotonic() - begun) * 1000)
@@ -222,14 +222,14 @@ def _working(request: Request[Any, Any, Any]) -> Local:
 
 
 async def _sent(request: Request[Any, Any, Any]) -> tuple[StoreUpsert, Mapping[str, str], Sequence[str]]:
-    """What a form asks, its files as values of inputs, and their names; its bytes are not held on to."""
+    """Reads a form: the upsert, its files as values of inputs, and their names. Keeps none of its bytes."""
     form = await read_form(request)
     asked = _asked({name: value for name, value in form.fields.items() if value})
     return asked, await asyncio.to_thread(lambda: form.values), [file.name for file in form.files]
 
 
 def _asked(body: Any) -> StoreUpsert:
-    """What a request asks; objects may be JSON texts, and booleans texts. Raises InvalidRequest."""
+    """Reads a request; objects may be JSON texts, and booleans texts. Raises InvalidRequest."""
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
     values = {name: value for name, value in body.items() if value is not None and value != ""}

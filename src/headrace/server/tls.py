@@ -49,7 +49,7 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 def certificate(settings: Settings) -> Certificate | None:
-    """What the settings say; None is plain HTTP. Makes what is missing of a self-signed one, or has ended.
+    """The certificate of the settings; None is plain HTTP. Makes a self-signed one where it is missing or expired.
 
     Raises InvalidRequest that names the file which cannot be used.
     """
@@ -126,7 +126,7 @@ def _draft(path: Path, content: bytes, mode: int) -> Path:
 
 
 def _serves(cert: x509.Certificate, key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName]) -> bool:
-    """Whether a certificate made earlier still does: in time, by this key, for these names."""
+    """True when an earlier certificate still fits: valid now, by this key, for these names."""
     try:
         covered = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -184,7 +184,7 @@ def _read(cert: Path, key: Path) -> Certificate:
 
 
 def _usable(key: PrivateKeyTypes) -> bool:
-    """Whether granian has the algorithm: with another one it ends the process."""
+    """True for an algorithm that granian has: with another one it ends the process."""
     match key:
         case ec.EllipticCurvePrivateKey():
             return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)

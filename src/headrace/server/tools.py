@@ -13,7 +13,7 @@ from headrace.server.rows import Deleted, paged
 
 
 class ToolChange(msgspec.Struct, omit_defaults=True):
-    """What changes in a tool; absent columns stay."""
+    """Changes to a tool; absent columns stay."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET

@@ -22,7 +22,7 @@ class VariableInput(msgspec.Struct):
 
 
 class VariableChange(msgspec.Struct):
-    """What changes in a variable; what is not named stays."""
+    """Changes to a variable; absent fields stay."""
 
     name: str | UnsetType = UNSET
     value: str | UnsetType | None = UNSET

@@ -110,7 +110,7 @@ async def upsert_history(
     start: Annotated[str | None, QueryParameter(name="startDate")] = None,
     end: Annotated[str | None, QueryParameter(name="endDate")] = None,
 ) -> list[UpsertRow]:
-    """What each upsert did; for flows with the first passages that it added. Stores need `documentStores:view` too."""
+    """The results of upserts; for flows with the first passages added. Stores need `documentStores:view` too."""
     history = await _history_of(flow_id, request)
     return await history.of(flow_id, start, end, newest_first=order == "DESC")
 

@@ -32,7 +32,7 @@ class FeedbackInput(msgspec.Struct):
 
 
 class FeedbackChange(msgspec.Struct):
-    """What to change of a feedback."""
+    """Changes to a feedback."""
 
     rating: Rating | UnsetType = UNSET
     content: Remark | UnsetType | None = UNSET

@@ -1,4 +1,4 @@
-"""What the embedded chat reads of a flow before it asks: configuration without secrets, and what may be uploaded."""
+"""A flow's configuration for the embedded chat: no secrets, and the allowed uploads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IMAGE_TYPES = ["image/gif", "image/jpeg", "image/png", "image/webp", ""]
 
 @get("/api/v1/public-chatbotConfig/{flow_id:str}", summary="Configuration of the chat widget", tags=["widget"])
 async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
-    """What pages need: looks and prompts of the chat, the drawing of the flow, its form, and its upload rules.
+    """A flow's configuration for pages: looks and prompts of the chat, the drawing, the form, the upload rules.
 
     A flow that is bound to a key shows them to who has it, or may read flows.
     """
@@ -39,7 +39,7 @@ async def chatbot_config(request: Request[Any, Any, Any], flow_id: FlowId) -> di
 
 @get("/api/v1/public-chatflows/{flow_id:str}", summary="A flow that is public", tags=["widget"])
 async def public_chatflow(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
-    """What everybody may see of a flow with `isPublic`. Raises Unauthorized for all others."""
+    """The public part of a flow with `isPublic`. Raises Unauthorized for all others."""
     flow = await _shown_flow(request, flow_id)
     if not flow.row.isPublic:
         raise Unauthorized(f"the flow {flow_id!r} is not public: `isPublic` makes it so")

@@ -74,7 +74,7 @@ class Database:
             raise StorageError(f"the database did not say whether it has changed: {error}") from None
 
     async def read(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` reads. Raises StorageError."""
+        """Runs `work` and returns what it reads. Raises StorageError."""
         return await self._reads.do(work)
 
     async def scan(self, work: Callable[[Connection], _T]) -> _T:
@@ -82,7 +82,7 @@ class Database:
         return await self._scans.do(work)
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` returns, once it is committed. Works that wait together share a transaction.
+        """Runs `work` and returns its result once it is committed. Works that wait together share a transaction.
 
         Raises StorageError, and what `work` itself raises; then nothing of it is kept. `work` may be called twice: when
         one of a group fails, each is done again on its own.
@@ -175,7 +175,7 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _storage_error(error: Exception) -> Exception:
-    """What callers see of a database's own error: the reason without statement and parameters."""
+    """Translates a database's error: the reason without statement and parameters."""
     if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
         return StorageError(f"the database did not take or give this: {error.orig}")
     return error

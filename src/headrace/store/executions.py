@@ -61,7 +61,7 @@ def waiting(c: Connection, flow_id: str, session: str) -> list[tuple[str, str]]:
 
 
 def known(c: Connection, flow_id: str, session: str) -> bool:
-    """Whether anything was executed in the session."""
+    """True when anything was executed in the session."""
     mine = (execution.c.agentflowId == flow_id, execution.c.sessionId == session)
     return c.execute(select(execution.c.id).where(*mine).limit(1)).first() is not None
 
@@ -74,7 +74,7 @@ def take(c: Connection, execution_id: str, run_id: str, now: str) -> bool:
 
 
 def stored(c: Connection, execution_id: str) -> Stored | None:
-    """What an execution can go on from; None when there is nothing of that kind."""
+    """The progress that an execution can go on from; None when there is none."""
     columns = [execution.c[name] for name in Stored.__struct_fields__]
     row = c.execute(select(*columns).where(execution.c.id == execution_id)).mappings().first()
     if row is None or row["progress"] is None or row["flowData"] is None:

@@ -104,7 +104,7 @@ def times_between(c: Connection, run_id: str, first: int, last: int) -> dict[int
 
 
 def info_of(c: Connection, run_id: str) -> RunInfo | None:
-    """What is known of a run; `lastSeq` counts what is stored."""
+    """A run's state; `lastSeq` counts the stored events."""
     row = c.execute(select(*_INFO).where(run.c.id == run_id)).mappings().first()
     if row is None:
         return None
@@ -166,7 +166,7 @@ def add_order(c: Connection, owner: str, run_id: str, kind: str) -> None:
 
 
 def any_order(c: Connection, owner: str) -> bool:
-    """Whether there are orders for this process."""
+    """True when there are orders for this process."""
     return c.execute(select(run_order.c.number).where(run_order.c.owner == owner).limit(1)).first() is not None
 
 

@@ -28,17 +28,17 @@ class Presence:
 
     @property
     def alone(self) -> bool:
-        """Whether no other process is on the data folder."""
+        """True when no other process is on the data folder."""
         names = [path.name for path in self._folder.iterdir() if not path.name.startswith(".")]
         return all(self.gone(name) for name in names if name != self.id)
 
     @property
     def seen(self) -> bool:
-        """Whether the others still take this process for alive."""
+        """True while the others take this process for alive."""
         return (self._folder / self.id).exists()
 
     def gone(self, owner: str) -> bool:
-        """Whether another process has ended. Removes what it left."""
+        """True for a process that has ended. Removes its file."""
         if owner == self.id:
             return False
         path = self._folder / owner

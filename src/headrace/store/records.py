@@ -78,6 +78,6 @@ class SqliteRecords:
 
 
 def among(column: Any, values: Sequence[str]) -> Any:
-    """Whether a column has one of these values, any number of them: SQLite takes only so many parameters."""
+    """The condition that a column has one of these values, however many: SQLite takes only so many parameters."""
     wanted = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
     return column.in_(select(wanted.c.value))

@@ -45,7 +45,7 @@ def timestamp(seconds: float | None = None) -> str:
 
 
 def hash_of(key: str) -> str:
-    """What is stored of an API key. It has 256 random bits, so a fast hash is as good as a slow one."""
+    """The stored hash of an API key. A key has 256 random bits, so a fast hash is as good as a slow one."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -299,7 +299,7 @@ class Store:
     # Messages
 
     async def history(self, flow_id: str, session_id: str, *, tools: bool = False) -> list[Turn]:
-        """What was said in a session, oldest first; `tools` says whether the tools that were used are read too."""
+        """The turns of a session, oldest first; `tools` asks for the used tools too."""
         values = {"flow": flow_id, "session": session_id, "tools": tools}
         return await self._database.read(lambda c: [_turn(*row) for row in c.execute(_HISTORY, values)])
 

@@ -194,7 +194,7 @@ execution = Table(
     Index("execution_session", "agentflowId", "sessionId", "position"),
     Index("execution_run", "run"),
 )
-"""What agent flows have done. `run` is the run that goes on with it, or was the last one to; `progress` and `flowData`
+"""Executions of agent flows. `run` is the run that goes on with it, or was the last one to; `progress` and `flowData`
 are where it is and the flow as it was, until nothing can go on from there."""
 
 run_events = Table(
@@ -221,7 +221,7 @@ note = Table(
     Column("name", Text, primary_key=True),
     Column("text", Text, nullable=False),
 )
-"""What memories note of a session. A trigger deletes a session's notes when one of its messages is deleted."""
+"""Notes of memories on a session. A trigger deletes a session's notes when one of its messages is deleted."""
 
 run_order = Table(
     "run_order",
@@ -232,7 +232,7 @@ run_order = Table(
     Column("kind", Text, nullable=False),
     Index("run_order_owner", "owner"),
 )
-"""What another process asks the owner of a run to do."""
+"""Orders of other processes to the owner of a run."""
 
 
 def _history(name: str, owner: str) -> Table:
@@ -329,4 +329,4 @@ upsert_record = Table(
     Index("upsert_record_key", "tableName", "namespace", "key", unique=True),
     Index("upsert_record_source", "tableName", "namespace", "source", "seen"),
 )
-"""What record managers know of passages in vector stores on other servers; `seen` orders the upserts."""
+"""Record managers' records of passages in vector stores on other servers; `seen` orders the upserts."""

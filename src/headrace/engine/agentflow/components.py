@@ -17,7 +17,7 @@ from headrace.schema import NodeData
 
 
 class Plan(NamedTuple):
-    """What a run goes by: the flow, the node types, and what the request sets."""
+    """The plan of a run: the flow, the node types and the request's overrides."""
 
     graph: AgentGraph
     catalog: Catalog
@@ -51,7 +51,7 @@ class Components:
         return record
 
     async def built(self, name: Any, config: Any) -> object:
-        """What the node holds inside: a component by name, and its inputs. Raises FlowError."""
+        """Builds a component inside a node, by its name and inputs. Raises FlowError."""
         if not name:
             return None
         kind: type[Node] = self._plan.catalog[name]

@@ -1,4 +1,4 @@
-"""What an agent flow has done: what is kept of its run, and shown in the builder's list of executions."""
+"""The execution of an agent flow: stored with its run and listed in the builder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Execution(msgspec.Struct, kw_only=True):
     state: ExecutionState = "INPROGRESS"
     data: list[dict[str, Any]] = []
     action: dict[str, Any] | None = None
-    """What a human is asked, where the flow waits for one."""
+    """The question to a human, where the flow waits for one."""
     progress: Progress | None = None
     """Where it is, and from where it can go on."""
     amended: bool = False

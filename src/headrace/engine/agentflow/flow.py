@@ -84,7 +84,7 @@ class Agentflow:
 
 
 def _forget_said(run: AgentRun) -> None:
-    """What the nodes have said is in the session's history by now, as the person who answers has read it."""
+    """Drops the nodes' messages: the session's history has them by now, as the answering person has read it."""
     path = [msgspec.structs.replace(way, said=()) for way in run.progress.path]
     run.progress = run.progress.at(path)
 

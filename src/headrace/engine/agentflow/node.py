@@ -1,4 +1,4 @@
-"""What a node of an agent flow is, what it is given, and what it leaves behind."""
+"""Nodes of agent flows: their records, their input and their outcome."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StateUpdate(msgspec.Struct, frozen=True):
 
 
 StateUpdates: TypeAlias = Annotated[list[StateUpdate], msgspec.Meta(extra={"acceptVariable": True, "late": True})]
-"""What a node changes in the flow's state: resolved once, after the node has its output."""
+"""A node's changes to the flow's state, resolved once, after the node has its output."""
 
 
 def filled(form: Mapping[str, Any]) -> str:
@@ -45,15 +45,15 @@ def filled(form: Mapping[str, Any]) -> str:
 
 
 class AgentRun:
-    """What all nodes of one run share."""
+    """The state that all nodes of one run share."""
 
     def __init__(self, ctx: Context, execution: Execution, progress: Progress, text: str) -> None:
         self.ctx, self.execution, self.progress = ctx, execution, progress
         self.text = text
-        """What the user says: the question, or the filled form in words; beside an answer to the flow it may be ""."""
+        """The user's text: the question, or the filled form in words; beside an answer to the flow it may be ""."""
         self.form = progress.form
         self.past: Sequence[ModelMessage] = ()
-        """What was said in the session before this run."""
+        """The session's messages before this run."""
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -62,7 +62,7 @@ class AgentRun:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further node may be executed."""
+        """True when no further node may be executed."""
         return self.progress.steps > MOST_STEPS
 
     def step(self) -> None:
@@ -76,7 +76,7 @@ class AgentRun:
         self.progress, self.past = msgspec.structs.replace(self.progress, forgetful=True), self.ctx.prior
 
     def last_output(self, node: str) -> Mapping[str, Any] | None:
-        """What the node's newest execution gave."""
+        """The output of the node's newest execution."""
         for entry in reversed(self.progress.executed):
             if entry["nodeId"] == node:
                 return entry["data"].get("output")
@@ -109,10 +109,10 @@ class Task:
         self.component = component
         """Builds what the node holds inside, by the name of its type and its inputs. Raises FlowError."""
         self.answer = answer
-        """What a person says to the node, where it has asked for that."""
+        """A person's answer to the node's question."""
         way = run.progress.path[-1]
         self.history = way.said
-        """What the nodes before this one have said in this run."""
+        """The messages of the nodes before this one in this run."""
         self.answered = run.ctx.answer is not None
         """The run goes on after an answer: what was asked before is in the session's history."""
         self.talk = way.talk
@@ -126,19 +126,19 @@ class Task:
         """The input as the execution shows it."""
         self.output: dict[str, Any] = {}
         self.said: list[ModelMessage] = []
-        """What the node adds to the conversation of this run."""
+        """Messages that the node adds to the conversation of this run."""
         self.beside: dict[str, Any] = {}
-        """What the execution shows beside the last of it."""
+        """Further fields of the last message for the execution."""
         self.taken: str | None = None
         """The only output that is taken, where the node decides on one."""
         self.back_to: str | None = None
         """The node to go on with, where it is not the next one."""
         self.items: Sequence[Any] | None = None
-        """What the nodes inside this one are to go through, one after the other."""
+        """The items for the nodes inside this one, one after the other."""
         self.action: dict[str, Any] | None = None
-        """What a person is asked: the flow stops here until there is an answer, and then executes the node anew."""
+        """The question to a person: the flow stops until there is an answer, and then executes the node anew."""
         self.fallback: str | None = None
-        """What the node says once its execution has been told; it becomes its content."""
+        """Replacement text after the loop limit."""
 
     def keep(self, told: Sequence[Event]) -> None:
         """Has the output hold what events tell, each by the event's name."""

@@ -28,7 +28,7 @@ class Item(msgspec.Struct, frozen=True):
     total: int
 
     def shown(self, session: str) -> dict[str, Any]:
-        """What executions of the nodes inside say of it."""
+        """The iteration's marks in the executions of the nodes inside."""
         context = {
             "index": self.place,
             "value": self.value,
@@ -48,13 +48,13 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dead: Sequence[Arrow] = ()
     """Arrows that nothing will come along: those of outputs that were not chosen, and what is only behind these."""
     said: Sequence[ModelMessage] = ()
-    """What the nodes have said in this run."""
+    """The nodes' messages in this run."""
     rounds: Mapping[str, int] = {}
     """How often each Loop node was reached."""
     gone_back: int = 0
     """How often the last one of them has gone back."""
     text: str = ""
-    """What the last node gave."""
+    """The text of the last node."""
     item: Item | None = None
     inside: Iterating | None = None
     """The iteration that the next node is, once it has begun."""
@@ -75,7 +75,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     way: Way
     text: str = ""
-    """What the user said first: the question, or the filled form in words."""
+    """The user's first text: the question, or the filled form in words."""
     form: Mapping[str, Any] | None = None
     state: Mapping[str, Any] = {}
     executed: Sequence[dict[str, Any]] = ()

@@ -30,7 +30,7 @@ class Walk:
         """`answer` is for the next node, which has asked for it."""
         self._plan, self._run, self._answer = plan, run, answer
         self.parting: list[Event] = []
-        """What nodes that were cancelled still tell."""
+        """Events of nodes that were cancelled."""
 
     async def events(self) -> AsyncGenerator[Sequence[Event]]:
         """Executes the nodes. Raises what a node raises, after the event that says so."""
@@ -191,7 +191,7 @@ def _begun(graph: AgentGraph, iteration: str, items: Sequence[Any], place: int) 
 
 
 def _data(task: Task) -> dict[str, Any]:
-    """What the execution keeps of a node."""
+    """The data of a node that the execution keeps."""
     data: dict[str, Any] = {"input": task.shown, "output": task.output, "state": task.state}
     if task.said:
         data["chatHistory"] = [shown(message) for message in task.said]

@@ -124,7 +124,7 @@ def _given(use: Use, sourced: Collection[str]) -> dict[str, Any]:
 
 
 def _rests(talk: Talk, sourced: Collection[str]) -> list[Event]:
-    """What is told of the tools after the answer: sources and artifacts of those that give them."""
+    """Events after the answer: sources and artifacts of the tools that gave some."""
     uses = talk.uses
     used = [use.shown for use in uses if use.shown]
     documents = [document for use in uses for document in use.result.documents]
@@ -255,7 +255,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         return reply
 
     def _account(self, task: Task, talk: Talk, voice: _Voice, rests: Sequence[Event]) -> None:
-        """What the execution keeps of the tools."""
+        """The tools' part of the execution."""
         task.output["timeMetadata"] = voice.replies[0].times()["timeMetadata"]
         if usage := task.output.get("usageMetadata"):
             spent = _spent(talk)
@@ -295,7 +295,7 @@ def _asked(one: Round) -> dict[str, Any]:
 
 
 async def _retriever(knowledge: VectorKnowledge, task: Task) -> object:
-    """What searches the store; a filter may name the run's own values, as every input that accepts variables."""
+    """The store's retriever; its filter may name the run's values, as every input that accepts variables."""
     ctx = task.run.ctx
     catalog = document_library(ctx).catalog
     check_known([knowledge.vectorStore], catalog)

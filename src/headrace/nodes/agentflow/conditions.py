@@ -47,7 +47,7 @@ _NUMBERS: Final[dict[str, Callable[[float, float], bool]]] = {
 
 
 def fulfilled(condition: Condition) -> bool:
-    """Whether the condition holds. Raises FlowError for an operation that there is not, or a pattern that is none."""
+    """True when the condition holds. Raises FlowError for unknown operations or bad patterns."""
     one, two = ("" if value is None else text_of(value) for value in (condition.value1, condition.value2))
     if condition.operation == "regex":
         return _matches(two, one)

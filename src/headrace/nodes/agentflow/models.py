@@ -48,7 +48,7 @@ MemoryType = Literal["allMessages", "windowSize", "conversationSummary", "conver
 
 
 class ModelNode(AgentNode, frozen=True, kw_only=True):
-    """What LLM and agent share. In a flow file every input's name begins with `prefix`."""
+    """The shared part of LLM and agent. In a flow file every input's name begins with `prefix`."""
 
     prefix: ClassVar[str]
 
@@ -87,13 +87,13 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         return Reply(task.run.ctx, str(self._config(task).get("modelName") or ""))
 
     def is_live(self, task: Task) -> bool:
-        """Whether the answer is told as it comes."""
+        """True when the answer is streamed."""
         return (
             task.is_last and self._config(task).get("streaming") not in (False, "false") and not self.structuredOutput
         )
 
     def show(self, task: Task, messages: Sequence[Mapping[str, Any]]) -> None:
-        """What the execution shows of the node's input."""
+        """The node's input as the execution shows it."""
         task.shown = {"messages": list(messages), **self._settings(task)}
 
     def give(
@@ -127,7 +127,7 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         return [ModelMessage(_ROLES[m.role], m.content) for m in self.messages if m.role and m.content]
 
     def opening(self, task: Task) -> list[ModelMessage]:
-        """What the first node to speak adds to the conversation before its answer: what it was asked."""
+        """The question, which the first node to speak adds to the conversation before its answer."""
         if task.history or (task.answered and (self.enableMemory or self._written())):
             return []
         asked = [] if self.enableMemory else [m for m in self._written() if m.role == "user"]
@@ -136,7 +136,7 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         return [*before, *(asked or [ModelMessage("user", task.run.progress.text)])]
 
     async def conversation(self, task: Task, opening: list[ModelMessage]) -> list[ModelMessage]:
-        """What the model is told."""
+        """The messages for the model."""
         messages = self._written()
         if not self.enableMemory:
             return [*messages, *(message for message in opening if message not in messages)]

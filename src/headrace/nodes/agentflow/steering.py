@@ -23,7 +23,7 @@ class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
     label: str = ""
     name: str = ""
     addOptions: list[dict[str, Any]] | str = []
-    """What is offered; the builder writes "" for fields that offer nothing."""
+    """The options of a field; the builder writes "" for fields without options."""
 
 
 class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):

@@ -32,7 +32,7 @@ class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
     toolUpdateState: StateUpdates = []
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
-        """What the tool gives. Raises FlowError for arguments that it does not take, and what the tool raises."""
+        """Calls the tool. Raises FlowError for arguments that it does not take, and the tool's own errors."""
         tools = await built(task, self.toolAgentflowSelectedTool, self.toolAgentflowSelectedToolConfig)
         if len(tools) != 1:
             raise FlowError(f"{task.node.id!r} needs one tool, and its node is {len(tools)}: give them to an agent")

@@ -89,7 +89,7 @@ class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag
 
 
 class _TextAgent(Step, frozen=True, kw_only=True):
-    """What agents share whose model uses tools by a protocol in its text."""
+    """The shared part of agents whose model uses tools by a protocol in its text."""
 
     about = About(category="Agents")
 

@@ -99,7 +99,7 @@ class JsonReader:
         return self._decoded()
 
     def _opens(self, ends: bool) -> bool:
-        """Whether the answer's text has begun. `ends` says that an object may have ended, which may want a tool."""
+        """True once the answer's text has begun. `ends` says that an object may have ended, which may want a tool."""
         found = _JSON_FINAL.search(self._head)
         if ends and (wish := _object(self._head[: found.start()] if found else self._head)):
             self.over = not _is_final(wish.value)

@@ -65,7 +65,7 @@ class Ending:
         return certain
 
     def rest(self) -> str:
-        """What waits, when nothing more comes."""
+        """The waiting text, when nothing more comes."""
         return self._held.rstrip()
 
 

@@ -63,7 +63,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 class _ApiChain(Step, frozen=True, kw_only=True):
-    """What both chains share."""
+    """The shared part of both chains."""
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     apiDocs: str = ""
@@ -115,9 +115,9 @@ class GetApiChain(_ApiChain, frozen=True, kw_only=True, tag="getApiChain"):
     about = About(label="GET API Chain", type="GETApiChain")
 
     urlPrompt: Additional[Template] = _GET
-    """What asks for the address, with `{api_docs}` and `{question}`."""
+    """The prompt for the address, with `{api_docs}` and `{question}`."""
     ansPrompt: Additional[Template] = ""
-    """What asks for the answer, with `{api_docs}`, `{question}`, `{api_url}` and `{api_response}`."""
+    """The prompt for the answer, with `{api_docs}`, `{question}`, `{api_url}` and `{api_response}`."""
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer in words. Raises FetchRefused and FetchFailed."""
@@ -133,9 +133,9 @@ class PostApiChain(_ApiChain, frozen=True, kw_only=True, tag="postApiChain"):
     about = About(label="POST API Chain", type="POSTApiChain")
 
     urlPrompt: Additional[Template] = _POST
-    """What asks for the request, with `{api_docs}` and `{question}`."""
+    """The prompt for the request, with `{api_docs}` and `{question}`."""
     ansPrompt: Additional[Template] = ""
-    """What asks for the answer, with `{api_docs}`, `{question}`, `{api_url_body}` and `{api_response}`."""
+    """The prompt for the answer, with `{api_docs}`, `{question}`, `{api_url_body}` and `{api_response}`."""
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer in words. Raises FetchRefused and FetchFailed."""

@@ -34,7 +34,7 @@ def images(model: ChatModel, ctx: Context) -> list[Part]:
 
 
 async def refusal(moderation: Sequence[Moderation], ctx: Context) -> str | None:
-    """What to answer when a moderation does not let the question through."""
+    """The answer when a moderation stops the question."""
     for each in moderation:
         if message := await each.refusal(ctx.question):
             return message

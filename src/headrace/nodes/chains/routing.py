@@ -51,7 +51,7 @@ async def chosen(model: ChatModel, choices: Mapping[str, str], ctx: Context) -> 
 
 
 def _read(said: str) -> _Choice:
-    """What a model says, as far as it can be read: a model that keeps to no form chooses nothing."""
+    """The model's choice, as far as it can be read: a model that keeps to no form chooses nothing."""
     try:
         return msgspec.convert(spoken_object(said), _Choice)
     except (ValueError, msgspec.ValidationError):

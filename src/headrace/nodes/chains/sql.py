@@ -57,7 +57,7 @@ class SqlDatabaseChain(Step, frozen=True, kw_only=True, tag="sqlDatabaseChain"):
     sampleRowsInTableInfo: Additional[int] = 3
     topK: Additional[int] = 10
     customPrompt: Additional[Template] = ""
-    """What asks for the statement, with `{input}`, `{dialect}`, `{table_info}` and `{top_k}`."""
+    """The prompt for the statement, with `{input}`, `{dialect}`, `{table_info}` and `{top_k}`."""
     inputModeration: list[Moderation] = []
 
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:

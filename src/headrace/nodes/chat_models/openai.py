@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True):
     temperature: float | None = 0.9
     quirks: Quirks = Quirks()
     names: Mapping[str, str] = {}
-    """What this node calls an input that others call as `OpenAIModel` does."""
+    """This node's names for inputs of `OpenAIModel`."""
     extras: Mapping[str, tuple[str, Any]] = {}
     """Inputs of its own: the name in the request's body, and the type."""
     about: About = About()
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 class OpenAIModel(Node, frozen=True, kw_only=True):
-    """What the nodes of this protocol share."""
+    """The shared part of this protocol's nodes."""
 
     about = About(category="Chat Models")
 

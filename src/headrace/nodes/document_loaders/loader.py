@@ -24,7 +24,7 @@ _NO_FILE: Final = (
 
 
 class Loader(Source, frozen=True, kw_only=True):
-    """What all loaders have. `metadata` is added to every document; the keys in `omitMetadataKeys` are left out."""
+    """The shared part of all loaders. `metadata` is added to every document, `omitMetadataKeys` are left out."""
 
     about = About(category="Document Loaders", type="Document", outputs=DOCUMENT_OUTPUTS)
 
@@ -42,7 +42,7 @@ class Loader(Source, frozen=True, kw_only=True):
         return Finish(self.textSplitter, self.metadata, listed(self.omitMetadataKeys))
 
     def no_file(self, ctx: Context) -> Documents:
-        """What a loader of files has without one."""
+        """The documents of a file loader without a file."""
         return NothingGiven(self.node or "the file", _NO_FILE.format(flow=ctx.flow))
 
     async def files(self, ctx: Context, value: str, parse: Parse, recipe: str = "") -> Documents | str:

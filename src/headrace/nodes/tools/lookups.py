@@ -34,14 +34,14 @@ class Lookup(msgspec.Struct, frozen=True, kw_only=True):
     second: tuple[str, str] = ("", "")
     """A second value that the account has: the credential's field and the parameter."""
     shortened: Callable[[Any], str] | None = None
-    """What a model reads of its JSON; None for an API that answers with text."""
+    """Shortens its JSON for the model; None for an API that answers with text."""
     wrong_key: tuple[int, ...] = (401, 403)
     silent: tuple[int, ...] = ()
     """Statuses that are an answer too, such as that nothing was understood."""
 
 
 async def answer(fetch: Fetch, lookup: Lookup, place: Account, query: str, **more: Any) -> FetchReply:
-    """What the API answers to a query, with `more` parameters. Raises FlowError, FetchRefused and FetchFailed.
+    """The API's answer to a query, with `more` parameters. Raises FlowError, FetchRefused and FetchFailed.
 
     A parameter that is None is not sent. The headers of a request are given as `headers`.
     """

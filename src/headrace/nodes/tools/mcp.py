@@ -54,7 +54,7 @@ class CustomMCP(Node, frozen=True, kw_only=True, tag="customMCP"):
 
 
 def server_of(config: Mapping[str, Any], programs: Sequence[str]) -> Server:
-    """What a configuration names. Raises FlowError for what it may not name."""
+    """The server that a configuration names. Raises FlowError for one that it may not name."""
     inner = config.get("mcpServers")  # as it is written in the settings of other programs
     if isinstance(inner, dict) and len(inner) == 1:
         config = next(iter(inner.values()))

@@ -151,7 +151,7 @@ class Connection:
         raise first or FlowError("the MCP server speaks no transport that is known")
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
-        """What a tool of the server gives. Raises FetchFailed."""
+        """Calls a tool of the server. Raises FetchFailed."""
         if self._client is None:
             raise FetchFailed(f"{self._name} is not connected")
         return await self._within(self._client.call_tool(name, dict(arguments)), _PATIENCE)
@@ -174,7 +174,7 @@ class Connection:
 
     @property
     def _name(self) -> str:
-        """What messages call the server; its address may hold a secret."""
+        """The server's name in messages; its address may hold a secret."""
         server = self._server
         host = httpx2.URL(server.url).host if isinstance(server, Remote) else Path(server.command).name
         return f"the MCP server {host!r}"
@@ -234,7 +234,7 @@ class Connection:
         return tools
 
     async def _within(self, work: Awaitable[T], seconds: float) -> T:
-        """What comes of it, unless the session ends before. Raises FetchFailed and, from the session, FlowError."""
+        """Awaits the result unless the session ends before. Raises FetchFailed and, from the session, FlowError."""
         doing = asyncio.ensure_future(work)
         task = self._task
         try:
@@ -257,7 +257,7 @@ def _nowhere() -> TextIO:
 
 
 def _words(error: BaseException) -> str:
-    """What an error says, or the first of a group."""
+    """An error's message, or that of the first in a group."""
     error = first(error)
     # Addresses may hold secrets.
     return re.sub(r"(?<!\w)\w++://[^\s'\"]+", "…", (str(error) or type(error).__name__)[:2000])[:500]

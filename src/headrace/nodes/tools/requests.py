@@ -25,7 +25,7 @@ _NO_TEXT: Final = re.compile(r"(image|audio|video|font)/(?!svg).*|application/(o
 
 
 class Parameter(NamedTuple):
-    """What the model may set in a request: part of its path, its query or its body."""
+    """A parameter that the model may set: part of a request's path, query or body."""
 
     name: str
     place: str
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 class RequestNode(Node, frozen=True, kw_only=True):
-    """What the nodes of this table share. Without `url` the model chooses the address."""
+    """The shared part of the request tools. Without `url` the model chooses the address."""
 
     about = About(category="Tools")
 
@@ -88,7 +88,7 @@ class RequestNode(Node, frozen=True, kw_only=True):
 
 
 def parameters_of(schema: Any, name: str) -> list[Parameter]:
-    """What the input `name` declares: `{"city": {"type": "string", …}}` or a list of such with names.
+    """The parameters that the input `name` declares: `{"city": {"type": "string", …}}` or a list of such with names.
 
     Raises FlowError when it declares something else.
     """

@@ -1,4 +1,4 @@
-"""What search services answer, shortened to what a model needs: a JSON list of answers and of title, link, snippet."""
+"""Shortens answers of search services for a model: a JSON list of answers and of title, link, snippet."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _results(value: Any, *, link: str = "link", snippet: str = "snippet", **more
 
 
 def _boxed(box: Mapping[str, Any]) -> list[Any]:
-    """What an answer box says, whatever its kind."""
+    """The text of an answer box of any kind."""
     said = next((box[name] for name in ("answer", "result", "snippet", "definition") if box.get(name)), "")
     highlights: Any = box.get("snippet_highlighted_words")
     return [said if isinstance(said, str | int | float) else highlights]

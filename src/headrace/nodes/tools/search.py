@@ -29,7 +29,7 @@ class Option(NamedTuple):
     type: Any
     default: Any = None
     parameter: str = ""
-    """What the API calls it, if something else."""
+    """The API's name for it, if another one."""
     listed: bool = False
     """It is a text with commas, and the API takes a list."""
     choices: Sequence[str] = ()
@@ -47,11 +47,11 @@ class Row(msgspec.Struct, frozen=True):
     argument: str = "input"
     options: Sequence[Option] = ()
     node_about: About = About()
-    """What the node type says of itself."""
+    """The node type's description."""
 
 
 class LookupNode(Node, frozen=True, kw_only=True):
-    """What the nodes of this table share."""
+    """The shared part of this table's nodes."""
 
     about = About(category="Tools")
 
@@ -78,7 +78,7 @@ class LookupNode(Node, frozen=True, kw_only=True):
         return await account(ctx, self.row.lookup.provider, credential=self.credential)
 
     async def parameters(self, ctx: Context) -> dict[str, Any]:
-        """What goes into every request."""
+        """The parameters of every request."""
         values: dict[str, Any] = {}
         for option in self.row.options:
             value = getattr(self, option.name)
@@ -95,7 +95,7 @@ class LookupNode(Node, frozen=True, kw_only=True):
         return values
 
     async def found(self, ctx: Context, place: Account, query: str, more: Mapping[str, Any]) -> str:
-        """What the model reads."""
+        """The text that the model reads."""
         return await looked_up(ctx.outside.fetch, self.row.lookup, place, query, **more)
 
 

@@ -53,7 +53,7 @@ class _Embedded(Sink, frozen=True, kw_only=True):
         return Joined(await self._store(ctx), chat)
 
     async def _store(self, ctx: Context) -> Collection:
-        """What was upserted, or else the collection of the flow's own documents.
+        """The upserted collection, or else that of the flow's own documents.
 
         Those that are stored already are not read or embedded again.
         """
@@ -63,7 +63,7 @@ class _Embedded(Sink, frozen=True, kw_only=True):
         return await flow_collection(library(ctx), ctx.flow, self.document, self.embeddings)
 
     def _chats(self, ctx: Context) -> Collection:
-        """What was upserted for this chat alone."""
+        """The collection that was upserted for this chat alone."""
         return library(ctx).collection(f"upserted/{ctx.flow}/{self.node}/{ctx.chat}", self.embeddings)
 
     def _upserted(self, ctx: Context) -> Collection:

@@ -24,7 +24,7 @@ _AT_ONCE: Final = 256
 
 
 class ServedNode(Sink, frozen=True, kw_only=True):
-    """What all of them have. The output is the retriever, or for `vectorStore` the store."""
+    """The shared part of all of them. The output is the retriever, or for `vectorStore` the store."""
 
     about = About(category="Vector Stores", outputs=STORE_OUTPUTS)
 
@@ -33,7 +33,7 @@ class ServedNode(Sink, frozen=True, kw_only=True):
     way: ClassVar[str]
     """How it is reached, for the docs."""
     filters: ClassVar[str]
-    """What a condition on metadata looks like there, for the docs."""
+    """An example of a condition on metadata, for the docs."""
 
     embeddings: Embeddings
     recordManager: RecordManager | None = None
@@ -51,7 +51,7 @@ class ServedNode(Sink, frozen=True, kw_only=True):
         return Search(text="", k=self.topK)
 
     def _how(self, condition: Mapping[str, Any]) -> dict[str, Any]:
-        """What every store is told."""
+        """The settings that every store gets."""
         return {"embeddings": self.embeddings, "k": self.topK, "condition": condition}
 
     @abstractmethod

@@ -28,7 +28,7 @@ from headrace.store.database import Database
 from headrace.store.store import timestamp
 
 Cleanup: TypeAlias = Literal["none", "incremental", "full"]
-"""What becomes of passages that an upsert does not bring: they stay, go if their source was upserted, or go."""
+"""Passages absent from this upsert: keep, delete for its sources, or delete all."""
 
 _BATCH = 512
 _BATCH_TEXT = 2_000_000  # characters
@@ -48,7 +48,7 @@ class Collection:
 
     @property
     def lexical(self) -> bool:
-        """Whether searches can only look at words, since no model makes vectors."""
+        """True when searches use words alone, since no model makes vectors."""
         return self.embeddings is None
 
     async def add(self, documents: Sequence[Document]) -> int:
@@ -85,11 +85,11 @@ class Collection:
         return sum([await self.delete(found[n : n + _DELETED]) for n in range(0, len(found), _DELETED)])
 
     async def exists(self) -> bool:
-        """Whether anything was ever upserted into it."""
+        """True once anything was upserted into it."""
         return await self.database.read(lambda c: passages.find_collection(c, self.name)) is not None
 
     async def info(self) -> CollectionInfo:
-        """What the collection holds."""
+        """The collection's counts and mode."""
         return await self.database.scan(partial(info, name=self.name))
 
     async def dimensions(self) -> int | None:
@@ -102,7 +102,7 @@ class Collection:
         return await self.database.read(work)
 
     async def fingerprint(self) -> str | None:
-        """What was completely upserted last; None while an upsert is at work, and after one that failed."""
+        """The fingerprint of the last complete upsert; None while one is at work, and after one that failed."""
 
         def work(c: passages.Connection) -> str | None:
             row = passages.find_collection(c, self.name)

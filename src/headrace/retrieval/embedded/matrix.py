@@ -173,7 +173,7 @@ def _read(c: Connection, ids: Ids, dimensions: int) -> tuple[Ids, Floats]:
 
 
 def _agrees(c: Connection, filed: tuple[Ids, Floats]) -> bool:
-    """Whether a sample of the rows is in the database; a database restored from a backup gives ids out again."""
+    """True when a sample of the rows is in the database; a database restored from a backup gives ids out again."""
     ids, rows = filed
     places = sorted({*range(0, len(ids), max(1, len(ids) // _SAMPLE)), *range(len(ids) - 1, len(ids))})
     for place in places:

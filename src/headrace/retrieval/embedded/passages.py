@@ -61,7 +61,7 @@ def find_collection(c: Connection, name: str) -> CollectionRow | None:
 
 
 def exists(c: Connection, collection: int) -> bool:
-    """Whether there is a collection of this id."""
+    """True for the id of a collection."""
     return c.exec_driver_sql("SELECT 1 FROM collection WHERE id = ?", (collection,)).first() is not None
 
 
@@ -221,7 +221,7 @@ def delete_collection(c: Connection, row: CollectionRow) -> None:
 
 
 def any_chunk(c: Connection, row: CollectionRow) -> bool:
-    """Whether there is a chunk."""
+    """True when there is a chunk."""
     return c.exec_driver_sql("SELECT 1 FROM chunk WHERE collection = ? LIMIT 1", (row.id,)).first() is not None
 
 

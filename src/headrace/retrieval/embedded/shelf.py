@@ -26,7 +26,7 @@ _OPEN = 32
 _HOUR = 3600  # seconds
 _CANDIDATES = 50
 FUSION = 60
-"""What reciprocal rank fusion adds to every rank: https://doi.org/10.1145/1571941.1572114"""
+"""The constant that reciprocal rank fusion adds to every rank: https://doi.org/10.1145/1571941.1572114"""
 
 Hits = list[tuple[int, float]]
 
@@ -145,7 +145,7 @@ def _with_cosines(ranking: Hits, near: Hits, matrix: Matrix, vector: Sequence[fl
 
 
 class CollectionInfo(msgspec.Struct, frozen=True):
-    """What a collection holds. `mode` is "lexical" when no model made vectors of it: then only words are looked at."""
+    """A collection's content. `mode` is "lexical" when no model made vectors of it: searches then use words alone."""
 
     name: str
     chunks: int
@@ -155,7 +155,7 @@ class CollectionInfo(msgspec.Struct, frozen=True):
 
 
 def info(c: Connection, name: str) -> CollectionInfo:
-    """What the collection of this name holds; an empty one when there is none."""
+    """The content of the collection of this name; an empty one when there is none."""
     row = passages.find_collection(c, name)
     if row is None:
         return CollectionInfo(name, 0, "lexical", None, None)
