@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -18,6 +19,11 @@ _TABLE: Final = "prices.json"
 def _prices() -> dict[str, tuple[float, float]]:
     data = files("headrace.engine").joinpath(_TABLE).read_bytes()
     return msgspec.json.decode(data, type=dict[str, tuple[float, float]])
+
+
+def known_models() -> Collection[str]:
+    """The names of the models whose price is known."""
+    return _prices().keys()
 
 
 def cost(model: str, usage: Usage) -> dict[str, float]:

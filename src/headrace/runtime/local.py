@@ -41,7 +41,7 @@ class Local:
         retention: Retention,
         library: DocumentLibrary,
     ) -> None:
-        self.store = store
+        self.store, self.outside = store, outside
         self.flows = Flows(store, catalog)
         self.backend = backend
         self.runs = Runs(backend)

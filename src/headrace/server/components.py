@@ -8,14 +8,17 @@ from html import escape
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import MediaType, Request, Response, get, post
 from litestar.params import Parameter
 
+from headrace.documents.context import upsert_context
 from headrace.engine.about import Input
 from headrace.engine.credentials import CredentialField, CredentialKind, kinds_of
 from headrace.engine.description import Description, color_of, described
-from headrace.errors import NotFound
-from headrace.server.auth import local, needs
+from headrace.errors import InvalidRequest, NotFound
+from headrace.server.auth import local, may, needs
+from headrace.server.choices import Asked, Choice, choices
+from headrace.server.store_components import Setting, settings_of
 
 _SEPARATOR: Final = re.compile(r"&amp;|[,&]")
 _HEADERS: Final = {
@@ -156,7 +159,80 @@ def _picture(label: str, color: str) -> Response[bytes]:
     return Response(svg.encode(), media_type="image/svg+xml", headers=_HEADERS)
 
 
+_CHANGES: Final = needs("chatflows:create", "chatflows:update")
+
+
+@post(
+    "/api/v1/node-load-method/{name:str}",
+    guards=[_CHANGES],
+    status_code=200,
+    summary="List the choices for a node's input",
+    tags=["nodes"],
+)
+async def load_method(request: Request[Any, Any, Any], name: str, data: Asked) -> list[Choice]:
+    """The list that the input's `loadMethod` names. An account is asked with the node's credential or the server's key,
+    so it needs the right to change flows."""
+    return await choices(local(request), node_kind(request, name), data)
+
+
+class ConfiguredNode(msgspec.Struct):
+    """A node as a builder sends it."""
+
+    name: str
+    id: str = ""
+
+
+@post(
+    "/api/v1/node-config",
+    guards=[_NODES],
+    status_code=200,
+    summary="List what a request may override of a node",
+    tags=["nodes"],
+)
+async def node_config(request: Request[Any, Any, Any], data: ConfiguredNode) -> list[Setting]:
+    """The node's inputs that take values."""
+    return list(settings_of(node_kind(request, data.name), data.id or f"{data.name}_0"))
+
+
+class CustomFunction(msgspec.Struct):
+    """A script and its values, as an object or its JSON text."""
+
+    javascriptFunction: str
+    functionInputVariables: dict[str, Any] | str = ""
+
+
+@post(
+    "/api/v1/node-custom-function",
+    guards=[_CHANGES],
+    media_type=MediaType.JSON,
+    status_code=200,
+    summary="Run a script",
+    tags=["nodes"],
+)
+async def custom_function(request: Request[Any, Any, Any], data: CustomFunction) -> Response[Any]:
+    """Runs the script in the sandbox, and answers with what it returns. Variables need the right to see them."""
+    here, values = local(request), data.functionInputVariables
+    if isinstance(values, str):
+        values = _object(values)
+    ctx = await upsert_context(here.store, here.outside, "")
+    if not await may(request, "variables:view"):
+        ctx.variables = {}
+    async with ctx.closing:
+        value = await ctx.run_script(data.javascriptFunction, values)
+    return Response(msgspec.json.encode(value), media_type=MediaType.JSON)  # a bare text would be sent as it is
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any]) if text.strip() else {}
+    except msgspec.MsgspecError:
+        raise InvalidRequest("expected a JSON object at $.functionInputVariables") from None
+
+
 ROUTES = (
+    load_method,
+    node_config,
+    custom_function,
     list_nodes,
     read_node,
     nodes_of_category,

@@ -68,20 +68,21 @@ async def configs(request: Request[Any, Any, Any], store_id: StoreId, loader_id:
     nodes = (store.vectorStoreConfig, store.embeddingConfig, store.recordManagerConfig)
     names = [loader.loaderId, loader.splitterId, *(node.name for node in nodes if node)]
     here.documents.check(*names)
-    return [setting for name in names if name for setting in _settings(name, here.flows.catalog[name])]
+    return [setting for name in names if name for setting in settings_of(here.flows.catalog[name], f"{name}_0")]
 
 
-def _settings(name: str, kind: type[Node]) -> Iterator[Setting]:
+def settings_of(kind: type[Node], node_id: str) -> Iterator[Setting]:
+    """The inputs of a node that take values rather than connections."""
     fields, says = fields_of(kind), described(kind)
     for one in inputs_of(kind):
         if fields[one.name].port is not None:
             continue
         if one.type == "file":
             endings = ", ".join(endings_for([one.name])) or "file"
-            yield Setting(says.label, f"{name}_0", one.label, "files", endings)
+            yield Setting(says.label, node_id, one.label, "files", endings)
         else:
             choices = ", ".join(option.name for option in one.options)
-            yield Setting(says.label, f"{name}_0", one.label, one.name, choices or one.type)
+            yield Setting(says.label, node_id, one.label, one.name, choices or one.type)
 
 
 ROUTES = (components, configs)

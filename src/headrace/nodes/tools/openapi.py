@@ -46,12 +46,16 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
 
     async def build(self, ctx: Context) -> list[Tool]:
         """The tools. Raises FlowError for a document that cannot be used, or with too many operations."""
-        text = await self._document(ctx)
-        api = await known(ctx.kept.setdefault("openapi", {}), text, frozenset(self.selectedEndpoints))
+        api = await self.api(ctx)
         if not api.operations:
             raise FlowError("the OpenAPI document has none of the operations in 'selectedEndpoints': choose them again")
         base = base_of(api, self.selectedServer, self.openApiLink if self.inputType == "link" else "")
         return [self._tool(ctx, base, operation) for operation in api.operations]
+
+    async def api(self, ctx: Context) -> Api:
+        """What the document says, of its operations the chosen ones. Raises FlowError."""
+        text = await self._document(ctx)
+        return await known(ctx.kept.setdefault("openapi", {}), text, frozenset(self.selectedEndpoints))
 
     async def _document(self, ctx: Context) -> bytes:
         if self.inputType == "link":
