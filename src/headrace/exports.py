@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
@@ -17,12 +19,13 @@ from headrace.engine.flow_file import read_flow
 from headrace.errors import InvalidRequest
 from headrace.schema import CustomTool, FlowFile, FlowRow, Variable, is_id
 
-_SECTIONS = {
+SECTIONS = {
     "ChatFlow": "CHATFLOW",
     "AgentFlow": "MULTIAGENT",
     "AgentFlowV2": "AGENTFLOW",
     "AssistantFlow": "ASSISTANT",
 }
+"""The sections of an export that hold flows, and the type that theirs have."""
 _GRAPH_AGENTS = ("Multi Agents", "Sequential Agents")
 
 
@@ -43,6 +46,11 @@ _UNUSED = {
     "mcpServerConfig": "its MCP server",
 }
 _SWITCHES = ("status", "enabled")
+_GZIP = b"\x1f\x8b"
+BARE = (
+    "the export has no settings of flows (Flowise's page leaves them out): flows that asked for an API key, "
+    "limited requests or named allowed sites there do none of it here until you set it again"
+)
 
 
 class Export(msgspec.Struct):
@@ -86,16 +94,24 @@ def read_exports(paths: Iterable[Path]) -> list[Export]:
 
 def read_export(path: Path) -> Export:
     """Reads an export file. Raises InvalidRequest naming the file and the place of the mistake."""
-    try:
-        content: Any = msgspec.json.decode(_text_of(path.read_bytes()))
-    except OSError as error:
-        raise InvalidRequest(f"{path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidRequest(f"{path} is not valid JSON: {error}") from None
+    content = read_json(path)
     try:
         return export_of(content, path.stem)
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """The file's JSON value; the file may be packed with gzip. Raises InvalidRequest naming the file."""
+    try:
+        data = path.read_bytes()
+        return msgspec.json.decode(_text_of(gzip.decompress(data) if data.startswith(_GZIP) else data))
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise InvalidRequest(f"{path} is damaged: gzip cannot unpack it") from None
+    except OSError as error:
+        raise InvalidRequest(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidRequest(f"{path} is not valid JSON: {error}") from None
 
 
 def _text_of(data: bytes) -> str:
@@ -123,13 +139,13 @@ def _read(content: Any, name: str) -> Export:
         return Export(flows=[_row({"name": name, **content})], notes=_notes({"name": name, **content}))
     if "func" in content:
         return Export(tools=[_tool({"name": name, **content})])
-    if not any(section in content for section in (*_SECTIONS, "Variable", "Tool", "DocumentStore")):
+    if not any(section in content for section in (*SECTIONS, "Variable", "Tool", "DocumentStore")):
         raise InvalidRequest("neither a flow (`nodes`), nor a tool (`func`), nor an export (`ChatFlow`, `Tool`, …)")
     export, bare = Export(), False
     for section, items in content.items():
-        if section in _SECTIONS:
+        if section in SECTIONS:
             found = _objects(section, items)
-            export.flows += _rows([{"type": _SECTIONS[section], **item} for item in found])
+            export.flows += _rows([{"type": SECTIONS[section], **item} for item in found])
             export.notes += [note for item in found for note in _notes(item)]
             bare = bare or any(not any(name in item for name in _SETTINGS) for item in found)
         elif section == "Variable":
@@ -143,10 +159,7 @@ def _read(content: Any, name: str) -> Export:
         elif isinstance(items, list) and items:
             export.skipped[section] = len(items)
     if bare:
-        export.notes.append(
-            "the export has no settings of flows (Flowise's page leaves them out): flows that asked for an API key, "
-            "limited requests or named allowed sites there do none of it here until you set it again"
-        )
+        export.notes.append(BARE)
     return export
 
 

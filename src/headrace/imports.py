@@ -54,15 +54,20 @@ async def _flows(store: Store, export: Export, done: Imported) -> None:
     for row in export.flows:
         row.id = row.id if row.id and row.id not in taken else str(uuid4())
         taken.add(row.id)
-        if old := row.apikeyid or "":
-            if old not in keys:
-                keys[old] = await store.add_key(f"{row.name} (imported)", [], key_id=old if is_id(old) else None)
-                done.keys.append(keys[old])
-            row.apikeyid = keys[old].id
-            done.notes.append(_locked(row, keys[old]))
-        else:
-            row.apikeyid = None
+        await bind(store, row, keys, done)
         done.flows.append(await store.add_flow(row))
+
+
+async def bind(store: Store, row: FlowRow, keys: dict[str, ApiKey], done: Imported) -> None:
+    """Binds a flow that was bound to a key: to the one with its id in `keys`, or to a new one, which is put there."""
+    if old := row.apikeyid or "":
+        if old not in keys:
+            keys[old] = await store.add_key(f"{row.name} (imported)", [], key_id=old if is_id(old) else None)
+            done.keys.append(keys[old])
+        row.apikeyid = keys[old].id
+        done.notes.append(_locked(row, keys[old]))
+    else:
+        row.apikeyid = None
 
 
 def _locked(row: FlowRow, key: ApiKey) -> str:

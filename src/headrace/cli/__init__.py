@@ -6,7 +6,7 @@ import click
 
 from headrace import __version__
 from headrace.brand.command import brand
-from headrace.cli import chat, flows, imports, keys, runs, serve
+from headrace.cli import chat, flows, imports, keys, migrate, runs, serve
 from headrace.cli.terminal import Commands
 from headrace.settings import load
 
@@ -24,6 +24,7 @@ for _each in (
     brand,
     serve.serve,
     imports.import_,
+    migrate.migrate,
     runs.run,
     chat.chat,
     runs.upsert,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from headrace.exports import flow_files, read_exports
 from headrace.imports import Imported, take
 from headrace.nodes import built_in
 from headrace.runtime.inventory import inventory
+from headrace.schema import FlowRow
 from headrace.settings import Settings
 from headrace.store.store import Store
 
@@ -40,18 +42,7 @@ async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
 
 def _report(done: Imported, has: Inventory) -> None:
     """Says what has been imported, and what has not. A new key is written nowhere else."""
-    catalog = built_in()
-    table = Table("flow", id_column(), "nodes that run", "nodes that are missing", "can answer")
-    found: list[tuple[str, Coverage]] = []
-    for row in done.flows:
-        one = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
-        answers = "not yet" if one.stops else "yes"
-        table.add_row(row.name, row.id, ", ".join(one.runs), ", ".join(one.missing) or "none", answers)
-        found.append((row.name, one))
-    if done.flows:
-        out.print(table)
-    for name, one in found:
-        _print_findings(name, one)
+    tell_flows(done.flows, has)
     for key in done.keys:
         out.print(f"API key {key.keyName!r}, shown only now: {key.apiKey}", soft_wrap=True)
     for tool in done.tools:
@@ -62,6 +53,22 @@ def _report(done: Imported, has: Inventory) -> None:
         err.print(note, soft_wrap=True)
     for section, count in done.skipped.items():
         err.print(f"not imported: {count} x {section}")
+
+
+def tell_flows(rows: Sequence[FlowRow], has: Inventory) -> None:
+    """Says of each flow whether it can answer here, and what it lacks."""
+    catalog = built_in()
+    table = Table("flow", id_column(), "nodes that run", "nodes that are missing", "can answer")
+    found: list[tuple[str, Coverage]] = []
+    for row in rows:
+        one = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
+        answers = "not yet" if one.stops else "yes"
+        table.add_row(row.name, row.id, ", ".join(one.runs), ", ".join(one.missing) or "none", answers)
+        found.append((row.name, one))
+    if rows:
+        out.print(table)
+    for name, one in found:
+        _print_findings(name, one)
 
 
 def _print_findings(name: str, found: Coverage) -> None:

@@ -18,6 +18,7 @@ from headrace.documents.stores import StoreRow, columns, touch
 from headrace.engine.ports import LoadFailure, unread
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
+from headrace.schema import is_id
 from headrace.store.database import Database
 from headrace.store.failures import kept
 from headrace.store.records import among
@@ -159,20 +160,25 @@ class DocumentChunks:
         await self._database.write(lambda c: c.execute(statement))
         await self._sweep(loader_id)
 
-    async def restore(self, store: StoreRow, chunks: Sequence[StoredChunk]) -> bool:
-        """Stores a whole store with its loaders and chunks, unless there is one of its id; says whether it did."""
+    async def restore(self, store: StoreRow, chunks: Sequence[StoredChunk], *, anew: bool = False) -> bool:
+        """Stores a whole store with its loaders and chunks; says whether it did. One with its id stays, or goes when it
+        is to be made `anew`."""
         here = _restored({loader.id for loader in store.loaders}, chunks)
         now = timestamp()
-        new = msgspec.structs.replace(store, createdDate=store.createdDate or now, updatedDate=now)
+        new = msgspec.structs.replace(store, createdDate=store.createdDate or now, updatedDate=store.updatedDate or now)
+        same = document_store.c.id == store.id
 
         def work(c: Connection) -> bool:
-            if c.execute(select(document_store.c.id).where(document_store.c.id == store.id)).first():
+            if anew:
+                c.execute(delete(document_store).where(same))
+            if c.execute(select(document_store.c.id).where(same)).first():
                 return False
             c.execute(insert(document_store), columns(new, "loaders"))
             for loader in store.loaders:
                 c.execute(insert(document_loader), columns(loader))
-            for first in range(0, len(here), _SOME):
-                c.execute(insert(document_chunk), here[first : first + _SOME])
+            own = _with_own_ids(c, here)
+            for first in range(0, len(own), _SOME):
+                c.execute(insert(document_chunk), own[first : first + _SOME])
             for loader in store.loaders:
                 count_chunks(c, loader.id)
             return True
@@ -284,7 +290,7 @@ def _restored(loaders: Set[str], chunks: Sequence[StoredChunk]) -> list[dict[str
     own = sorted((chunk for chunk in chunks if chunk.docId in loaders), key=lambda chunk: (chunk.docId, chunk.chunkNo))
     return [
         {
-            "id": str(uuid4()),
+            "id": chunk.id,
             "docId": loader,
             "generation": 1,
             "chunkNo": number,
@@ -294,6 +300,16 @@ def _restored(loaders: Set[str], chunks: Sequence[StoredChunk]) -> list[dict[str
         for loader, group in groupby(own, key=lambda chunk: chunk.docId)
         for number, chunk in enumerate(group, 1)
     ]
+
+
+def _with_own_ids(c: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, of which those get another id whose own one is no id or is taken."""
+    found = select(document_chunk.c.id).where(among(document_chunk.c.id, [row["id"] for row in rows]))
+    taken, own = set(c.execute(found).scalars()), list[dict[str, Any]]()
+    for row in rows:
+        own.append({**row, "id": row["id"] if is_id(row["id"]) and row["id"] not in taken else str(uuid4())})
+        taken.add(own[-1]["id"])
+    return own
 
 
 def _chunks(store_id: str) -> Select[str, str, str, int, str, str]:

@@ -62,6 +62,21 @@ class Uploads:
         except OSError as error:
             raise StorageError(f"the file {upload.name!r} could not be stored: {error.strerror}") from None
 
+    async def take(self, flow: str, chat: str, file: Path) -> bool:
+        """Copies a file into a chat; says whether it was not there. Raises StorageError."""
+        return await asyncio.to_thread(self._taken, flow, chat, file)
+
+    def _taken(self, flow: str, chat: str, file: Path) -> bool:
+        folder = self._path(flow, chat)
+        try:
+            content = file.read_bytes()
+            if (folder / file.name).is_file() and (folder / file.name).read_bytes() == content:
+                return False
+            _written(folder, file.name, content)
+        except OSError as error:
+            raise StorageError(f"the file {file.name!r} could not be copied: {error.strerror}") from None
+        return True
+
     async def read(self, flow: str, chat: str, name: str) -> bytes:
         """A stored file. Raises NotFound."""
         try:

@@ -176,15 +176,19 @@ class Store:
         """Seals and stores a credential."""
         now = timestamp()
         row = CredentialRow(str(uuid4()), name, kind, now, now)
-        sealed = self._seal.close(msgspec.json.encode(fields), row.id)
+        sealed = self.sealed(fields, row.id)
         await self._insert(tables.credential, {**msgspec.structs.asdict(row), "sealed": sealed}, "")
         return row
+
+    def sealed(self, fields: Mapping[str, str], credential_id: str) -> bytes:
+        """A credential's fields as the database holds them."""
+        return self._seal.close(msgspec.json.encode(fields), credential_id)
 
     async def change_credential(self, credential_id: str, name: str, fields: Mapping[str, str]) -> CredentialRow:
         """Renames a credential and seals these fields in place of its old ones. Raises NotFound."""
         values = {
             "name": name,
-            "sealed": self._seal.close(msgspec.json.encode(fields), credential_id),
+            "sealed": self.sealed(fields, credential_id),
             "updatedDate": timestamp(),
         }
         missing = NotFound(f"there is no credential {credential_id!r}")
