@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "brand": CONTRACT | {"__init__", "brand"},
     "exports": CONTRACT | {"engine", "documents"},
     "imports": CONTRACT | {"store", "documents", "exports"},
-    "migration": CONTRACT | {"store", "documents", "runtime", "exports", "imports", "migration"},
+    "migration": CONTRACT | {"engine", "store", "documents", "runtime", "exports", "imports", "migration"},
     "examples": CONTRACT | {"engine"},
     "__main__": ANYTHING,
     "cli": ANYTHING,

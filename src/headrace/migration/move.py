@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from headrace.errors import HeadraceError
 from headrace.exports import BARE
@@ -18,9 +20,10 @@ from headrace.migration.install import Install
 from headrace.migration.keys import check_key, move_credentials, move_keys
 from headrace.migration.kinds import KINDS, Kind
 from headrace.migration.moving import Advanced, Moving
+from headrace.migration.paused import paused
 from headrace.migration.placing import Target
 from headrace.migration.report import Report
-from headrace.migration.sources import Source, Wanted
+from headrace.migration.sources import Row, Source, Wanted
 from headrace.migration.stores import move_document_stores, move_upserts
 from headrace.runtime.uploads import Uploads
 from headrace.store.store import Store
@@ -71,8 +74,9 @@ async def move(install: Install, source: Source, store: Store, advanced: Advance
     for name in ("variables", "tools"):
         await _move_kind(moving, KINDS[name])
     await move_flows(moving, keys)
-    for name in ("messages", "feedback", "leads", "executions"):
+    for name in ("messages", "feedback", "leads"):
         await _move_kind(moving, KINDS[name])
+    await _move_executions(moving)
     await move_document_stores(moving, folders)
     await move_upserts(moving)
     await _move_files(moving, folders)
@@ -90,6 +94,27 @@ async def _move_kind(moving: Moving, kind: Kind) -> None:
     target = Target(kind.table, kind.owner, kind.unique)
     async for rows in moving.rows(Wanted(kind.source, "createdDate")):
         await moving.place(tally, target, moving.read(tally, rows, kind.values))
+
+
+async def _move_executions(moving: Moving) -> None:
+    """Executions; those that wait for a person can be answered here where their place in the flow can be told."""
+    graphs = {flow.id: flow.flowData for flow in moving.report.flows}
+
+    def values(row: Row) -> dict[str, Any]:
+        read = kinds.execution(row)
+        found = paused(graphs.get(read["agentflowId"], ""), msgspec.json.decode(read["executionData"]))
+        if found is None or read["state"] != "STOPPED":
+            if read["state"] == "STOPPED":
+                moving.report.notes.append(f"the execution {read['id']!r} waits for an answer that it cannot get here")
+            return {**read, "progress": None, "flowData": None}
+        return {
+            **read,
+            "action": msgspec.json.encode(found.action).decode(),
+            "progress": msgspec.json.encode(found.progress).decode(),
+            "flowData": graphs[read["agentflowId"]],
+        }
+
+    await _move_kind(moving, KINDS["executions"]._replace(values=values))
 
 
 async def _move_files(moving: Moving, folders: Folders | None) -> None:
