@@ -27,7 +27,7 @@ EXPORT = SHARED / "flowise" / "installs" / "a" / "export.json"
 TEMPLATES = sorted((SHARED / "flowise" / "templates").glob("*/*.json"))
 CHAT = "http://127.0.0.1:9/v1"
 ABSENT = "11111111-2222-4333-8444-555555555555"
-HERE = Inventory(environ={"OPENAI_API_KEY": "k"}, files=Path("no-such-folder"))
+HERE = Inventory(environ={"OPENAI_API_KEY": "k", "PINECONE_API_KEY": "k"}, files=Path("no-such-folder"))
 
 
 def report(described: dict[str, Any], has: Inventory | None = HERE, *, kind: str = "CHATFLOW") -> Coverage:
@@ -221,6 +221,46 @@ def test_an_input_is_compared_with_the_default_that_the_file_says_and_told_only_
     assert brief(report(described)) == []
     described["nodes"][1]["data"]["inputs"] |= {"tone": "stern", "mode": "b"}
     assert [one[2] for one in brief(report(described))] == ["tone", "hidden", "mode"]
+
+
+KEYS: dict[str, tuple[dict[str, Any], dict[str, str], list[bool], str]] = {
+    "the server's key steps in": (
+        {"credential": ABSENT},
+        {"OPENAI_API_KEY": "k"},
+        [False],
+        "from OPENAI_API_KEY steps in",
+    ),
+    "no key at all": (
+        {"credential": ABSENT},
+        {},
+        [True],
+        "kind openAIApi and choose it in the node, or set OPENAI_API_KEY",
+    ),
+    "an address of the operator's": (
+        {"credential": ABSENT},
+        {"OPENAI_BASE_URL": CHAT},
+        [False],
+        "if its server wants one",
+    ),
+    "an address of the flow's": ({"credential": ABSENT, "basepath": CHAT}, {}, [False], "if its server wants one"),
+    "none named and none set": ({}, {}, [True], "has no credential, and OPENAI_API_KEY is not set"),
+    "none named": ({}, {"OPENAI_API_KEY": "k"}, [], ""),
+    "a key in the flow": ({"openAIApiKey": "k"}, {}, [], ""),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_credential_that_is_not_here_is_told_with_what_steps_in(name: str) -> None:
+    inputs, environ, stops, words = KEYS[name]
+    described = conversation("")
+    model = described["nodes"][0]["data"]
+    model["credential"] = inputs.get("credential", "")
+    model["inputs"] = {name: value for name, value in inputs.items() if name != "credential"}
+    found = report(described, Inventory(environ=environ)).findings
+    assert [one.stops for one in found] == stops
+    assert all((one.node, one.kind) == ("chatOpenAI_0", "credential") and words in one.message for one in found)
+    if model["credential"]:
+        assert report(described, Inventory(environ=environ, credentials=[ABSENT])).findings == []
 
 
 def test_without_an_inventory_nothing_is_said_of_what_a_server_holds() -> None:

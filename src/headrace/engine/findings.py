@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from headrace.engine.about import Input
+from headrace.engine.credentials import CredentialKind, installed
 from headrace.engine.description import about, inputs_of
 from headrace.engine.inputs import fields_of, unreadable, unset
 from headrace.engine.node import Node
@@ -36,6 +37,9 @@ _HARMLESS: Final[Mapping[str, str]] = {
 """Inputs of Flowise that nothing here reads and that no answer depends on, with the reasons."""
 _TRIGGERS: Final = ("webhook", "schedule", "callback")
 """How inputs begin that belong to a start with a webhook or a schedule, which is refused as a whole."""
+_MODELS: Final = ("Chat Models", "LLMs", "Embeddings")
+_ADDRESS: Final = re.compile(r"base_?(path|url)|endpoint(Host|Url)?|overrideEndpoint", re.IGNORECASE)
+"""Inputs that say where a node's server is."""
 _VARIABLE: Final = re.compile(r"\$vars\.([A-Za-z_]\w*)")
 _STORED: Final = "FILE-STORAGE::"
 _LISTS: Final[Mapping[str, FindingKind]] = {
@@ -262,12 +266,50 @@ def _variables(look: Look) -> Iterator[Finding]:
 
 
 def _credentials(look: Look) -> Iterator[Finding]:
+    """A credential that is not here, or none where the node needs one, and the variable that steps in for it."""
     if look.has is None or "credential" not in fields_of(look.kind):
         return
     wanted = look.part.credential
-    if wanted and wanted not in look.has.credentials:
-        message = f"uses a credential that is not here ({wanted}): store one and name it"
-        yield look.found("credential", "credential", message, stops=False)
+    if wanted and wanted in look.has.credentials:
+        return
+    kinds = [installed()[name] for name in about(look.kind).credentials if name in installed()]
+    own = [kind for kind in kinds if kind.fields and kind.key.variables]
+    variables = " or ".join(kind.key.variables[0] for kind in own)
+    stops = bool(own) and _needs_key(look, own, look.has.environ)
+    if wanted:
+        message = f"uses the credential {wanted!r}, which is not here: {_instead(look, variables, stops=stops)}"
+        yield look.found("credential", "credential", message, stops=stops)
+    elif stops:
+        message = f"has no credential, and {variables} is not set: {_instead(look, variables, stops=True)}"
+        yield look.found("credential", "credential", message, stops=True)
+
+
+def _needs_key(look: Look, kinds: Iterable[CredentialKind], environ: Mapping[str, str]) -> bool:
+    """Whether the node cannot work as it is: it has no key and asks its provider's own address."""
+    provider: Any = getattr(look.kind, "provider", None)
+    bases = [f"{kind.key.variables[0].removesuffix('_KEY').removesuffix('_API')}_BASE_URL" for kind in kinds]
+    bases += [provider.base_environ] if provider else []
+    elsewhere = bool(provider and provider.keyless) or any(map(environ.get, bases))
+    has_key = any(kind.steps_in(environ) or look.inputs.get(kind.key.name) for kind in kinds)
+    is_model = about(look.kind).category in _MODELS
+    needed = is_model or not all(kind.key.optional for kind in kinds)
+    return needed and not (has_key or elsewhere or about(look.kind).keyless or _has_address(look))
+
+
+def _has_address(look: Look) -> bool:
+    """Whether the flow says where the node's server is; that one may want no key."""
+    return any(bool(value) for name, value in look.inputs.items() if _ADDRESS.fullmatch(name))
+
+
+def _instead(look: Look, variables: str, *, stops: bool) -> str:
+    """The ways to a key."""
+    kinds = " or ".join(about(look.kind).credentials)
+    store = f"store a credential of the kind {kinds} and choose it in the node" if kinds else "store one and choose it"
+    if stops:
+        return f"{store}, or set {variables} for the server"
+    if look.has and variables and not _has_address(look) and any(map(look.has.environ.get, variables.split(" or "))):
+        return f"the server's own key from {variables} steps in; to use another one, {store}"
+    return f"{store}, if its server wants one"
 
 
 CHECKS: Final[tuple[Callable[[Look], Iterator[Finding]], ...]] = (
