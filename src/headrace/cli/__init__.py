@@ -6,7 +6,7 @@ import click
 
 from headrace import __version__
 from headrace.brand.command import brand
-from headrace.cli import chat, flows, imports, keys, migrate, runs, serve
+from headrace.cli import backup, chat, flows, imports, keys, migrate, runs, serve
 from headrace.cli.terminal import Commands
 from headrace.settings import load
 
@@ -30,5 +30,7 @@ for _each in (
     runs.upsert,
     flows.flows,
     keys.keys,
+    backup.backup,
+    backup.restore,
 ):
     cli.add_command(_each)

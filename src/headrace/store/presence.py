@@ -70,3 +70,22 @@ def _lock(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a living process is on the data folder. Changes nothing there, and can be asked from outside."""
+    try:
+        paths = [path for path in (folder / "processes").iterdir() if not path.name.startswith(".")]
+    except OSError:  # nobody has ever been there
+        return False
+    return any(_held(path) for path in paths)
+
+
+def _held(path: Path) -> bool:
+    try:
+        with path.open("r+") as file:
+            return not _lock(file)
+    except FileNotFoundError:
+        return False
+    except OSError:  # somebody else's file: it cannot be told
+        return True
