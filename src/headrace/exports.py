@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -66,6 +67,14 @@ class Export(msgspec.Struct):
     chunks: list[StoredChunk] = []
     skipped: dict[str, int] = {}
     notes: list[str] = []
+
+
+def exported(row: FlowRow) -> bytes:
+    """A file that holds the flow with its settings, and that `read_export` reads. Of a key it has only the id."""
+    values = {name: value for name, value in msgspec.structs.asdict(row).items() if value is not None}
+    with suppress(msgspec.DecodeError):  # then it stays as it was stored, so that nothing is lost
+        values["flowData"] = msgspec.json.decode(row.flowData)
+    return msgspec.json.format(msgspec.json.encode(values), indent=2)
 
 
 def flow_files(paths: list[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 import msgspec
@@ -11,6 +12,10 @@ from headrace.documents.chunks import DocumentChunks
 from headrace.exports import Export
 from headrace.schema import ApiKey, CustomTool, FlowRow, is_id
 from headrace.store.store import Store
+
+Existing = Literal["new", "replace"]
+"""What becomes of a flow whose id is here already: it gets a new id, or takes the other one's place."""
+_DOORS: Final = ("id", "workspaceId", "apikeyid", "isPublic", "deployed", "createdDate", "updatedDate")
 
 
 class Imported(msgspec.Struct):
@@ -29,13 +34,29 @@ class Imported(msgspec.Struct):
     """Sections that are not taken over, with how many entries each."""
 
 
-async def take(store: Store, exports: Sequence[Export]) -> Imported:
-    """Flows get new ids where theirs are taken; variables, tools and document stores that are there already stay as
-    they are. Of a key only its id is in an export: flows that were bound to one are bound to a new key, which may do
-    nothing else, or to the key with that id where there is one."""
+async def known(store: Store, exports: Sequence[Export]) -> list[FlowRow]:
+    """The stored flows whose ids the exports have too."""
+    ids = {row.id for export in exports for row in export.flows}
+    return [row for row in await store.flows() if row.id in ids]
+
+
+def renewed(row: FlowRow) -> dict[str, Any]:
+    """What a flow takes over from one that replaces it: all that is given, but not who may call it."""
+    values = msgspec.structs.asdict(row).items()
+    return {name: value for name, value in values if value is not None and name not in _DOORS}
+
+
+async def take(store: Store, exports: Sequence[Export], existing: Existing = "new") -> Imported:
+    """Flows get new ids where theirs are taken, or replace what is there. Variables, tools and document stores that are
+    there already stay as they are.
+
+    Of a key only its id is in an export: flows that were bound to one are bound to a new key, which may do nothing
+    else, or to the key with that id where there is one.
+    """
     done = Imported()
+    replaceable = {row.id: row for row in await known(store, exports)} if existing == "replace" else {}
     for export in exports:
-        await _flows(store, export, done)
+        await _flows(store, export, done, replaceable)
         await _variables(store, export, done)
         await _tools(store, export, done)
         chunks = DocumentChunks(store.database)
@@ -48,10 +69,14 @@ async def take(store: Store, exports: Sequence[Export]) -> Imported:
     return done
 
 
-async def _flows(store: Store, export: Export, done: Imported) -> None:
+async def _flows(store: Store, export: Export, done: Imported, replaceable: dict[str, FlowRow]) -> None:
     taken = {row.id for row in await store.flows()}
     keys = {key.id: key for key in await store.keys()}
     for row in export.flows:
+        if before := replaceable.pop(row.id, None):  # a second one with its id is another flow
+            done.flows.append(await store.change_flow(before.id, renewed(row)))
+            done.notes.append(f"the flow {before.name!r} was replaced; its key, chats and files stay")
+            continue
         row.id = row.id if row.id and row.id not in taken else str(uuid4())
         taken.add(row.id)
         await bind(store, row, keys, done)

@@ -6,7 +6,7 @@ import click
 
 from headrace import __version__
 from headrace.brand.command import brand
-from headrace.cli import backup, chat, flows, imports, keys, migrate, runs, serve
+from headrace.cli import backup, chat, credentials, flows, imports, keys, migrate, runs, serve
 from headrace.cli.terminal import Commands
 from headrace.settings import load
 
@@ -29,6 +29,11 @@ for _each in (
     chat.chat,
     runs.upsert,
     flows.flows,
+    flows.export_,
+    flows.rename,
+    flows.replace,
+    flows.delete,
+    credentials.credentials,
     keys.keys,
     backup.backup,
     backup.restore,

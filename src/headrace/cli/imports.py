@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from headrace.cli.terminal import command, err, id_column, out, storing
 from headrace.engine.coverage import Coverage, coverage
 from headrace.engine.findings import Inventory
 from headrace.engine.flow_file import read_flow
-from headrace.exports import flow_files, read_exports
-from headrace.imports import Imported, take
+from headrace.errors import InvalidRequest
+from headrace.exports import Export, flow_files, read_exports
+from headrace.imports import Existing, Imported, known, take
 from headrace.nodes import built_in
 from headrace.runtime.inventory import inventory
 from headrace.schema import FlowRow
@@ -22,20 +24,40 @@ from headrace.settings import Settings
 from headrace.store.store import Store
 
 
-async def take_files(store: Store, paths: list[Path]) -> Imported:
-    """Stores what the files hold. All files are read before anything is written."""
+async def take_files(store: Store, paths: list[Path], existing: Existing | None = None) -> Imported:
+    """Stores what the files hold. All files are read before anything is written.
+
+    Where flows are here already and `existing` does not say what to do, the person at the terminal does.
+    """
     watched = track(flow_files(paths), "reading", console=err, transient=True, disable=not err.is_terminal)
-    return await take(store, read_exports(watched))
+    exports = read_exports(watched)
+    return await take(store, exports, existing or await _asked(store, exports))
+
+
+async def _asked(store: Store, exports: Sequence[Export]) -> Existing:
+    """Raises InvalidRequest when there is nobody to ask."""
+    rows = await known(store, exports)
+    if not rows:
+        return "new"
+    names = ", ".join(repr(row.name) for row in rows)
+    if not sys.stdin.isatty():
+        raise InvalidRequest(
+            f"here already: {names}. Say --replace to put the file's in their place, or --new for copies"
+        )
+    replace = click.confirm(f"Here already: {names}. Replace? (No makes copies.)", default=True, err=True)
+    return "replace" if replace else "new"
 
 
 @click.command("import")
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--replace", "existing", flag_value="replace", help="Flows replace those that have their ids.")
+@click.option("--new", "existing", flag_value="new", help="Flows get new ids where theirs are here already.")
 @click.pass_obj
 @command
-async def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
+async def import_(settings: Settings, paths: tuple[Path, ...], existing: Existing | None) -> None:
     """Store flows, tools and document stores: exported files, folders of them, or a builder's ExportData.json."""
     with storing(settings) as store:
-        done = await take_files(store, list(paths))
+        done = await take_files(store, list(paths), existing)
         has = await inventory(store)
     _report(done, has)
 

@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.params import QueryParameter
 
 from headrace.exports import Export, export_of
-from headrace.imports import take
+from headrace.imports import Existing, take
 from headrace.runtime.inventory import inventory
 from headrace.schema import ApiKey, FlowRow
 from headrace.server.auth import check_permission, local, needs
@@ -47,6 +47,9 @@ async def import_export(
     request: Request[Any, Any, Any],
     data: dict[str, Any],
     name: Annotated[str, QueryParameter(description="Name of a flow that has none.")] = "Untitled",
+    existing: Annotated[
+        Existing, QueryParameter(description="`new` gives flows another id where theirs is taken, `replace` replaces.")
+    ] = "new",
 ) -> ImportReply:
     """Stores what an exported file holds: a flow, a tool, or an `ExportData.json`.
 
@@ -56,8 +59,10 @@ async def import_export(
     export = export_of(data, name)
     for permission in _needed(export):
         await check_permission(request, "workspace:import", permission)
+    if existing == "replace" and export.flows:
+        await check_permission(request, "workspace:import", "chatflows:update")
     here = local(request)
-    done = await take(here.store, [export])
+    done = await take(here.store, [export], existing)
     flows: list[FlowRow] = done.flows
     has = await inventory(here.store)
     return ImportReply(

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, delete, get, post, put
 from msgspec import UNSET, UnsetType
 
+from headrace.engine.attaching import attached
 from headrace.engine.catalog import Catalog
 from headrace.engine.coverage import coverage
 from headrace.engine.findings import Inventory
@@ -131,6 +132,33 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     return shown(row, here.flows.catalog, await inventory(here.store))
 
 
+class Attachment(msgspec.Struct):
+    """Which credential a node gets: `node` is its id or label."""
+
+    node: str
+    credentialId: str
+
+
+@post(
+    "/api/v1/chatflows/{flow_id:str}/credentials",
+    guards=[needs("chatflows:update")],
+    status_code=200,
+    summary="Give a node of a flow a credential",
+    tags=["flows"],
+)
+async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, data: Attachment) -> dict[str, Any]:
+    """Changes nothing but the node's credential, which must be of a type that the node takes.
+
+    In agent flows the model and the tools inside of the node get it, as far as they take its type.
+    """
+    here = local(request)
+    row = await here.store.flow(flow_id)
+    given = await here.store.credential(data.credentialId)
+    changed = attached(row.flowData, data.node, given.id, given.credentialName, here.flows.catalog)
+    row = await here.store.change_flow(flow_id, {"flowData": changed})
+    return shown(row, here.flows.catalog, await inventory(here.store))
+
+
 @delete(
     "/api/v1/chatflows/{flow_id:str}",
     guards=[needs("chatflows:delete")],
@@ -147,4 +175,4 @@ async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> Deleted:
     return Deleted()
 
 
-ROUTES = (list_flows, create_flow, read, change, remove)
+ROUTES = (list_flows, create_flow, read, change, remove, attach_credential)
