@@ -70,6 +70,11 @@ class Provider:
         self.seen = []
         self.answer = lambda _: answer
 
+    def once_rephrased(self, answer: Answer) -> None:
+        """The answer to a question of a chat with history, which the earlier answer rephrases first."""
+        rephrased, self.seen = self.answer, []
+        self.answer = lambda seen: answer if b"passages between the lines" in seen.raw else rephrased(seen)
+
     def until(self, reached: Callable[[list[Seen]], bool]) -> None:
         """Blocks this thread until what was seen is as wanted."""
         with self._changed:

@@ -143,7 +143,7 @@ def test_the_chat_has_its_picture_taken_while_an_answer_comes(stage: Stage, page
     page.get_by_text(re.compile(r"\d\. swift\.md")).click()  # which is first depends on all words that the server holds
     expect(page.locator("mark")).to_have_count(2)
     said = chunks("A young swift does not land **for two years or longer**: it leaves the nest and")
-    provider.always(Answer([b"".join(said), b""], headers=stream, held=True))
+    provider.once_rephrased(Answer([b"".join(said), b""], headers=stream, held=True))
     ask(page, "And a young one?")
     expect(page.get_by_test_id("stChatMessage").last).to_contain_text("leaves the nest and")
     expect(page.get_by_test_id("stExpander")).to_have_count(2)

@@ -73,7 +73,7 @@ def test_an_error_whose_body_never_comes_is_still_an_error(server: Server) -> No
 
 
 def test_a_chunk_that_is_not_utf8_is_malformed(server: Server) -> None:
-    with answering(STREAM + CHUNK.replace(b"hello", b"caf\xe9")) as base:
+    with answering(STREAM + CHUNK + CHUNK.replace(b"hello", b"caf\xe9")) as base:
         reply = server.ask(server.create_flow(conversation(base)), "hello", streaming=True)
     assert reply.events[-2]["code"] == "provider_malformed"
 

@@ -367,7 +367,12 @@ def test_an_export_brings_its_document_stores_along(tmp_path: Path, upstream: Up
     loaded = node("documentStore", "Document Loaders", selectedStore=store, output="document")
     kept = node("memoryVectorStore", "Vector Stores", document=["{{documentStore_0.data.instance}}"], topK=1)
     drawn = answering(upstream.url, loaded, kept, store="memoryVectorStore_0")
-    chatflow = {"id": "0c0ffee0-0000-4000-8000-0000000000cc", "name": "asking", "flowData": json.dumps(drawn)}
+    chatflow = {
+        "id": "0c0ffee0-0000-4000-8000-0000000000cc",
+        "name": "asking",
+        "flowData": json.dumps(drawn),
+        "apikeyid": "",
+    }
     export = {"ChatFlow": [chatflow], "DocumentStore": [row], "DocumentStoreFileChunk": chunks}
     folder = tmp_path / "data"
     for _ in range(2):

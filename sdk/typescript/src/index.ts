@@ -34,6 +34,7 @@ export type {
   FlowRow,
   HeadraceEvent,
   HistoryMessage,
+  HumanInput,
   KnownEvent,
   MetadataEvent,
   NextAgentEvent,
