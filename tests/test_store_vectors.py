@@ -375,10 +375,10 @@ def test_an_export_brings_its_document_stores_along(tmp_path: Path, upstream: Up
     }
     export = {"ChatFlow": [chatflow], "DocumentStore": [row], "DocumentStoreFileChunk": chunks}
     folder = tmp_path / "data"
-    for _ in range(2):
-        assert "document store: birds" in imported(
-            headrace(folder, "import", str(wrote(tmp_path / "all.json", export)))
-        )
+    file = str(wrote(tmp_path / "all.json", export))
+    assert "document store: birds" in imported(headrace(folder, "import", file))
+    again = headrace(folder, "import", "--replace", file)
+    assert (again.returncode, "document store: birds" in again.stdout) == (0, True), again.stderr
     with serving(folder) as server:
         now = store_of(server, store)
         assert (now["status"], now["totalChunks"], now["loaders"][0]["status"]) == ("SYNC", 2, "SYNC")
