@@ -138,6 +138,7 @@ DEFAULTS = {
     ("conditionAgentflow", "conditions"): "an example of Flowise's own",
     ("llmAgentflow", "llmEnableMemory"): "unset means no memory",
     ("agentAgentflow", "agentEnableMemory"): "unset means no memory",
+    ("conditionAgentAgentflow", "conditionAgentEnableMemory"): "unset means no memory",
 }
 """Inputs whose default differs on purpose. Names and descriptions of request tools are our own words."""
 TYPES = {

@@ -47,17 +47,51 @@ Messages = Annotated[list[PromptMessage], msgspec.Meta(extra={"acceptVariable": 
 MemoryType = Literal["allMessages", "windowSize", "conversationSummary", "conversationSummaryBuffer"]
 
 
-class ModelNode(AgentNode, frozen=True, kw_only=True):
-    """The shared part of LLM and agent. In a flow file every input's name begins with `prefix`."""
+class RememberingNode(AgentNode, frozen=True, kw_only=True):
+    """The shared part of all that ask a model. In a flow file every input's name begins with `prefix`."""
 
     prefix: ClassVar[str]
 
     model: ChatModel
-    messages: Messages = []
     enableMemory: bool = False
     memoryType: MemoryType = "allMessages"
     memoryWindowSize: int = 20
     memoryMaxTokenLimit: int = 2000
+
+    def reply(self, task: Task) -> Reply:
+        """Takes one answer of the model."""
+        return Reply(task.run.ctx, str(self.config(task).get("modelName") or ""))
+
+    def config(self, task: Task) -> dict[str, Any]:
+        """The model's inputs."""
+        config = task.inputs.get(f"{self.prefix}ModelConfig")
+        return config if isinstance(config, dict) else {}
+
+    async def remembered(self, turns: list[ModelMessage], ctx: Context) -> list[ModelMessage]:
+        """These turns, as far as the node remembers them."""
+        match self.memoryType:
+            case "allMessages":
+                return turns
+            case "windowSize":
+                return turns[-2 * self.memoryWindowSize :] if self.memoryWindowSize > 0 else []
+            case "conversationSummary":
+                return [ModelMessage("assistant", await self._summary(turns, ctx))]
+            case "conversationSummaryBuffer":
+                kept = _newest(turns, self.memoryMaxTokenLimit * _CHARACTERS_PER_TOKEN)
+                if len(kept) == len(turns):
+                    return turns
+                summary = await self._summary(turns[: len(turns) - len(kept)], ctx)
+                return [ModelMessage("system", f"What was said before, in short: {summary}"), *kept]
+
+    async def _summary(self, turns: Sequence[ModelMessage], ctx: Context) -> str:
+        asked = _SUMMARY.replace("{conversation}", transcript(turns))
+        return await spoken(self.model, ChatRequest([ModelMessage("user", asked)]), ctx)
+
+
+class ModelNode(RememberingNode, frozen=True, kw_only=True):
+    """The shared part of LLM and agent."""
+
+    messages: Messages = []
     userMessage: Accepts = ""
     returnResponseAs: Literal["userMessage", "assistantMessage"] = "userMessage"
     structuredOutput: Annotated[list[FormField], msgspec.Meta(extra={"acceptVariable": True})] = []
@@ -82,15 +116,9 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         elif task.is_last:
             yield [Token(content)]
 
-    def reply(self, task: Task) -> Reply:
-        """Takes one answer of the model."""
-        return Reply(task.run.ctx, str(self._config(task).get("modelName") or ""))
-
     def is_live(self, task: Task) -> bool:
         """True when the answer is streamed."""
-        return (
-            task.is_last and self._config(task).get("streaming") not in (False, "false") and not self.structuredOutput
-        )
+        return task.is_last and self.config(task).get("streaming") not in (False, "false") and not self.structuredOutput
 
     def show(self, task: Task, messages: Sequence[Mapping[str, Any]]) -> None:
         """The node's input as the execution shows it."""
@@ -114,10 +142,6 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
             task.update(self.updateState, content)
         return content
 
-    def _config(self, task: Task) -> dict[str, Any]:
-        config = task.inputs.get(f"{self.prefix}ModelConfig")
-        return config if isinstance(config, dict) else {}
-
     def _settings(self, task: Task) -> dict[str, Any]:
         """The node's inputs that are set; its messages are shown as they were sent."""
         own = f"{self.prefix}Messages"
@@ -140,29 +164,10 @@ class ModelNode(AgentNode, frozen=True, kw_only=True):
         messages = self._written()
         if not self.enableMemory:
             return [*messages, *(message for message in opening if message not in messages)]
-        messages += await self._remembered([*task.run.past, *task.history, *opening], task.run.ctx)
+        messages += await self.remembered([*task.run.past, *task.history, *opening], task.run.ctx)
         if self.userMessage:
             messages.append(ModelMessage("user", self.userMessage))
         return messages
-
-    async def _remembered(self, turns: list[ModelMessage], ctx: Context) -> list[ModelMessage]:
-        match self.memoryType:
-            case "allMessages":
-                return turns
-            case "windowSize":
-                return turns[-2 * self.memoryWindowSize :] if self.memoryWindowSize > 0 else []
-            case "conversationSummary":
-                return [ModelMessage("assistant", await self._summary(turns, ctx))]
-            case "conversationSummaryBuffer":
-                kept = _newest(turns, self.memoryMaxTokenLimit * _CHARACTERS_PER_TOKEN)
-                if len(kept) == len(turns):
-                    return turns
-                summary = await self._summary(turns[: len(turns) - len(kept)], ctx)
-                return [ModelMessage("system", f"What was said before, in short: {summary}"), *kept]
-
-    async def _summary(self, turns: Sequence[ModelMessage], ctx: Context) -> str:
-        asked = _SUMMARY.replace("{conversation}", transcript(turns))
-        return await spoken(self.model, ChatRequest([ModelMessage("user", asked)]), ctx)
 
 
 def _newest(turns: Sequence[ModelMessage], characters: int) -> list[ModelMessage]:
@@ -194,12 +199,12 @@ def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Any:
     return field.name, hint, field.default
 
 
-def named(base: type[ModelNode], tag: str, prefix: str, about: str) -> type[ModelNode]:
+def named(base: type[RememberingNode], tag: str, prefix: str, about: str) -> type[RememberingNode]:
     """The node type whose inputs carry the prefix: only a type's own fields can be renamed, so they come once more."""
     hints = get_type_hints(base, include_extras=True)
     fields = [_declared(field, hints[field.name]) for field in msgspec.structs.fields(base)]
     kind: Any = msgspec.defstruct(
-        f"{prefix.capitalize()}Node",
+        f"{prefix[0].upper()}{prefix[1:]}Node",
         fields,
         bases=(base,),
         module=__name__,
