@@ -32,7 +32,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
     @property
     def stops(self) -> bool:
-        """Whether the flow cannot answer here as it is."""
+        """True when the flow cannot answer here as it is."""
         return any(finding.stops for finding in self.findings)
 
 

@@ -54,7 +54,7 @@ class CredentialKind(msgspec.Struct, frozen=True):
         return (secret or [field for field in fields if field.variables] or list(fields))[0]
 
     def steps_in(self, environ: Mapping[str, str]) -> bool:
-        """Whether the server has a key of its own in place of such a credential."""
+        """True when the server has a key of its own in place of such a credential."""
         return bool(self.fields and self.key.own(environ))
 
 

@@ -100,7 +100,7 @@ class Look(NamedTuple):
     has: Inventory | None
 
     def shows(self, one: Input) -> bool:
-        """Whether a builder shows the input, given the values of the others."""
+        """True when a builder shows the input, given the values of the others."""
         declared = {name: _plain(other) for name, other in _builders(self.kind).items()}
         return _is_shown(_plain(one), self.inputs, declared)
 
@@ -146,7 +146,7 @@ def _unread(look: Look) -> Iterator[Finding]:
 
 
 def _differs(value: Any, default: Any) -> bool:
-    """Whether a value says something else than the default; numbers and flags may be texts."""
+    """True when a value says something else than the default; numbers and flags may be texts."""
     said, usual = _text(value), _text(default)
     return said not in ("", usual) and not (usual == "" and said in ("false", "[]", "{}"))
 
@@ -162,7 +162,7 @@ def _builders(kind: type[Node]) -> Mapping[str, Input]:
 
 
 def _is_shown(one: Mapping[str, Any], inputs: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a builder shows the input, given the values of the others."""
+    """True when a builder shows the input, given the values of the others."""
 
     def fits(other: str, wanted: Any) -> bool:
         value = inputs.get(other)
@@ -206,7 +206,7 @@ def _file(look: Look, name: str, value: Any) -> Iterator[Finding]:
 
 
 def _is_file(folder: Path, name: str) -> bool:
-    """Whether the folder has it; of what lies outside of the folder nothing is told."""
+    """True when the folder has it; of what lies outside of the folder nothing is told."""
     try:
         path = (folder / name).resolve()
         return path.is_relative_to(folder.resolve()) and path.is_file()
@@ -215,7 +215,7 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def _has_link(look: Look) -> bool:
-    """Whether the node reads an address in place of a file."""
+    """True when the node reads an address in place of a file."""
     return any(name.endswith("Link") and value for name, value in look.inputs.items())
 
 
@@ -285,7 +285,7 @@ def _credentials(look: Look) -> Iterator[Finding]:
 
 
 def _needs_key(look: Look, kinds: Iterable[CredentialKind], environ: Mapping[str, str]) -> bool:
-    """Whether the node cannot work as it is: it has no key and asks its provider's own address."""
+    """True when the node cannot work as it is: it has no key and asks its provider's own address."""
     provider: Any = getattr(look.kind, "provider", None)
     bases = [f"{kind.key.variables[0].removesuffix('_KEY').removesuffix('_API')}_BASE_URL" for kind in kinds]
     bases += [provider.base_environ] if provider else []
@@ -297,7 +297,7 @@ def _needs_key(look: Look, kinds: Iterable[CredentialKind], environ: Mapping[str
 
 
 def _has_address(look: Look) -> bool:
-    """Whether the flow says where the node's server is; that one may want no key."""
+    """True when the flow says where the node's server is; that one may want no key."""
     return any(bool(value) for name, value in look.inputs.items() if _ADDRESS.fullmatch(name))
 
 

@@ -220,7 +220,7 @@ def takes_images(node: NodeData, inputs: Mapping[str, Any]) -> bool:
 
 
 def reads_question(node: NodeData) -> bool:
-    """Whether the node looks at the question, with the texts of attached files in front of it.
+    """True when the node looks at the question, with the texts of attached files in front of it.
 
     Functions and the nodes of agent flows do where they ask a model or name it; any other one may.
     """

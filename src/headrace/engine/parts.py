@@ -22,7 +22,7 @@ class Part(NamedTuple):
 
     @property
     def is_node(self) -> bool:
-        """Whether it is the node itself."""
+        """True when it is the node itself."""
         return self.inputs is self.node.inputs
 
     @property

@@ -46,7 +46,7 @@ async def secrets(ctx: Context, credential: str) -> Mapping[str, str]:
 
 
 def _is_own(base: str, default: str) -> bool:
-    """Whether the server's own key may go there: to its operator's address or to one on this machine.
+    """True when the server's own key may go there: to its operator's address or to one on this machine.
 
     An imported flow must not be able to send it to an address of its own choice.
     """

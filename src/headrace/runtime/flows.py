@@ -122,7 +122,7 @@ class Flow:
 
     @cached_property
     def takes_images(self) -> bool:
-        """Whether one of its models is shown pictures, if the request sets nothing else."""
+        """True when one of its models is shown pictures, if the request sets nothing else."""
         return any(takes_images(node.data, node.data.inputs) for node in self.file.nodes)
 
     def takes_images_with(self, values: Mapping[str, Any] | None) -> bool:
@@ -133,7 +133,7 @@ class Flow:
 
     @cached_property
     def takes_texts(self) -> bool:
-        """Whether texts of files in front of the question reach anything."""
+        """True when texts of files in front of the question reach anything."""
         return self.chatbot.fullFileUpload.status or any(reads_question(node.data) for node in self.file.nodes)
 
     @cached_property

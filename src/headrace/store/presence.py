@@ -73,7 +73,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a living process is on the data folder. Changes nothing there, and can be asked from outside."""
+    """True when a living process is on the data folder. Changes nothing there, and can be asked from outside."""
     try:
         paths = [path for path in (folder / "processes").iterdir() if not path.name.startswith(".")]
     except OSError:  # nobody has ever been there
