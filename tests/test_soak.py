@@ -135,12 +135,16 @@ async def _two_hundred_runs(server: Server, flow: str, pieces: int, *, silent: b
 def test_readers_that_never_read_cost_little_memory_and_disturb_nobody(
     tmp_path: Path, upstream: Upstream, pieces: int, request: pytest.FixtureRequest
 ) -> None:
-    """The runs themselves need memory for their answers, so they are compared with runs that nobody reads."""
+    """The runs themselves need memory for their answers, so they are compared with runs that nobody reads.
+
+    These go first and twice, since the size of a heap after the first of such rounds is up to 60 MB short of what
+    later rounds of the same kind take.
+    """
     if pieces > 80:
         only_with_soak(request)
     with serving(tmp_path / "data", HEADRACE_SLOW_READER_TIMEOUT="2") as server:
         flow = server.create_flow(conversation(upstream.url))
-        alone = asyncio.run(_two_hundred_runs(server, flow, pieces, silent=False))
+        alone = max(asyncio.run(_two_hundred_runs(server, flow, pieces, silent=False)) for _ in range(2))
         with_readers = asyncio.run(_two_hundred_runs(server, flow, pieces, silent=True))
         assert with_readers - alone < 50 * MB
         assert server.stop() == 0
