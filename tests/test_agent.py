@@ -23,9 +23,9 @@ from headrace.engine.chat import (
     ToolSpec,
 )
 from headrace.engine.listeners import tell
+from headrace.engine.model_answer import ModelAnswer, arguments_object, arguments_of
 from headrace.engine.node import Context
 from headrace.engine.ports import Images, ToolResult
-from headrace.engine.turn import Turn, as_object, given
 from headrace.errors import FlowError, ProviderMalformed
 from headrace.events import AgentTrace, Artifacts, Document, Event, SourceDocuments, Start, Thinking, Token, UsedTools
 
@@ -242,7 +242,7 @@ def test_a_thousand_calls_at_once_are_bounded() -> None:
 
 def test_arguments_that_never_end_are_not_kept_nor_sent_back() -> None:
     endless = [*call("look"), *(ToolCallDelta(0, arguments="x" * 10_000) for _ in range(2000))]
-    turn = Turn()
+    turn = ModelAnswer()
     turn.add(endless)
     assert len(turn.calls[0].arguments) < 1_020_000
     model = Script(endless, [TextDelta("ok")])
@@ -269,7 +269,7 @@ def test_arguments_that_cannot_be_read_end_the_run_and_nothing_else(arguments: s
     ids=["half of a character", "both halves", "encoded twice", "null", "white space"],
 )
 def test_arguments_are_read_as_models_write_them(arguments: str, right: dict[str, Any]) -> None:
-    assert as_object(given(ToolCall("c", "look", arguments)), {}) == right
+    assert arguments_object(arguments_of(ToolCall("c", "look", arguments)), {}) == right
 
 
 def test_a_result_without_measure_is_cut() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from headrace.engine.agentflow.execution import HIDDEN, Execution, public
 from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.mentions import Mentions
 from headrace.engine.agentflow.node import AgentRun, Loops
 from headrace.engine.agentflow.progress import Item, Progress, Way
+from headrace.engine.agentflow.references import Mentions
 from headrace.engine.chat import ModelMessage
 from headrace.engine.prices import cost
 from headrace.engine.richtext import markdown

@@ -13,7 +13,7 @@ from refusals import refused
 from servers import Server, serving
 
 from headrace.engine.credentials import KINDS, CredentialKind, check_complete, check_fields, kinds_of
-from headrace.engine.description import about, described
+from headrace.engine.description import described, node_info
 from headrace.errors import InvalidRequest
 from headrace.nodes import built_in
 from headrace.nodes.providers import OPENAI
@@ -32,7 +32,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
 
 
 def test_every_kind_that_a_node_names_is_described() -> None:
-    named = {name for kind in CATALOG.values() for name in about(kind).credentials}
+    named = {name for kind in CATALOG.values() for name in node_info(kind).credentials}
     assert named == set(KINDS)
     assert kinds_of(CATALOG) == KINDS
 

@@ -16,7 +16,7 @@ from servers import Server, chat_model, conversation, flow, node
 
 from headrace.engine import findings
 from headrace.engine.coverage import Coverage, coverage
-from headrace.engine.description import about
+from headrace.engine.description import node_info
 from headrace.engine.findings import Inventory
 from headrace.engine.flow_file import read_flow
 from headrace.nodes import built_in
@@ -298,7 +298,7 @@ def test_the_packages_that_nodes_name_are_installed_by_extras_that_exist() -> No
     extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    packages = {package for kind in CATALOG.values() for package in about(kind).packages}
+    packages = {package for kind in CATALOG.values() for package in node_info(kind).packages}
     assert {"qdrant_client", "pymilvus", "mcp"} <= {package.module for package in packages}
     assert all(package.extra in extras and find_spec(package.module) for package in packages)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from headrace.engine.about import About, Additional, Code, Input, Legacy
-from headrace.engine.description import about, described, inputs_of, label, summary
+from headrace.engine.annotations import Additional, Code, Input, Legacy, NodeInfo
+from headrace.engine.description import described, inputs_of, label, node_info, summary
 from headrace.engine.node import Context, Node, Step, Templated
 from headrace.engine.ports import ChatModel, Documents, Memory, Tool
 from headrace.nodes import built_in
@@ -29,7 +29,7 @@ class Example(Node, frozen=True, kw_only=True, tag="exampleTool"):
     This paragraph is for engineers.
     """
 
-    about = About(credentials=("openAIApi",))
+    info = NodeInfo(credentials=("openAIApi",))
 
     credential: str = ""
     model: ChatModel
@@ -92,17 +92,17 @@ def test_a_step_that_says_nothing_is_a_chain() -> None:
     class Echo(Step, frozen=True, kw_only=True, tag="echoChain"):
         """Says the question again."""
 
-    assert (about(Echo).category, about(Echo).label) == ("Chains", "Echo Chain")
+    assert (node_info(Echo).category, node_info(Echo).label) == ("Chains", "Echo Chain")
 
 
 def test_a_subclass_takes_over_all_but_label_and_version() -> None:
     class First(Node, frozen=True, kw_only=True, tag="first"):
-        about = About(label="The first", version=4, category="Cache", credentials=("openAIApi",))
+        info = NodeInfo(label="The first", version=4, category="Cache", credentials=("openAIApi",))
 
     class Second(First, frozen=True, kw_only=True, tag="second"):
         pass
 
-    says = about(Second)
+    says = node_info(Second)
     assert (says.label, says.version, says.category, says.credentials) == ("Second", 1, "Cache", ("openAIApi",))
 
 

@@ -14,7 +14,7 @@ from servers import Server, chat_model, conversation, flow
 from test_cli import FLOW, done, environment, flow_ids, headrace, refused, row, wrote
 from upstream import Upstream
 
-from headrace.engine.attaching import attached
+from headrace.engine.flow_credentials import with_credential
 from headrace.errors import InvalidRequest
 from headrace.nodes import built_in
 from headrace.store.store import Store
@@ -190,7 +190,7 @@ AGENTS = agent_flow(start(), llm("http://x"), arrows="start_0 llm_0")
 
 
 def test_a_credential_goes_to_the_component_inside_that_takes_it() -> None:
-    data = attached(json.dumps(AGENTS), "llmAgentflow_0", "c", "openAIApi", built_in())
+    data = with_credential(json.dumps(AGENTS), "llmAgentflow_0", "c", "openAIApi", built_in())
     (node,) = [node for node in json.loads(data)["nodes"] if node["id"] == "llmAgentflow_0"]
     assert node["data"]["inputs"]["llmModelConfig"]["FLOWISE_CREDENTIAL_ID"] == "c"
     assert "credential" not in node["data"]
@@ -199,7 +199,8 @@ def test_a_credential_goes_to_the_component_inside_that_takes_it() -> None:
 def test_a_node_of_an_unknown_type_gets_what_it_is_given() -> None:
     strange = {"nodes": [{"id": "a", "data": {"id": "a", "name": "theirOwn"}}], "edges": []}
     assert (
-        json.loads(attached(json.dumps(strange), "a", "c", "any", built_in()))["nodes"][0]["data"]["credential"] == "c"
+        json.loads(with_credential(json.dumps(strange), "a", "c", "any", built_in()))["nodes"][0]["data"]["credential"]
+        == "c"
     )
 
 
@@ -217,7 +218,7 @@ def test_a_node_of_an_unknown_type_gets_what_it_is_given() -> None:
 )
 def test_a_node_that_cannot_take_the_credential_is_named(stored: Any, node: str, told: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        attached(json.dumps(stored), node, "c", "awsApi", built_in())
+        with_credential(json.dumps(stored), node, "c", "awsApi", built_in())
     assert told in str(refusal.value)
 
 

@@ -11,8 +11,8 @@ from test_adapter_requests import sent
 from waiting import within
 
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ToolCall
-from headrace.engine.spoken_json import spoken_json
-from headrace.engine.turn import Turn
+from headrace.engine.json_extraction import extract_json
+from headrace.engine.model_answer import ModelAnswer
 from headrace.errors import ProviderError
 from headrace.providers import google, ollama, openai
 from headrace.providers.answers import AnswerParser
@@ -29,7 +29,7 @@ DETAILS = [{**TEXT, "text": "H"}], [{**TEXT, "text": "m", "signature": "S"}], [S
 
 
 def turn(parser: AnswerParser, stream: bytes) -> ModelMessage:
-    answer = Turn()
+    answer = ModelAnswer()
     answer.add([*parser.feed(stream), *([] if parser.done else parser.feed(b""))])
     return answer.message
 
@@ -142,13 +142,13 @@ def test_gemini_is_offered_what_it_knows_of_json_schema() -> None:
     ],
 )  # fmt: skip
 def test_json_is_read_as_models_say_it(text: str, right: Any) -> None:
-    assert spoken_json(text) == right
+    assert extract_json(text) == right
 
 
 def test_what_is_no_json_is_not_read() -> None:
     for text in ("", "I do not know", "{a: 1}"):
         with pytest.raises(ValueError, match="JSON is malformed"):
-            spoken_json(text)
+            extract_json(text)
 
 
 FAILURES = [data({"error": {"message": "x", "code": 503}}), data(says(""), {"error": "x"}), b"", data(says(""))]

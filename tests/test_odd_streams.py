@@ -5,7 +5,7 @@ from odd import Odd, openai, others
 from protocols import PROTOCOLS, framed
 
 from headrace.engine.chat import Delta, FinishDelta, ThinkingDelta, UsageDelta
-from headrace.engine.turn import Turn
+from headrace.engine.model_answer import ModelAnswer
 from headrace.errors import ProviderError
 
 TABLE = {
@@ -37,7 +37,7 @@ def read(protocol: str, row: Odd, *pieces: bytes) -> Odd:
         parser.close()
     except ProviderError as failure:
         error = failure.code
-    turn = Turn()
+    turn = ModelAnswer()
     turn.add(deltas)
     ends = [delta.reason for delta in deltas if isinstance(delta, FinishDelta)]
     counts = [delta.usage for delta in deltas if isinstance(delta, UsageDelta)]

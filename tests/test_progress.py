@@ -20,9 +20,9 @@ from headrace.engine.agentflow.node import AgentRun
 from headrace.engine.agentflow.progress import Arrow, Progress, Way
 from headrace.engine.agentflow.walk import Walk
 from headrace.engine.chat import ModelMessage, ToolCall
+from headrace.engine.conversation import Conversation, Round, ToolUse
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import ToolResult
-from headrace.engine.talk import Round, Talk, Use
 from headrace.errors import HeadraceError
 from headrace.events import Document, Event, UsedTool
 from headrace.nodes import built_in
@@ -173,12 +173,16 @@ def test_every_node_runs_once_at_most_and_only_if_an_arrow_to_it_is_taken(level:
 
 def test_a_conversation_that_waits_is_read_as_it_was() -> None:
     calls = [ToolCall("1", "look", "{}"), ToolCall("2", "pay", '{"much": 1}', "signed")]
-    looked = Use(calls[0], ToolResult("seen", [Document("a heron", {"source": "birds"})]), UsedTool("look", {}, "seen"))
+    looked = ToolUse(
+        calls[0], ToolResult("seen", [Document("a heron", {"source": "birds"})]), UsedTool("look", {}, "seen")
+    )
     message = ModelMessage("assistant", "I pay.", calls)
-    talk = Talk([ModelMessage("user", "Pay!")]).added(Round(message, [looked, None]))
-    read = msgspec.json.decode(msgspec.json.encode(talk), type=Talk)
+    talk = Conversation([ModelMessage("user", "Pay!")]).added(Round(message, [looked, None]))
+    read = msgspec.json.decode(msgspec.json.encode(talk), type=Conversation)
     assert msgspec.json.encode(read) == msgspec.json.encode(talk)
     assert [call.name for call in read.waiting] == ["pay"]
     assert [message.role for message in read.messages] == ["user", "assistant", "tool"]
     assert [call.name for call in read.rejected.messages[1].calls] == ["look"]
-    assert Talk(talk.opening).added(Round(message, [None, None])).rejected.messages == [ModelMessage("user", "Pay!")]
+    assert Conversation(talk.opening).added(Round(message, [None, None])).rejected.messages == [
+        ModelMessage("user", "Pay!")
+    ]

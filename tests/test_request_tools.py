@@ -138,12 +138,12 @@ def test_a_page_is_read_in_bounded_time_whatever_it_holds() -> None:
 
 def test_a_page_gives_title_description_text_and_links() -> None:
     page = page_of(
-        "<html><head><title>A &amp; B</title><meta name=description content='About it'><base href='/docs/'></head>"
+        "<html><head><title>A &amp; B</title><meta name=description content='NodeInfo it'><base href='/docs/'></head>"
         "<body><h1>Head</h1>one <b>two</b><br>three<svg><text>no</text></svg><a href='x?y=1#z'>go</a>"
         "<a href='javascript:x'>no</a><table><tr><td>1<td>2</table><!-- never",
         "https://h.example/a",
     )
-    assert (page.title, page.description) == ("A & B", "About it")
+    assert (page.title, page.description) == ("A & B", "NodeInfo it")
     assert page.text == "Head\none two\nthreegono\n1 2"
     assert page.links == ["https://h.example/docs/x?y=1"]
 

@@ -101,7 +101,7 @@ def test_the_prompt_that_fits_the_question_is_used(
 def test_the_retriever_that_fits_the_question_is_asked(
     server: Server, upstream: Upstream, name: str, found: list[str] | None
 ) -> None:
-    retriever = node("vectorStoreRetriever", "Retrievers", name="birds", description="About birds.",
+    retriever = node("vectorStoreRetriever", "Retrievers", name="birds", description="NodeInfo birds.",
                      vectorStore="{{memoryVectorStore_0.data.instance}}")  # fmt: skip
     wires: dict[str, Any] = {"model": "{{chatOpenAI_0.data.instance}}", "returnSourceDocuments": True,
                              "vectorStoreRetriever": ["{{vectorStoreRetriever_0.data.instance}}"]}  # fmt: skip

@@ -252,7 +252,7 @@ def test_multiple_documents_qna_asks_the_store_that_its_agent_chooses(world: tup
     models, server = world
 
     def row(number: int, source: str) -> dict[str, Any]:
-        return {"id": str(number), "values": [1.0, 1.0], "metadata": {"text": f"About {source}.", "source": source}}
+        return {"id": str(number), "values": [1.0, 1.0], "metadata": {"text": f"NodeInfo {source}.", "source": source}}
 
     fake = Pinecone(models.provider, dimensions=2)
     fake.points = {
@@ -264,5 +264,5 @@ def test_multiple_documents_qna_asks_the_store_that_its_agent_chooses(world: tup
     answer = server.ask(imported(server, "Multiple Documents QnA"), "What does Apple sell?").json
     assert answer["text"] == "Apple sells apples."
     (found,) = answer["sourceDocuments"]
-    assert (found["pageContent"], found["metadata"]) == ("About apple.", {"source": "apple"})
-    assert [(tool["tool"], tool["toolOutput"]) for tool in answer["usedTools"]] == [("search_apple", "About apple.")]
+    assert (found["pageContent"], found["metadata"]) == ("NodeInfo apple.", {"source": "apple"})
+    assert [(tool["tool"], tool["toolOutput"]) for tool in answer["usedTools"]] == [("search_apple", "NodeInfo apple.")]

@@ -16,7 +16,7 @@ from upstream import Upstream
 
 from headrace.engine.agent import STOPPED, Agent
 from headrace.engine.chat import Delta, ImagePart, ModelMessage, TextDelta, TextPart
-from headrace.engine.textmodel import Action, TextProtocol, TextToolModel
+from headrace.engine.text_tools import Action, TextProtocol, TextToolModel
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
 from headrace.nodes.agents.json_actions import JsonActions

@@ -19,7 +19,7 @@ import click
 
 from headrace import settings, typescript
 from headrace.cli import cli
-from headrace.engine.about import Input
+from headrace.engine.annotations import Input
 from headrace.engine.catalog import tag
 from headrace.engine.description import Description, described, inputs_of
 from headrace.engine.references import node_ids

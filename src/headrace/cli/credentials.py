@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 
 from headrace.cli.terminal import command, find, id_column, out, storing
-from headrace.engine.attaching import attached
 from headrace.engine.credentials import check_complete, check_fields, kinds_of
+from headrace.engine.flow_credentials import with_credential
 from headrace.errors import InvalidRequest, NotFound
 from headrace.nodes import built_in
 from headrace.schema import CredentialRow
@@ -88,7 +88,7 @@ async def attach(settings: Settings, flow: str, node: str, credential: str) -> N
     """Give a flow's NODE, by id or label, a CREDENTIAL, by id or name."""
     with storing(settings) as store:
         row, given = await find(store, flow), await _found(store, credential)
-        data = attached(row.flowData, node, given.id, given.credentialName, built_in())
+        data = with_credential(row.flowData, node, given.id, given.credentialName, built_in())
         await store.change_flow(row.id, {"flowData": data})
 
 

@@ -18,10 +18,10 @@ from headrace.documents.graph import EMBEDDED, Part, loader_graph, single_graph,
 from headrace.documents.library import DocumentLibrary, parts_of
 from headrace.documents.stores import Loader, StoreRow
 from headrace.engine import chatflow
-from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.graph import Graph
 from headrace.engine.inputs import provides
+from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import ChatModel, Documents, LoadFailure, Outside, Retriever, Upserted
@@ -271,7 +271,7 @@ class DocumentService:
             raise InvalidRequest(f"{model.name!r} is no chat model: name one at $.selectedChatModel.name")
         text = "\n".join(chunk.pageContent for chunk in chunks[:_DESCRIBED])[:_DESCRIBED_TEXT]
         request = ChatRequest([ModelMessage("user", _DESCRIBE.format(text=text))])
-        return (await spoken(cast("ChatModel", found), request, ctx)).strip()
+        return (await answer_text(cast("ChatModel", found), request, ctx)).strip()
 
     async def _context(self, folder: str) -> Context:
         return await upsert_context(self._store, self._outside, folder)

@@ -10,15 +10,15 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from headrace.engine.answering import Telling
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, ToolCall
+from headrace.engine.conversation import Conversation, Round, ToolUse
 from headrace.engine.listeners import listen
+from headrace.engine.model_answer import LONGEST_ARGUMENTS, ModelAnswer, arguments_object, arguments_of
+from headrace.engine.model_events import ModelEvents
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel, Tool, ToolResult
 from headrace.engine.schemas import mismatch
-from headrace.engine.talk import Round, Talk, Use
 from headrace.engine.trace import Trace
-from headrace.engine.turn import LONGEST_ARGUMENTS, Turn, as_object, given
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import Artifacts, Event, SourceDocuments, Token, UsedTool, UsedTools
 
@@ -42,7 +42,7 @@ class Voice(Protocol):
         """The events of a batch of the model's deltas."""
         ...
 
-    def asked(self, turn: Turn) -> list[Event]:
+    def asked(self, turn: ModelAnswer) -> list[Event]:
         """The events of a turn that ends with calls of tools."""
         ...
 
@@ -50,13 +50,13 @@ class Voice(Protocol):
 class Quiet:
     """Tells nothing but what the model says."""
 
-    def __init__(self, telling: Telling) -> None:
-        self.events = telling.events
+    def __init__(self, answer: ModelEvents) -> None:
+        self.events = answer.events
 
     def begin(self) -> None:
         """Every turn is told alike."""
 
-    def asked(self, turn: Turn) -> list[Event]:
+    def asked(self, turn: ModelAnswer) -> list[Event]:
         """Calls are told with the answer."""
         return []
 
@@ -80,18 +80,18 @@ class Agent:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._most = max_iterations or MAX_ITERATIONS
         self._trace = Trace() if traced else None
-        self.talk = Talk(())
+        self.talk = Conversation(())
         """The conversation so far."""
         self.verdict: str | None = None
         """The answer where the model has not the last word."""
 
     async def run(self, messages: Sequence[ModelMessage]) -> AsyncGenerator[Sequence[Event]]:
         """The answer to a conversation: tokens as they come, then sources, used tools and artifacts, each if any."""
-        telling = Telling(self._ctx)
-        async with aclosing(self.work(Talk(list(messages)), Quiet(telling))) as batches:
+        answer = ModelEvents(self._ctx)
+        async with aclosing(self.work(Conversation(list(messages)), Quiet(answer))) as batches:
             async for events in batches:
                 yield events
-        yield [*telling.end(), *self._shown()]
+        yield [*answer.end(), *self._shown()]
         texts = [one.message.text for one in self.talk.rounds]
         said, answer = "".join(texts), texts[-1] if texts else ""
         if self.verdict is not None:
@@ -101,7 +101,7 @@ class Agent:
         if said != answer:  # words before a tool call are no part of the answer
             self._ctx.text = answer
 
-    async def work(self, talk: Talk, voice: Voice) -> AsyncGenerator[Sequence[Event]]:
+    async def work(self, talk: Conversation, voice: Voice) -> AsyncGenerator[Sequence[Event]]:
         """Goes on until the model has answered, a tool has the last word, or calls wait for a person.
 
         `talk` and `verdict` say what came of it. Calls that wait in the given conversation are approved: they run.
@@ -111,7 +111,7 @@ class Agent:
             last = talk.rounds[-1]
             await self._used(last.message.calls, [place for place, use in enumerate(last.uses) if use is None])
         while not self._over():
-            turn = Turn()
+            turn = ModelAnswer()
             voice.begin()
             request = ChatRequest(self.talk.messages, [t.spec for t in self._tools.values()], facts=self._facts)
             async with aclosing(self._model.stream(request)) as batches:
@@ -139,7 +139,7 @@ class Agent:
             self.verdict = STOPPED
         return self.verdict is not None
 
-    async def _answer(self, turn: Turn) -> AsyncGenerator[Sequence[Event]]:
+    async def _answer(self, turn: ModelAnswer) -> AsyncGenerator[Sequence[Event]]:
         """Runs the tools of a turn, but for those that wait for a person."""
         free = [place for place, call in enumerate(turn.calls) if not self._waits(call, place)]
         if self._trace is None:
@@ -165,13 +165,13 @@ class Agent:
         events += [UsedTools(shown)] if shown else []
         return [*events, Artifacts(artifacts)] if artifacts else events
 
-    async def _traced(self, trace: Trace, turn: Turn, places: Sequence[int]) -> AsyncGenerator[Sequence[Event]]:
+    async def _traced(self, trace: Trace, turn: ModelAnswer, places: Sequence[int]) -> AsyncGenerator[Sequence[Event]]:
         """Runs the tools of one turn, and tells meanwhile what they do."""
         yield trace.decided(turn)
         working = asyncio.create_task(self._used(turn.calls, places), name=f"tools of {self._ctx.run}")
         working.add_done_callback(lambda _: trace.pause())
         try:
-            async for events in trace.told():
+            async for events in trace.events():
                 yield events
             await working
         finally:
@@ -182,7 +182,7 @@ class Agent:
         """Runs the calls at these places of a turn side by side and keeps what they gave. Cancelling stops them all."""
         limit = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(call: ToolCall, place: int) -> Use:
+        async def one(call: ToolCall, place: int) -> ToolUse:
             async with limit:
                 if self._trace is None:
                     listen()
@@ -192,29 +192,29 @@ class Agent:
                 self._trace.ended(call, use.result.text, use.shown.error if use.shown else None)
                 return use
 
-        uses: list[Use | None] = list(self.talk.rounds[-1].uses)
+        uses: list[ToolUse | None] = list(self.talk.rounds[-1].uses)
         found = await asyncio.gather(*(one(calls[place], place) for place in places))
         for place, use in zip(places, found, strict=True):
             uses[place] = use
         self.talk = self.talk.answered(uses)
 
-    async def _use(self, call: ToolCall, number: int) -> Use:
+    async def _use(self, call: ToolCall, number: int) -> ToolUse:
         if number >= _MOST_CALLS:
             return _told(call, f"Too many tools at once: only the first {_MOST_CALLS} calls were carried out.")
         if (tool := self._tools.get(call.name)) is None:
             return _told(call, f"{call.name} is not a valid tool, try another one.")
         if len(call.arguments) > LONGEST_ARGUMENTS:
             return _told(call, f"The arguments are longer than {LONGEST_ARGUMENTS} characters: use shorter ones.")
-        value = given(call)
-        arguments = as_object(value, tool.spec.parameters)
+        value = arguments_of(call)
+        arguments = arguments_object(value, tool.spec.parameters)
         shown = value if isinstance(value, str) else arguments
         known = _known(tool.spec.parameters, arguments)
         if wrong := mismatch(tool.spec.parameters, known):
             text = f"Received tool input did not match expected schema: {wrong}"
-            return Use(call, ToolResult(text), UsedTool(call.name, shown, "", text))
+            return ToolUse(call, ToolResult(text), UsedTool(call.name, shown, "", text))
         return await self._called(tool, call, shown, known)
 
-    async def _called(self, tool: Tool, call: ToolCall, shown: Any, known: dict[str, Any]) -> Use:
+    async def _called(self, tool: Tool, call: ToolCall, shown: Any, known: dict[str, Any]) -> ToolUse:
         try:
             result = await called(tool, known)
         except HeadraceError as error:
@@ -225,7 +225,7 @@ class Agent:
         if len(result.text) > _LONGEST_RESULT:
             text = f"{result.text[:_LONGEST_RESULT]}\n[cut here: {len(result.text)} characters in all]"
             result = msgspec.structs.replace(result, text=text)
-        return Use(call, result, UsedTool(call.name, shown, result.text), tool.return_direct)
+        return ToolUse(call, result, UsedTool(call.name, shown, result.text), tool.return_direct)
 
 
 def attempts(calls: Sequence[ToolCall]) -> str:
@@ -235,7 +235,7 @@ def attempts(calls: Sequence[ToolCall]) -> str:
 
 def described(call: ToolCall) -> dict[str, Any]:
     """The call as clients are shown it. Raises ProviderMalformed."""
-    return {"name": call.name, "args": as_object(given(call), {}), "id": call.id, "type": "tool_call"}
+    return {"name": call.name, "args": arguments_object(arguments_of(call), {}), "id": call.id, "type": "tool_call"}
 
 
 def _json(value: Any) -> str:
@@ -251,12 +251,12 @@ async def called(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
         raise FlowError(f"{tool.spec.name} took longer than {_PATIENCE:.0f} seconds") from None
 
 
-def _told(call: ToolCall, text: str) -> Use:
-    return Use(call, ToolResult(text))
+def _told(call: ToolCall, text: str) -> ToolUse:
+    return ToolUse(call, ToolResult(text))
 
 
-def _failed(call: ToolCall, shown: Any, text: str) -> Use:
-    return Use(call, ToolResult(text), UsedTool(call.name, shown, "", text))
+def _failed(call: ToolCall, shown: Any, text: str) -> ToolUse:
+    return ToolUse(call, ToolResult(text), UsedTool(call.name, shown, "", text))
 
 
 def _known(schema: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def text(self) -> str:
         """The message's text; pictures leave no trace in it."""
-        return self.content if isinstance(self.content, str) else text_of(self.parts)
+        return self.content if isinstance(self.content, str) else joined_text(self.parts)
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -75,7 +75,7 @@ class ModelMessage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.content
 
 
-def text_of(parts: Sequence[Part]) -> str:
+def joined_text(parts: Sequence[Part]) -> str:
     """The texts of the parts in one."""
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 

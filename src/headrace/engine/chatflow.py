@@ -10,7 +10,7 @@ import msgspec
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ImagePart, ModelMessage, Part, TextPart, ToolCall
 from headrace.engine.graph import Graph
-from headrace.engine.inputs import check_asked, fields_of, given, parsed, read, unset, where
+from headrace.engine.inputs import check_asked, fields_of, input_values, parsed, read, unset, where
 from headrace.engine.node import Choice, Context, Node, NothingGiven, Sink, Source, Step
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.ports import Upserted, UpsertProgress
@@ -49,8 +49,8 @@ def _uses(turn: Turn, number: int) -> list[ModelMessage]:
 
 
 def _call(used: Mapping[str, Any], name: str) -> ToolCall:
-    given: Any = used.get("toolInput")
-    arguments = given if isinstance(given, dict) else {"input": given}
+    input_values: Any = used.get("toolInput")
+    arguments = input_values if isinstance(input_values, dict) else {"input": input_values}
     return ToolCall(name, str(used.get("tool")), msgspec.json.encode(arguments).decode())
 
 
@@ -175,7 +175,7 @@ def _lacking(node: NodeData, catalog: Catalog, overrides: Overrides) -> NothingG
     kind = catalog[node.name]
     if not issubclass(kind, Source) or (node.outputs or {}).get("output") == "text":
         return None
-    lacks = unset(kind, given(node, kind, overrides).inputs)
+    lacks = unset(kind, input_values(node, kind, overrides).inputs)
     return NothingGiven(where(node), f"its input {lacks[0]!r} is not set") if lacks else None
 
 
@@ -198,7 +198,7 @@ async def _record(
 ) -> Node:
     kind = catalog[node.name]
     fields, accepting = fields_of(kind), graph.accepting[node.id]
-    inputs, asked = given(node, kind, overrides)
+    inputs, asked = input_values(node, kind, overrides)
     values: dict[str, Any] = {
         name: scope.resolve(
             parsed(inputs[name], field), accepts_variables=name in accepting, into_template=field.is_template

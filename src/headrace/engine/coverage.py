@@ -1,6 +1,6 @@
 """The coverage report: what this server does not do of a flow, and what to do about it.
 
-It is read from what the flow's node types say of themselves (`headrace.engine.about`) and from what the server holds.
+It is read from what the node types say of themselves (`headrace.engine.annotations`) and from what the server holds.
 """
 
 from __future__ import annotations

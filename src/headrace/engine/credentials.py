@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.description import about
+from headrace.engine.description import node_info
 from headrace.errors import InvalidRequest
 
 FieldType = Literal["password", "string", "number", "boolean", "url"]
@@ -243,7 +243,7 @@ def installed() -> Mapping[str, CredentialKind]:
 
 def kinds_of(catalog: Catalog) -> Mapping[str, CredentialKind]:
     """The kinds that this server takes: those that are described, and those that its nodes merely name."""
-    named = {name for kind in catalog.values() for name in about(kind).credentials}
+    named = {name for kind in catalog.values() for name in node_info(kind).credentials}
     return {**{name: CredentialKind(name, name) for name in sorted(named)}, **installed()}
 
 

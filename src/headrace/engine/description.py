@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 import msgspec
 
-from headrace.engine.about import About, Input, Option, Output
+from headrace.engine.annotations import Input, NodeInfo, Option, Output
 from headrace.engine.catalog import tag
 from headrace.engine.inputs import fields_of, parts_of
 from headrace.engine.node import Node, Sink, Step
@@ -104,16 +104,16 @@ def label(name: str) -> str:
     return " ".join([_SHORT.get(word, word) for word in words])
 
 
-def about(kind: type[Node]) -> About:
-    """The `about` of a node type, completed by the types that it inherits from."""
-    said = [base.__dict__["about"] for base in kind.__mro__ if "about" in base.__dict__]
-    own = said[0] if "about" in kind.__dict__ else About()
+def node_info(kind: type[Node]) -> NodeInfo:
+    """The `info` of a node type, completed by the types that it inherits from."""
+    said = [base.__dict__["info"] for base in kind.__mro__ if "info" in base.__dict__]
+    own = said[0] if "info" in kind.__dict__ else NodeInfo()
     near: dict[str, Any] = {
         name: next((value for one in said if (value := getattr(one, name)) not in (None, "", ())), None)
         for name in ("category", "type", "outputs", "credentials", "bases", "keyless", "packages")
     }
     name = tag(kind).removesuffix("Agentflow")  # which all nodes of agent flows have
-    return About(
+    return NodeInfo(
         label=own.label or label(name),
         version=own.version or 1,
         category=near["category"] or _category(kind),
@@ -139,7 +139,7 @@ def _category(kind: type[Node]) -> str:
 @cache
 def described(kind: type[Node]) -> Description:
     """The whole description of a node type."""
-    says = about(kind)
+    says = node_info(kind)
     bases = says.bases or _BASES.get(says.category, ())
     return Description(
         name=tag(kind),
@@ -169,7 +169,7 @@ def color_of(category: str) -> str:
     return f"hsl({hue}, 45%, 40%)"
 
 
-def _credential(says: About) -> Input | None:
+def _credential(says: NodeInfo) -> Input | None:
     if not says.credentials:
         return None
     return Input(
@@ -183,7 +183,7 @@ def _credential(says: About) -> Input | None:
 
 def inputs_of(kind: type[Node]) -> Iterable[Input]:
     """All inputs of a node type, those of older flows included."""
-    fields, in_agent_flow = fields_of(kind), about(kind).category == AGENT_FLOWS
+    fields, in_agent_flow = fields_of(kind), node_info(kind).category == AGENT_FLOWS
     own = (one for one in _described(kind) if one.name not in ("output", "node", "credential"))
     for one in own:
         port = fields[one.name].port

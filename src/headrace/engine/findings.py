@@ -1,6 +1,6 @@
 """Findings about one node of a flow: each check looks for one kind of thing that does not work here.
 
-A check reads what the node type says of itself (`headrace.engine.about`) and what the server holds.
+A check reads what the node type says of itself (`headrace.engine.annotations`) and what the server holds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from headrace.engine.about import Input
+from headrace.engine.annotations import Input
 from headrace.engine.credentials import CredentialKind, installed
-from headrace.engine.description import about, inputs_of
+from headrace.engine.description import inputs_of, node_info
 from headrace.engine.inputs import fields_of, unreadable, unset
 from headrace.engine.node import Node
 from headrace.engine.parts import Part
@@ -176,7 +176,7 @@ def _is_shown(one: Mapping[str, Any], inputs: Mapping[str, Any], declared: Mappi
 
 
 def _packages(look: Look) -> Iterator[Finding]:
-    for package in about(look.kind).packages:
+    for package in node_info(look.kind).packages:
         if find_spec(package.module) is None:
             message = f"needs a package that is not installed: {package.command}"
             yield look.found("package", "", message, stops=True)
@@ -272,7 +272,7 @@ def _credentials(look: Look) -> Iterator[Finding]:
     wanted = look.part.credential
     if wanted and wanted in look.has.credentials:
         return
-    kinds = [installed()[name] for name in about(look.kind).credentials if name in installed()]
+    kinds = [installed()[name] for name in node_info(look.kind).credentials if name in installed()]
     own = [kind for kind in kinds if kind.fields and kind.key.variables]
     variables = " or ".join(kind.key.variables[0] for kind in own)
     stops = bool(own) and _needs_key(look, own, look.has.environ)
@@ -291,9 +291,9 @@ def _needs_key(look: Look, kinds: Iterable[CredentialKind], environ: Mapping[str
     bases += [provider.base_environ] if provider else []
     elsewhere = bool(provider and provider.keyless) or any(map(environ.get, bases))
     has_key = any(kind.steps_in(environ) or look.inputs.get(kind.key.name) for kind in kinds)
-    is_model = about(look.kind).category in _MODELS
+    is_model = node_info(look.kind).category in _MODELS
     needed = is_model or not all(kind.key.optional for kind in kinds)
-    return needed and not (has_key or elsewhere or about(look.kind).keyless or _has_address(look))
+    return needed and not (has_key or elsewhere or node_info(look.kind).keyless or _has_address(look))
 
 
 def _has_address(look: Look) -> bool:
@@ -303,7 +303,7 @@ def _has_address(look: Look) -> bool:
 
 def _instead(look: Look, variables: str, *, stops: bool) -> str:
     """The ways to a key."""
-    kinds = " or ".join(about(look.kind).credentials)
+    kinds = " or ".join(node_info(look.kind).credentials)
     store = f"store a credential of the kind {kinds} and choose it in the node" if kinds else "store one and choose it"
     if stops:
         return f"{store}, or set {variables} for the server"

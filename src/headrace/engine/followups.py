@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.engine.answering import spoken
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema
 from headrace.engine.inputs import fields_of, provides, read
+from headrace.engine.json_extraction import extract_object
+from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel
-from headrace.engine.spoken_json import spoken_object
 from headrace.errors import FlowError
 
 _NAMES: Final = {"ollama": "chatOllama"}
@@ -48,9 +48,9 @@ async def follow_ups(config: Mapping[str, Any], catalog: Catalog, ctx: Context, 
     model = await _model(provider, chosen, catalog, ctx)
     history = f"User: {ctx.question}\nAssistant: {answer}"
     asked = str(chosen.get("prompt") or _PROMPT).replace("{history}", history)
-    text = await spoken(model, ChatRequest([ModelMessage("user", asked)], schema=_FORM), ctx)
+    text = await answer_text(model, ChatRequest([ModelMessage("user", asked)], schema=_FORM), ctx)
     try:
-        found = msgspec.convert(spoken_object(text), _Questions).questions
+        found = msgspec.convert(extract_object(text), _Questions).questions
     except (ValueError, msgspec.ValidationError) as error:
         raise FlowError(f"the model's follow-up questions cannot be read: {error}") from None
     return [question.strip() for question in found if question.strip()]

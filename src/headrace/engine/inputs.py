@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from headrace.engine import ports
-from headrace.engine.about import Input
+from headrace.engine.annotations import Input
 from headrace.engine.catalog import Catalog
 from headrace.engine.node import Node
 from headrace.engine.overrides import Overrides, merged, read_json
@@ -50,7 +50,7 @@ class Field(msgspec.Struct, frozen=True):
     """The one plain type that is wanted."""
     refused: str
     refused_values: Sequence[str]
-    """See `headrace.engine.about.Input`."""
+    """See `headrace.engine.annotations.Input`."""
 
     def refusal(self, value: Any) -> str:
         """The reason for which no flow with this value can run here; "" where it can."""
@@ -124,14 +124,14 @@ def current(kind: type[Node], inputs: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-class Given(NamedTuple):
+class InputValues(NamedTuple):
     """A node's inputs, and on their own those of them that the request sets."""
 
     inputs: dict[str, Any]
     asked: dict[str, Any]
 
 
-def given(node: NodeData, kind: type[Node], overrides: Overrides) -> Given:
+def input_values(node: NodeData, kind: type[Node], overrides: Overrides) -> InputValues:
     """The node's inputs with those that the request sets, both read in the same way."""
     fields, inputs = fields_of(kind), current(kind, node.inputs)
     asked = {
@@ -139,7 +139,7 @@ def given(node: NodeData, kind: type[Node], overrides: Overrides) -> Given:
         for name, value in current(kind, overrides.of(node)).items()
         if not (name in fields and _is_no_number(value, fields[name]))
     }
-    return Given(inputs | {name: merged(inputs.get(name), value) for name, value in asked.items()}, asked)
+    return InputValues(inputs | {name: merged(inputs.get(name), value) for name, value in asked.items()}, asked)
 
 
 def _is_no_number(value: Any, field: Field) -> bool:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
 
-from headrace.engine.about import About
 from headrace.engine.agentflow.execution import Execution
+from headrace.engine.annotations import NodeInfo
 from headrace.engine.chat import ModelMessage
 from headrace.engine.ports import Documents, Http, LoadFailure, Notes, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError, NotFound
@@ -160,7 +160,7 @@ class Context(msgspec.Struct, kw_only=True):
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A node with its parameters set and its ports connected."""
 
-    about: ClassVar[About] = About()
+    about: ClassVar[NodeInfo] = NodeInfo()
     """The type's description beyond its fields and its docstring."""
     former: ClassVar[Mapping[str, str]] = {}
     """Names that earlier versions of the node type had for its inputs, and what they are called now."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any
 
-from headrace.engine.answering import Telling
 from headrace.engine.chat import Delta, FactsDelta, TextDelta, UsageDelta
+from headrace.engine.model_events import ModelEvents
 from headrace.engine.node import Context
 from headrace.engine.prices import cost
 from headrace.events import CalledTools, Event, Thinking, Token, Usage, UsageMetadata, UsedTool
@@ -18,7 +18,7 @@ class Reply:
 
     def __init__(self, ctx: Context, model: str) -> None:
         self._model = model
-        self._telling = Telling(ctx, starts=False)
+        self._events = ModelEvents(ctx, starts=False)
         self._said: list[str] = []
         self._thoughts: list[str] = []
         self._seconds = 0
@@ -35,7 +35,7 @@ class Reply:
                 self._usage = delta.usage
             elif isinstance(delta, FactsDelta):
                 self._facts = delta.facts
-        events = self._telling.events(deltas)
+        events = self._events.events(deltas)
         for event in events:
             if type(event) is Thinking:
                 self._thoughts.append(event.data)
@@ -49,7 +49,7 @@ class Reply:
         """
         silence: list[Event] = [] if self.text else [Token("")]
         usage: list[Event] = [UsageMetadata(tokens(self._usage, self._facts))] if self._usage else []
-        return [*silence, *self._telling.end(), *told, CalledTools(list(calls)), *usage]
+        return [*silence, *self._events.end(), *told, CalledTools(list(calls)), *usage]
 
     @property
     def text(self) -> str:

@@ -14,8 +14,8 @@ import msgspec
 
 from headrace.engine.chat import ToolCall
 from headrace.engine.listeners import listen
+from headrace.engine.model_answer import ModelAnswer, arguments_object, arguments_of
 from headrace.engine.reply import tokens
-from headrace.engine.turn import Turn, as_object, given
 from headrace.events import AgentTrace, Event
 
 _LONGEST: Final = 100_000  # characters of what one step repeats
@@ -30,7 +30,7 @@ class Trace:
         self._runs: dict[str, str] = {}
         self._news: asyncio.Queue[Sequence[Event] | None] = asyncio.Queue()
 
-    async def told(self) -> AsyncGenerator[Sequence[Event]]:
+    async def events(self) -> AsyncGenerator[Sequence[Event]]:
         """The events until `pause`."""
         while (events := await self._news.get()) is not None:
             yield events
@@ -39,14 +39,14 @@ class Trace:
         """No tool runs any more."""
         self._news.put_nowait(None)
 
-    def decided(self, turn: Turn) -> list[Event]:
+    def decided(self, turn: ModelAnswer) -> list[Event]:
         """Notes the tool calls that the model asks for."""
         size = sum(len(call.arguments) for call in turn.calls)
         log = [_message(turn)] if size + len(turn.text) <= _LONGEST else []
         events: list[Event] = []
         for call in turn.calls:
             whole = len(call.arguments) <= _LONGEST
-            arguments = as_object(given(call), {}) if whole else {"input": _cut(call.arguments)}
+            arguments = arguments_object(arguments_of(call), {}) if whole else {"input": _cut(call.arguments)}
             action = {
                 "tool": call.name,
                 "toolInput": arguments,
@@ -88,7 +88,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _message(turn: Turn) -> dict[str, Any]:
+def _message(turn: ModelAnswer) -> dict[str, Any]:
     """The model's turn as the library writes it down."""
     calls = list(enumerate(turn.calls))
     facts = turn.facts
@@ -103,7 +103,8 @@ def _message(turn: Turn) -> dict[str, Any]:
         "id": facts.id,
         **metadata,
         "tool_calls": [
-            {"name": c.name, "args": as_object(given(c), {}), "id": c.id, "type": "tool_call"} for _, c in calls
+            {"name": c.name, "args": arguments_object(arguments_of(c), {}), "id": c.id, "type": "tool_call"}
+            for _, c in calls
         ],
         "invalid_tool_calls": [],
     }

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.engine.about import About
-from headrace.engine.answering import PIECES
+from headrace.engine.annotations import NodeInfo
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, TextDelta, ToolCallDelta
+from headrace.engine.model_events import PIECES
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel, Images
 
@@ -71,7 +71,7 @@ class MemoryCache:
 class InMemoryCache(Node, frozen=True, kw_only=True, tag="inMemoryCache"):
     """Keeps answers in the server's memory until it stops; each flow has its own."""
 
-    about = About(label="InMemory Cache")
+    info = NodeInfo(label="InMemory Cache")
 
     async def build(self, ctx: Context) -> Cache:
         """The flow's cache."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -23,7 +23,7 @@ from headrace.providers.replicate import ReplicateChat
 class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
     """OpenAI's completions, and any server that has them."""
 
-    about = About(version=4, category="LLMs", credentials=("openAIApi",))
+    info = NodeInfo(version=4, category="LLMs", credentials=("openAIApi",))
 
     provider: ClassVar[Provider] = OPENAI
 
@@ -75,7 +75,7 @@ class OpenAI(Node, frozen=True, kw_only=True, tag="openAI"):
 class AzureOpenAI(OpenAI, frozen=True, kw_only=True, tag="azureOpenAI"):
     """OpenAI's completions on Azure."""
 
-    about = About(version=4, category="LLMs", credentials=("azureOpenAIApi",))
+    info = NodeInfo(version=4, category="LLMs", credentials=("azureOpenAIApi",))
 
     provider: ClassVar[Provider] = AZURE
 
@@ -86,13 +86,13 @@ class AzureOpenAI(OpenAI, frozen=True, kw_only=True, tag="azureOpenAI"):
 class Ollama(ChatOllama, frozen=True, kw_only=True, tag="ollama"):
     """Models that Ollama serves. The text goes in as a single message, which Ollama puts into the model's template."""
 
-    about = About(version=2.1, category="LLMs")
+    info = NodeInfo(version=2.1, category="LLMs")
 
 
 class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInference_LLMs"):
     """Models of Hugging Face: by its router, or on an inference endpoint of one's own."""
 
-    about = About(
+    info = NodeInfo(
         label="HuggingFace Inference",
         version=2,
         category="LLMs",
@@ -155,7 +155,7 @@ class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInfe
 class Replicate(Node, frozen=True, kw_only=True, tag="replicate"):
     """Models of Replicate, named `owner/model` or `owner/model:version`."""
 
-    about = About(
+    info = NodeInfo(
         version=2,
         category="LLMs",
         credentials=("replicateApi",),

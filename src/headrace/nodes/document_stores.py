@@ -10,7 +10,7 @@ from headrace.documents.graph import store_graph
 from headrace.documents.library import DocumentLibrary, document_library, parts_of
 from headrace.documents.stores import StoreRow
 from headrace.engine import chatflow
-from headrace.engine.about import DOCUMENT_OUTPUTS, STORE_OUTPUTS, About, Input
+from headrace.engine.annotations import DOCUMENT_OUTPUTS, STORE_OUTPUTS, Input, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError, NotFound
 from headrace.retrieval.loading import texts_of
@@ -19,7 +19,7 @@ from headrace.retrieval.loading import texts_of
 class DocumentStore(Node, frozen=True, kw_only=True, tag="documentStore"):
     """The chunks of a document store as documents, or their text."""
 
-    about = About(category="Document Loaders", type="Document", outputs=DOCUMENT_OUTPUTS)
+    info = NodeInfo(category="Document Loaders", type="Document", outputs=DOCUMENT_OUTPUTS)
 
     selectedStore: Annotated[str, Input(loadMethod="listStores")]
     output: str = ""
@@ -34,7 +34,7 @@ class DocumentStore(Node, frozen=True, kw_only=True, tag="documentStore"):
 class DocumentStoreVS(Node, frozen=True, kw_only=True, tag="documentStoreVS"):
     """The vector store that a document store was upserted into, with its embeddings."""
 
-    about = About(label="Document Store (Vector)", category="Vector Stores", outputs=STORE_OUTPUTS)
+    info = NodeInfo(label="Document Store (Vector)", category="Vector Stores", outputs=STORE_OUTPUTS)
 
     selectedStore: Annotated[str, Input(loadMethod="listStores")]
     output: str = ""

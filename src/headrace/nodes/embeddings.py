@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.credentials import KINDS, CredentialKind
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Embeddings
@@ -33,7 +33,7 @@ _INSTANCE = re.compile(r"[A-Za-z0-9-]+")
 class _Model(Node, frozen=True, kw_only=True):
     """The shared part of all embeddings."""
 
-    about = About(category="Embeddings")
+    info = NodeInfo(category="Embeddings")
 
     credential: str = ""
 
@@ -72,7 +72,7 @@ def _must_have(key: str, model: str, node: str, kind: CredentialKind) -> None:
 class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"):
     """OpenAI's embeddings, and any server that speaks their protocol (`basepath`)."""
 
-    about = About(label="OpenAI Embedding", version=4, credentials=("openAIApi",))
+    info = NodeInfo(label="OpenAI Embedding", version=4, credentials=("openAIApi",))
 
     modelName: Annotated[str, Input(loadMethod="listModels")] = "text-embedding-ada-002"
     stripNewLines: Additional[bool] = False
@@ -114,7 +114,7 @@ class OpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="openAIEmbeddings"
 class OpenAIEmbeddingsCustom(OpenAIEmbeddings, frozen=True, kw_only=True, tag="openAIEmbeddingsCustom"):
     """The same with a model that no list names."""
 
-    about = About(label="OpenAI Custom Embedding", version=3, credentials=("openAIApi",))
+    info = NodeInfo(label="OpenAI Custom Embedding", version=3, credentials=("openAIApi",))
 
     modelName: str = "text-embedding-ada-002"
 
@@ -122,7 +122,7 @@ class OpenAIEmbeddingsCustom(OpenAIEmbeddings, frozen=True, kw_only=True, tag="o
 class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIEmbeddings"):
     """OpenAI's embeddings on Azure. Instance, deployment and version are in the credential, or in the environment."""
 
-    about = About(label="Azure OpenAI Embedding", version=2, credentials=("azureOpenAIApi",))
+    info = NodeInfo(label="Azure OpenAI Embedding", version=2, credentials=("azureOpenAIApi",))
 
     batchSize: Additional[int] = 100
     timeout: Additional[float | None] = None
@@ -162,7 +162,7 @@ class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIE
 class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbeddings"):
     """Mistral's embeddings."""
 
-    about = About(label="MistralAI Embedding", version=2, credentials=("mistralAIApi",))
+    info = NodeInfo(label="MistralAI Embedding", version=2, credentials=("mistralAIApi",))
 
     modelName: Annotated[str, Input(loadMethod="listModels")] = "mistral-embed"
     batchSize: Additional[int] = 512
@@ -191,7 +191,7 @@ class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbed
 class LocalAIEmbeddings(_Model, frozen=True, kw_only=True, tag="localAIEmbeddings"):
     """Embeddings of a LocalAI server."""
 
-    about = About(label="LocalAI Embedding", type="LocalAI Embeddings", credentials=("localAIApi",))
+    info = NodeInfo(label="LocalAI Embedding", type="LocalAI Embeddings", credentials=("localAIApi",))
 
     basePath: str
     modelName: str
@@ -206,7 +206,7 @@ class LocalAIEmbeddings(_Model, frozen=True, kw_only=True, tag="localAIEmbedding
 class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
     """Embeddings of an Ollama server."""
 
-    about = About(version=2, type="OllamaEmbeddings")
+    info = NodeInfo(version=2, type="OllamaEmbeddings")
 
     baseUrl: str = OLLAMA.base
     modelName: str
@@ -226,7 +226,7 @@ class OllamaEmbedding(_Model, frozen=True, kw_only=True, tag="ollamaEmbedding"):
 class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googleGenerativeAiEmbeddings"):
     """Google's embeddings. `GOOGLE_BASE_URL` names another address for all flows."""
 
-    about = About(label="Google Gemini Embedding", version=2, credentials=("googleGenerativeAI",))
+    info = NodeInfo(label="Google Gemini Embedding", version=2, credentials=("googleGenerativeAI",))
 
     modelName: Annotated[str, Input(loadMethod="listModels")] = "gemini-embedding-001"
     tasktype: Literal[
@@ -261,7 +261,7 @@ class GoogleGenerativeAiEmbeddings(_Model, frozen=True, kw_only=True, tag="googl
 class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"):
     """Cohere's embeddings. `COHERE_BASE_URL` names another address for all flows."""
 
-    about = About(label="Cohere Embedding", version=3, credentials=("cohereApi",))
+    info = NodeInfo(label="Cohere Embedding", version=3, credentials=("cohereApi",))
 
     modelName: Annotated[str, Input(loadMethod="listModels")] = "embed-english-v2.0"
     inputType: Literal["search_document", "search_query", "classification", "clustering"] = "search_query"
@@ -278,7 +278,7 @@ class CohereEmbeddings(_Model, frozen=True, kw_only=True, tag="cohereEmbeddings"
 class VoyageAIEmbeddings(_Model, frozen=True, kw_only=True, tag="voyageAIEmbeddings"):
     """Voyage's embeddings."""
 
-    about = About(label="VoyageAI Embedding", version=2, credentials=("voyageAIApi",))
+    info = NodeInfo(label="VoyageAI Embedding", version=2, credentials=("voyageAIApi",))
 
     modelName: Annotated[str, Input(loadMethod="listModels")] = "voyage-2"
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from headrace.engine.about import About, Additional
-from headrace.engine.answering import spoken
+from headrace.engine.annotations import Additional, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.chatflow import exchanged, remembered
+from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel
 from headrace.schema import Turn
@@ -104,7 +104,7 @@ class SummarisedTurns:
         for portion in _portions(rows):
             said = "\n".join(_line(message) for message in exchanged(portion) if message.text)
             asked = _SUMMARISE.format(text=text or "nothing yet", said=said)
-            text = (await spoken(self._model, ChatRequest([ModelMessage("user", asked)]), self._ctx)).strip()
+            text = (await answer_text(self._model, ChatRequest([ModelMessage("user", asked)]), self._ctx)).strip()
         return _Summary(text, summary.turns + len(rows))
 
 
@@ -133,7 +133,7 @@ def _portions(rows: Sequence[Turn]) -> Iterator[list[Turn]]:
 class BufferMemory(Node, frozen=True, kw_only=True, tag="bufferMemory"):
     """Remembers the whole session."""
 
-    about = About(version=2, category="Memory")
+    info = NodeInfo(version=2, category="Memory")
 
     sessionId: Additional[str] = ""
     memoryKey: Additional[str] = "chat_history"
@@ -148,7 +148,7 @@ class BufferMemory(Node, frozen=True, kw_only=True, tag="bufferMemory"):
 class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemory"):
     """Remembers the last `k` turns of the session, a turn being a question and its answer."""
 
-    about = About(version=2, category="Memory")
+    info = NodeInfo(version=2, category="Memory")
 
     k: int = 4
     sessionId: Additional[str] = ""
@@ -164,7 +164,7 @@ class BufferWindowMemory(Node, frozen=True, kw_only=True, tag="bufferWindowMemor
 class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryMemory"):
     """Remembers a summary of the session, written by a model."""
 
-    about = About(version=2, category="Memory")
+    info = NodeInfo(version=2, category="Memory")
 
     model: ChatModel
     sessionId: Additional[str] = ""
@@ -180,7 +180,7 @@ class ConversationSummaryMemory(Node, frozen=True, kw_only=True, tag="conversati
 class ConversationSummaryBufferMemory(Node, frozen=True, kw_only=True, tag="conversationSummaryBufferMemory"):
     """Remembers the newest turns word for word, up to a number of tokens, and a summary of those before."""
 
-    about = About(category="Memory")
+    info = NodeInfo(category="Memory")
 
     model: ChatModel
     maxTokenLimit: int = 2000

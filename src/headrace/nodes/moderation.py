@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from headrace.engine.about import About
-from headrace.engine.answering import spoken
+from headrace.engine.annotations import NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, HttpCall, Moderation
 from headrace.nodes.accounts import account
@@ -41,13 +41,13 @@ class DenyList:
         if self._model is None:
             return denied.casefold() in text.casefold()
         request = ChatRequest([ModelMessage("user", _ALIKE.format(text=text, denied=denied))])
-        return "yes" in (await spoken(self._model, request, self._ctx)).casefold()
+        return "yes" in (await answer_text(self._model, request, self._ctx)).casefold()
 
 
 class InputModerationSimple(Node, frozen=True, kw_only=True, tag="inputModerationSimple"):
     """Refuses questions that are on a list, one a line."""
 
-    about = About(label="Simple Prompt Moderation", version=2, type="Moderation")
+    info = NodeInfo(label="Simple Prompt Moderation", version=2, type="Moderation")
 
     denyList: str
     model: ChatModel | None = None
@@ -94,7 +94,7 @@ class OpenAIModeration:
 class InputModerationOpenAI(Node, frozen=True, kw_only=True, tag="inputModerationOpenAI"):
     """Refuses questions that OpenAI's moderation flags."""
 
-    about = About(label="OpenAI Moderation", type="Moderation", credentials=("openAIApi",))
+    info = NodeInfo(label="OpenAI Moderation", type="Moderation", credentials=("openAIApi",))
 
     credential: str = ""
     moderationErrorMessage: str = "Cannot Process! Input violates OpenAI's content moderation policies."

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.engine.about import About, Input
+from headrace.engine.annotations import Input, NodeInfo
+from headrace.engine.json_extraction import extract_json
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import OutputParser
 from headrace.engine.schemas import mismatch
-from headrace.engine.spoken_json import spoken_json
 from headrace.errors import FlowError
 from headrace.formats.zod import json_schema
 
@@ -35,7 +35,7 @@ def _items(text: str, separator: str) -> list[str]:
 class CsvOutputParser(Node, frozen=True, kw_only=True, tag="csvOutputParser"):
     """Reads the answer as a list with commas."""
 
-    about = About(label="CSV Output Parser", type="CSVListOutputParser")
+    info = NodeInfo(label="CSV Output Parser", type="CSVListOutputParser")
 
     autofixParser: bool = False
 
@@ -69,7 +69,7 @@ def _json_parser(schema: dict[str, Any], *, mends: bool) -> OutputParser:
     """A parser for JSON of a form."""
 
     def parse(text: str) -> Any:
-        value = spoken_json(text)
+        value = extract_json(text)
         if wrong := mismatch(schema, value):
             raise ValueError(wrong)
         return value

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from headrace.engine.about import About, Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Node, Template, Templated
 from headrace.engine.references import text_of
@@ -37,7 +37,7 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
 class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
     """One message with variables."""
 
-    about = About(category="Prompts")
+    info = NodeInfo(category="Prompts")
 
     template: Template = ""
     promptValues: Annotated[Templated, Input(list=True)] = {}
@@ -60,7 +60,7 @@ class PromptTemplate(Node, frozen=True, kw_only=True, tag="promptTemplate"):
 class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplate"):
     """A system and a human message with variables."""
 
-    about = About(version=2, category="Prompts")
+    info = NodeInfo(version=2, category="Prompts")
 
     systemMessagePrompt: Template = ""
     humanMessagePrompt: Template = ""

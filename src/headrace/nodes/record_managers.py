@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from headrace.engine.about import About, Additional, Input, Package
+from headrace.engine.annotations import Additional, Input, NodeInfo, Package
 from headrace.engine.node import Context, Node
 from headrace.nodes.postgres_accounts import Wanted, postgres_place
 from headrace.retrieval.embedded.collection import Cleanup
@@ -40,7 +40,7 @@ class RecordManager(Node, frozen=True, kw_only=True):
 class SQLiteRecordManager(RecordManager, frozen=True, kw_only=True, tag="SQLiteRecordManager"):
     """Records in the data folder's database."""
 
-    about = About(version=1.1, category="Record Manager", type="SQLite RecordManager")
+    info = NodeInfo(version=1.1, category="Record Manager", type="SQLite RecordManager")
 
     additionalConfig: Additional[dict[str, Any]] = {}
 
@@ -52,7 +52,7 @@ class MemoryRecordManager(SQLiteRecordManager, frozen=True, kw_only=True, tag="m
 class PostgresRecordManager(RecordManager, frozen=True, kw_only=True, tag="postgresRecordManager"):
     """Records in PostgreSQL, in a table as Flowise makes it."""
 
-    about = About(
+    info = NodeInfo(
         category="Record Manager",
         type="Postgres RecordManager",
         credentials=("PostgresApi",),

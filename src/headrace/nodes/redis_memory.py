@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Package
+from headrace.engine.annotations import Additional, NodeInfo, Package
 from headrace.engine.chat import ModelMessage
 from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
@@ -128,7 +128,7 @@ def redis_account(fields: Mapping[str, str]) -> dict[str, str]:
 class RedisBackedChatMemory(Node, frozen=True, kw_only=True, tag="RedisBackedChatMemory"):
     """Remembers the session in Redis, where other servers find it; `windowSize` counts questions with answers."""
 
-    about = About(
+    info = NodeInfo(
         label="Redis-Backed Chat Memory",
         version=2,
         category="Memory",

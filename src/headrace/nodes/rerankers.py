@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input, options
+from headrace.engine.annotations import Additional, Input, NodeInfo, options
 from headrace.engine.node import Context
 from headrace.engine.ports import HttpCall, Retriever
 from headrace.errors import ProviderMalformed
@@ -97,7 +97,7 @@ def _sorted(found: list[Document], ranked: list[_Ranked], row: Reranker) -> list
 class CohereRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="cohereRerankRetriever"):
     """Cohere's reranker. `COHERE_BASE_URL` names another address for all flows."""
 
-    about = About(type="Cohere Rerank Retriever", credentials=("cohereApi",))
+    info = NodeInfo(type="Cohere Rerank Retriever", credentials=("cohereApi",))
 
     model: Annotated[str, Input(options=options("rerank-v3.5", "rerank-english-v3.0", "rerank-multilingual-v3.0"))] = (
         "rerank-v3.5"
@@ -113,7 +113,7 @@ class CohereRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="cohereRe
 class VoyageAIRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="voyageAIRerankRetriever"):
     """Voyage's reranker. `VOYAGEAI_BASE_URL` names another address for all flows."""
 
-    about = About(label="Voyage AI Rerank Retriever", credentials=("voyageAIApi",))
+    info = NodeInfo(label="Voyage AI Rerank Retriever", credentials=("voyageAIApi",))
 
     model: Annotated[str, Input(options=options("rerank-lite-1", "rerank-lite-2", "rerank-1", "rerank-2"))] = (
         "rerank-lite-1"
@@ -127,7 +127,7 @@ class VoyageAIRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="voyage
 class JinaRerankRetriever(_Reranking, frozen=True, kw_only=True, tag="JinaRerankRetriever"):
     """Jina's reranker. `JINA_BASE_URL` names another address for all flows."""
 
-    about = About(label="Jina AI Rerank Retriever", credentials=("jinaAIApi",))
+    info = NodeInfo(label="Jina AI Rerank Retriever", credentials=("jinaAIApi",))
 
     model: Annotated[str, Input(options=options("jina-reranker-v2-base-multilingual", "jina-colbert-v2"))] = (
         "jina-reranker-v2-base-multilingual"

@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from headrace.engine.about import DOCUMENT_OUTPUTS, STORE_OUTPUTS, About, Additional, Input
-from headrace.engine.answering import spoken
+from headrace.engine.annotations import DOCUMENT_OUTPUTS, STORE_OUTPUTS, Additional, Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.concurrency import gather_some
+from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, Embeddings, Retriever, Search, SearchMode, VectorStore
 from headrace.errors import FlowError
@@ -51,13 +51,13 @@ PromptKey: TypeAlias = Literal[
 async def _told(ctx: Context, model: ChatModel, prompt: str, **values: str) -> str:
     """Asks the model with the prompt, each `{name}` in it replaced once."""
     text = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), prompt)
-    return await spoken(model, ChatRequest([ModelMessage("user", text)]), ctx)
+    return await answer_text(model, ChatRequest([ModelMessage("user", text)]), ctx)
 
 
 class VectorStoreRetriever(Node, frozen=True, kw_only=True, tag="vectorStoreRetriever"):
     """Searches a vector store: by vectors, words (`lexical`), both (`hybrid`), or for different passages (`mmr`)."""
 
-    about = About(category="Retrievers")
+    info = NodeInfo(category="Retrievers")
 
     vectorStore: VectorStore
     name: str = ""
@@ -109,7 +109,7 @@ class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetrie
 class Refining(Node, frozen=True, kw_only=True):
     """A retriever whose output may also be what it finds, for `query` or else for the run's question."""
 
-    about = About(category="Retrievers", outputs=(STORE_OUTPUTS[0], *DOCUMENT_OUTPUTS))
+    info = NodeInfo(category="Retrievers", outputs=(STORE_OUTPUTS[0], *DOCUMENT_OUTPUTS))
 
     query: Query = ""
     output: str = ""
@@ -142,7 +142,7 @@ class Refining(Node, frozen=True, kw_only=True):
 class LLMFilterRetriever(Refining, frozen=True, kw_only=True, tag="llmFilterRetriever"):
     """Has a model copy out of each passage what bears on the question; passages without any are left out."""
 
-    about = About(type="LLMFilterRetriever")
+    info = NodeInfo(type="LLMFilterRetriever")
 
     baseRetriever: Annotated[Retriever, Input(type="VectorStoreRetriever")]
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
@@ -173,7 +173,7 @@ class EmbeddingsFilterRetriever(Refining, frozen=True, kw_only=True, tag="embedd
 class SimilarityThresholdRetriever(Refining, frozen=True, kw_only=True, tag="similarityThresholdRetriever"):
     """Gives every passage that is similar enough, at most `maxK`. One search finds all, so `kIncrement` is unused."""
 
-    about = About(label="Similarity Score Threshold Retriever", version=2)
+    info = NodeInfo(label="Similarity Score Threshold Retriever", version=2)
 
     vectorStore: VectorStore
     minSimilarityScore: float = 80
@@ -189,7 +189,7 @@ class SimilarityThresholdRetriever(Refining, frozen=True, kw_only=True, tag="sim
 class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
     """Asks in `queryCount` other ways too, and ranks by reciprocal ranks what all of them find."""
 
-    about = About(label="Reciprocal Rank Fusion Retriever")
+    info = NodeInfo(label="Reciprocal Rank Fusion Retriever")
 
     baseRetriever: Annotated[Retriever, Input(type="VectorStoreRetriever")]
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
@@ -207,7 +207,7 @@ class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
 class HydeRetriever(Refining, frozen=True, kw_only=True, tag="HydeRetriever"):
     """Has a model write a passage that would answer the question, and searches for passages like it."""
 
-    about = About(label="HyDE Retriever", version=3)
+    info = NodeInfo(label="HyDE Retriever", version=3)
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStore: VectorStore

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Package
+from headrace.engine.annotations import Additional, NodeInfo, Package
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError
 from headrace.retrieval.encodings import EncodingName, encoding
@@ -44,7 +44,7 @@ class _Sizes(Node, frozen=True, kw_only=True):
 class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="recursiveCharacterTextSplitter"):
     """Cuts between paragraphs where it can, else between lines, words, characters. `separators` is a JSON list."""
 
-    about = About(version=2, category="Text Splitters")
+    info = NodeInfo(version=2, category="Text Splitters")
 
     separators: Additional[str] = ""
 
@@ -66,7 +66,7 @@ class RecursiveCharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="rec
 class CharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="characterTextSplitter"):
     """Cuts at one separator, a blank line if none is given."""
 
-    about = About(category="Text Splitters")
+    info = NodeInfo(category="Text Splitters")
 
     separator: str = "\n\n"
 
@@ -78,7 +78,7 @@ class CharacterTextSplitter(_Sizes, frozen=True, kw_only=True, tag="characterTex
 class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextSplitter"):
     """Cuts Markdown at headings, code blocks and rules. With `splitByHeaders` no chunk reaches over such a heading."""
 
-    about = About(version=1.1, category="Text Splitters")
+    info = NodeInfo(version=1.1, category="Text Splitters")
 
     splitByHeaders: Literal["disabled", "h1", "h2", "h3", "h4", "h5", "h6"] = "disabled"
 
@@ -94,7 +94,7 @@ class MarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="markdownTextS
 class HtmlToMarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="htmlToMarkdownTextSplitter"):
     """Turns HTML into Markdown and cuts that."""
 
-    about = About(label="HtmlToMarkdown Text Splitter", category="Text Splitters")
+    info = NodeInfo(label="HtmlToMarkdown Text Splitter", category="Text Splitters")
 
     async def build(self, ctx: Context) -> ChunkSplitter:
         """The splitter. Raises FlowError for sizes that cannot be."""
@@ -104,7 +104,7 @@ class HtmlToMarkdownTextSplitter(_Sizes, frozen=True, kw_only=True, tag="htmlToM
 class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"):
     """Cuts source code between classes, functions and blocks."""
 
-    about = About(category="Text Splitters")
+    info = NodeInfo(category="Text Splitters")
 
     language: Language
 
@@ -116,7 +116,7 @@ class CodeTextSplitter(_Sizes, frozen=True, kw_only=True, tag="codeTextSplitter"
 class TokenTextSplitter(_Sizes, frozen=True, kw_only=True, tag="tokenTextSplitter"):
     """Cuts after a number of tokens, in which both sizes are here. No table is downloaded."""
 
-    about = About(category="Text Splitters", packages=(Package("tiktoken", "tokens"),))
+    info = NodeInfo(category="Text Splitters", packages=(Package("tiktoken", "tokens"),))
 
     encodingName: EncodingName = "gpt2"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.engine.about import VALUE_OUTPUTS, VALUE_TYPES, About, Additional, Code, Input, Output
+from headrace.engine.annotations import VALUE_OUTPUTS, VALUE_TYPES, Additional, Code, Input, NodeInfo, Output
 from headrace.engine.node import Choice, Chooser, Context, Node, Step, Templated
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
@@ -33,7 +33,7 @@ def _object(text: str) -> Any:
 class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
     """A JavaScript function: what it returns goes to other nodes, or ends the flow."""
 
-    about = About(
+    info = NodeInfo(
         label="Custom JS Function",
         version=3,
         category="Utilities",
@@ -64,7 +64,7 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
 class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
     """Two JavaScript functions: what the first returns goes on at `True`, or else what the second does at `False`."""
 
-    about = About(
+    info = NodeInfo(
         label="IfElse Function",
         version=2,
         outputs=(Output("returnTrue", "True", VALUE_TYPES), Output("returnFalse", "False", VALUE_TYPES)),
@@ -87,7 +87,7 @@ class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
 class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
     """Keeps a value under a name for the rest of the run."""
 
-    about = About(version=2.1, outputs=VALUE_OUTPUTS)
+    info = NodeInfo(version=2.1, outputs=VALUE_OUTPUTS)
 
     input: Annotated[Anything, Input(type="string | number | boolean | json | array", list=True)] = None
     variableName: str
@@ -105,7 +105,7 @@ class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
 class GetVariable(Node, frozen=True, kw_only=True, tag="getVariable"):
     """A value that was kept earlier in the run."""
 
-    about = About(version=2, outputs=VALUE_OUTPUTS)
+    info = NodeInfo(version=2, outputs=VALUE_OUTPUTS)
 
     variableName: str
 

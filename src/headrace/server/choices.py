@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.documents.context import upsert_context
-from headrace.engine.description import about, described
+from headrace.engine.description import described, node_info
 from headrace.engine.inputs import fields_of, parsed, read
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import HttpCall
@@ -84,7 +84,7 @@ class Request(msgspec.Struct):
     @property
     def account_kind(self) -> str:
         """The kind of the node's account; "" for a node that has none."""
-        return next(iter(about(self.kind).credentials), "")
+        return next(iter(node_info(self.kind).credentials), "")
 
 
 async def choices(here: Local, kind: type[Node], asked: Asked) -> list[Choice]:
@@ -102,9 +102,9 @@ async def choices(here: Local, kind: type[Node], asked: Asked) -> list[Choice]:
 
 async def _models(request: Request) -> Sequence[Choice]:
     """Chat models by node for agent flows; else the account's models, or those that are known."""
-    if about(request.kind).category == "Agent Flows":
+    if node_info(request.kind).category == "Agent Flows":
         return _nodes(request, "Chat Models")
-    provider, embeds = _PROVIDERS.get(request.account_kind), about(request.kind).category == "Embeddings"
+    provider, embeds = _PROVIDERS.get(request.account_kind), node_info(request.kind).category == "Embeddings"
     names = await _account_models(request, provider) if provider else []
     if embeds:
         names = [name for name in names if "embed" in name]
@@ -201,7 +201,7 @@ async def _vector_stores(request: Request) -> Sequence[Choice]:
 
 async def _tools(request: Request) -> Sequence[Choice]:
     """Tools by node for agent flows; the stored ones for the node of custom tools."""
-    if about(request.kind).category == "Agent Flows":
+    if node_info(request.kind).category == "Agent Flows":
         return _nodes(request, "Tools", "Tools (MCP)")
     return [Choice(row.id, row.name, row.description) for row in await request.here.store.tools()]
 
@@ -209,7 +209,7 @@ async def _tools(request: Request) -> Sequence[Choice]:
 async def _stores(request: Request) -> Sequence[Choice]:
     """Document stores; agent flows hold the name beside the id."""
     rows = await request.here.documents.stores.all()
-    if about(request.kind).category == "Agent Flows":
+    if node_info(request.kind).category == "Agent Flows":
         return [Choice(f"{row.id}:{row.name}", row.name, row.description or "") for row in rows]
     return [Choice(row.id, row.name, row.description or "") for row in rows]
 
@@ -250,9 +250,9 @@ async def _actions(request: Request) -> Sequence[Choice]:
 async def _toolkit(request: Request) -> OpenAPIToolkit:
     fields, inputs = fields_of(request.kind), {**request.asked.inputs, "selectedEndpoints": []}
     values = {name: parsed(inputs.get(name), field) for name, field in fields.items()}
-    toolkit = read(request.kind, values, about(request.kind).label)
+    toolkit = read(request.kind, values, node_info(request.kind).label)
     if not isinstance(toolkit, OpenAPIToolkit):
-        raise NotFound(f"{about(request.kind).label} has no OpenAPI document")
+        raise NotFound(f"{node_info(request.kind).label} has no OpenAPI document")
     return toolkit
 
 

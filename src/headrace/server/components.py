@@ -12,7 +12,7 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.params import Parameter
 
 from headrace.documents.context import upsert_context
-from headrace.engine.about import Input
+from headrace.engine.annotations import Input
 from headrace.engine.credentials import CredentialField, CredentialKind, kinds_of
 from headrace.engine.description import Description, color_of, described
 from headrace.errors import InvalidRequest, NotFound

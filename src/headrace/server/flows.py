@@ -8,10 +8,10 @@ import msgspec
 from litestar import Request, delete, get, post, put
 from msgspec import UNSET, UnsetType
 
-from headrace.engine.attaching import attached
 from headrace.engine.catalog import Catalog
 from headrace.engine.coverage import coverage
 from headrace.engine.findings import Inventory
+from headrace.engine.flow_credentials import with_credential
 from headrace.engine.flow_file import read_flow
 from headrace.errors import FlowError, InvalidRequest
 from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
@@ -154,7 +154,7 @@ async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, da
     here = local(request)
     row = await here.store.flow(flow_id)
     given = await here.store.credential(data.credentialId)
-    changed = attached(row.flowData, data.node, given.id, given.credentialName, here.flows.catalog)
+    changed = with_credential(row.flowData, data.node, given.id, given.credentialName, here.flows.catalog)
     row = await here.store.change_flow(flow_id, {"flowData": changed})
     return shown(row, here.flows.catalog, await inventory(here.store))
 

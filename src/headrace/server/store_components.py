@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 from litestar import Request, get
 
-from headrace.engine.description import Description, about, described, inputs_of
+from headrace.engine.description import Description, described, inputs_of, node_info
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Node, Sink
 from headrace.nodes.document_loaders.loader import Loader
@@ -39,7 +39,7 @@ def _belongs(kind: type[Node], part: Part) -> bool:
         return issubclass(kind, Loader)
     if part == "vectorstore":
         return issubclass(kind, Sink)
-    return about(kind).category == _CATEGORIES[part]
+    return node_info(kind).category == _CATEGORIES[part]
 
 
 @get(

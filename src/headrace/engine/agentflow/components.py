@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from headrace.engine.agentflow.execution import public
 from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.mentions import Mentions
 from headrace.engine.agentflow.node import AgentNode, Task
+from headrace.engine.agentflow.references import Mentions
 from headrace.engine.catalog import Catalog
-from headrace.engine.inputs import Field, current, fields_of, given, parsed, read, where
+from headrace.engine.inputs import Field, current, fields_of, input_values, parsed, read, where
 from headrace.engine.node import Context, Node
 from headrace.engine.overrides import Overrides, read_json
 from headrace.errors import FlowError
@@ -34,7 +34,7 @@ class Components:
         """The node's record; what may be shown of its inputs goes into the task. Raises FlowError."""
         node, plan, place = self._node, self._plan, where(self._node)
         kind, resolve = plan.catalog[node.name], self._mentions.resolve
-        inputs, task.asked = given(node, kind, plan.overrides)
+        inputs, task.asked = input_values(node, kind, plan.overrides)
         accepting = plan.graph.accepting[node.id]
         task.inputs = public({k: resolve(v) if k in accepting else v for k, v in inputs.items()})
         values: dict[str, Any] = {}

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import msgspec
 
-from headrace.engine.about import About
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.progress import Progress, Way
+from headrace.engine.annotations import NodeInfo
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context, Node
 from headrace.engine.references import text_of
@@ -164,7 +164,7 @@ class Task:
 class AgentNode(Node, frozen=True, kw_only=True):
     """A node of an agent flow."""
 
-    about = About(category="Agent Flows")
+    info = NodeInfo(category="Agent Flows")
 
     def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Executes the node: its events in batches; what it gives goes into the task. Raises HeadraceError."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from headrace.engine.chat import ModelMessage
-from headrace.engine.talk import Talk
+from headrace.engine.conversation import Conversation
 
 
 class Arrow(NamedTuple):
@@ -58,7 +58,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     item: Item | None = None
     inside: Iterating | None = None
     """The iteration that the next node is, once it has begun."""
-    talk: Talk | None = None
+    talk: Conversation | None = None
     """The conversation of the next node, which waits for a person's approval."""
 
 

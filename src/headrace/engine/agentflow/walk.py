@@ -12,9 +12,9 @@ import msgspec
 from headrace.engine.agentflow import steps
 from headrace.engine.agentflow.components import Components, Plan
 from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.mentions import Mentions
 from headrace.engine.agentflow.node import AgentRun, Loops, Task, shown
 from headrace.engine.agentflow.progress import Item, Iterating, Way
+from headrace.engine.agentflow.references import Mentions
 from headrace.engine.references import MISSING
 from headrace.errors import HeadraceError
 from headrace.events import AgentFlowExecutedData, Event, NextAgentFlow, Token

@@ -12,20 +12,20 @@ import msgspec
 from headrace.documents.graph import Part, Parts, store_graph
 from headrace.documents.library import document_library
 from headrace.engine import chatflow
-from headrace.engine.about import Input
 from headrace.engine.agent import Agent, described
 from headrace.engine.agentflow.node import Task, shown
+from headrace.engine.annotations import Input
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema, ToolCall
-from headrace.engine.description import about, label
+from headrace.engine.conversation import Conversation, Round, ToolUse
+from headrace.engine.description import label, node_info
 from headrace.engine.graph import check_known
 from headrace.engine.inputs import fields_of, parsed
+from headrace.engine.model_answer import ModelAnswer, arguments_object, arguments_of
 from headrace.engine.ports import Tool
 from headrace.engine.reply import Reply, tokens
-from headrace.engine.talk import Round, Talk, Use
 from headrace.engine.tool_names import free_name
 from headrace.engine.trace import sent
-from headrace.engine.turn import Turn, as_object, given
 from headrace.events import Artifacts, CalledTools, Event, SourceDocuments, Token, UsedTool, UsedTools
 from headrace.nodes.agentflow.forms import form
 from headrace.nodes.agentflow.models import ModelNode, named
@@ -100,13 +100,13 @@ class _Voice:
         events = self.replies[-1].take(deltas)
         return events if self._live else []
 
-    def asked(self, turn: Turn) -> list[Event]:
+    def asked(self, turn: ModelAnswer) -> list[Event]:
         """The tools that are asked for."""
         silence: list[Event] = [Token("")] if self._live and not turn.text else []
         return [*silence, CalledTools([_called(call) for call in turn.calls])]
 
 
-def _shown(talk: Talk, sourced: Collection[str]) -> list[dict[str, Any]]:
+def _shown(talk: Conversation, sourced: Collection[str]) -> list[dict[str, Any]]:
     """The conversation as executions show it."""
     lines = [shown(message) for message in talk.opening]
     for one in talk.rounds:
@@ -116,14 +116,14 @@ def _shown(talk: Talk, sourced: Collection[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def _given(use: Use, sourced: Collection[str]) -> dict[str, Any]:
+def _given(use: ToolUse, sourced: Collection[str]) -> dict[str, Any]:
     found, call = use.result.documents, use.call
     beside = {"sourceDocuments": msgspec.to_builtins(found)} if found or call.name in sourced else {}
     about = {"tool_call_id": call.id, "name": call.name, "additional_kwargs": beside}
     return {"role": "tool", "content": use.result.text, **about}
 
 
-def _rests(talk: Talk, sourced: Collection[str]) -> list[Event]:
+def _rests(talk: Conversation, sourced: Collection[str]) -> list[Event]:
     """Events after the answer: sources and artifacts of the tools that gave some."""
     uses = talk.uses
     used = [use.shown for use in uses if use.shown]
@@ -134,7 +134,7 @@ def _rests(talk: Talk, sourced: Collection[str]) -> list[Event]:
     return [*rests, Artifacts(artifacts)] if artifacts else rests
 
 
-def _spent(talk: Talk) -> int:
+def _spent(talk: Conversation) -> int:
     """The tokens of its turns as Flowise counts them: those between the first and the last one twice.
 
     Where calls wait, the last one is yet to come.
@@ -217,10 +217,10 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
             task.talk, task.output["isWaitingForHumanInput"] = agent.talk, True
             task.ask()
 
-    async def _begun(self, task: Task, opening: list[ModelMessage]) -> Talk:
+    async def _begun(self, task: Task, opening: list[ModelMessage]) -> Conversation:
         """The conversation as it begins, or as a person's answer lets it go on."""
         if task.talk is None:
-            return Talk(await self.conversation(task, opening))
+            return Conversation(await self.conversation(task, opening))
         return task.talk if task.answer and task.answer.proceeds else task.talk.rejected
 
     async def _concluded(
@@ -254,7 +254,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
                 reply.take(deltas)
         return reply
 
-    def _account(self, task: Task, talk: Talk, voice: _Voice, rests: Sequence[Event]) -> None:
+    def _account(self, task: Task, talk: Conversation, voice: _Voice, rests: Sequence[Event]) -> None:
         """The tools' part of the execution."""
         task.output["timeMetadata"] = voice.replies[0].times()["timeMetadata"]
         if usage := task.output.get("usageMetadata"):
@@ -272,13 +272,13 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
 def _described(offer: _Offer, catalog: Catalog) -> dict[str, Any]:
     """A tool as executions show it."""
     kind = catalog.get(offer.node)
-    spec, node = offer.tool.spec, {"label": about(kind).label if kind else label(offer.node), "name": offer.node}
+    spec, node = offer.tool.spec, {"label": node_info(kind).label if kind else label(offer.node), "name": offer.node}
     return {"name": spec.name, "description": spec.description, "schema": spec.parameters, "toolNode": node}
 
 
 def _called(call: ToolCall) -> UsedTool:
     """A call before it is answered."""
-    return UsedTool(call.name, as_object(given(call), {}), "")
+    return UsedTool(call.name, arguments_object(arguments_of(call), {}), "")
 
 
 def _asked(one: Round) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
-from headrace.engine.about import About, Output
 from headrace.engine.agentflow.node import Accepts, AgentNode, Task, shown
+from headrace.engine.annotations import NodeInfo, Output
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.ports import ChatModel
 from headrace.engine.reply import Reply
@@ -25,7 +25,7 @@ _PROMPT: Final = (
 class HumanInputNode(AgentNode, frozen=True, kw_only=True, tag="humanInputAgentflow"):
     """Asks a person, and goes on at `proceed` (0) or `reject` (1)."""
 
-    about = About(outputs=(Output("proceed", "Proceed"), Output("reject", "Reject")))
+    info = NodeInfo(outputs=(Output("proceed", "Proceed"), Output("reject", "Reject")))
 
     humanInputDescriptionType: Literal["fixed", "dynamic"] = "fixed"
     humanInputDescription: Accepts = ""

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from headrace.engine.about import Input
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task
+from headrace.engine.annotations import Input
 from headrace.errors import FlowError
 from headrace.events import Document, Event, Token
 from headrace.nodes.document_stores import DocumentStoreVS

@@ -10,13 +10,13 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_type_hints
 import msgspec
 
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, shown
-from headrace.engine.answering import spoken
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema, Role
 from headrace.engine.chatflow import transcript
+from headrace.engine.json_extraction import extract_object
+from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context
 from headrace.engine.ports import ChatModel
 from headrace.engine.reply import Reply
-from headrace.engine.spoken_json import spoken_object
 from headrace.errors import ProviderMalformed
 from headrace.events import Event, Token
 from headrace.nodes.agentflow.forms import FormField, form
@@ -85,7 +85,7 @@ class RememberingNode(AgentNode, frozen=True, kw_only=True):
 
     async def _summary(self, turns: Sequence[ModelMessage], ctx: Context) -> str:
         asked = _SUMMARY.replace("{conversation}", transcript(turns))
-        return await spoken(self.model, ChatRequest([ModelMessage("user", asked)]), ctx)
+        return await answer_text(self.model, ChatRequest([ModelMessage("user", asked)]), ctx)
 
 
 class ModelNode(RememberingNode, frozen=True, kw_only=True):
@@ -182,7 +182,7 @@ def _newest(turns: Sequence[ModelMessage], characters: int) -> list[ModelMessage
 
 def _form_of(text: str, node: str) -> dict[str, Any]:
     try:
-        return spoken_object(text)
+        return extract_object(text)
     except ValueError as error:
         raise ProviderMalformed(f"the model's answer to {node!r} is not the JSON object asked for: {error}") from None
 

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 
 import msgspec
 
-from headrace.engine.about import Input
 from headrace.engine.agentflow.node import Accepts, Task, shown
+from headrace.engine.annotations import Input
 from headrace.engine.chat import ChatRequest, ModelMessage
-from headrace.engine.spoken_json import spoken_object
+from headrace.engine.json_extraction import extract_object
 from headrace.errors import FlowError
 from headrace.events import Event
 from headrace.nodes.agentflow.models import RememberingNode, named
@@ -71,7 +71,7 @@ class _ConditionAgent(RememberingNode, frozen=True, kw_only=True):
 def named_in(answer: str) -> str:
     """The scenario in the model's answer; an answer that is no such object is taken as it is."""
     try:
-        return str(spoken_object(answer).get("output", ""))
+        return str(extract_object(answer).get("output", ""))
     except ValueError:
         return answer
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Annotated
 
-from headrace.engine.about import About, Additional, Input
 from headrace.engine.agent import Agent
-from headrace.engine.answering import recited
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.chat import ModelMessage, TextPart
+from headrace.engine.model_events import text_events
 from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, Memory, Moderation, Retriever, Tool, ToolMemory
-from headrace.engine.textmodel import TextProtocol, TextToolModel
+from headrace.engine.text_tools import TextProtocol, TextToolModel
 from headrace.events import Event
 from headrace.nodes.agents.json_actions import JsonActions
 from headrace.nodes.agents.text_protocols import ReAct, Tags
@@ -23,7 +23,7 @@ from headrace.nodes.prompts import ChatPromptTemplate, filled, variables
 class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
     """An agent whose model calls tools by itself."""
 
-    about = About(version=2, category="Agents", type="AgentExecutor")
+    info = NodeInfo(version=2, category="Agents", type="AgentExecutor")
 
     tools: list[Tool] = []
     model: ChatModel
@@ -37,7 +37,7 @@ class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The agent's answer to the question in its conversation."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         if isinstance(self.memory, ToolMemory):
             history = await self.memory.exchanges()
         else:
@@ -91,7 +91,7 @@ class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag
 class _TextAgent(Step, frozen=True, kw_only=True):
     """The shared part of agents whose model uses tools by a protocol in its text."""
 
-    about = About(category="Agents")
+    info = NodeInfo(category="Agents")
 
     tools: list[Tool] = []
     model: ChatModel
@@ -102,7 +102,7 @@ class _TextAgent(Step, frozen=True, kw_only=True):
         self, ctx: Context, protocol: TextProtocol, system: str = "", memory: Memory | None = None
     ) -> AsyncGenerator[Sequence[Event]]:
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         history = await memory.messages() if memory else list(ctx.prior)
         agent = Agent(ctx, TextToolModel(self.model, protocol), self.tools, max_iterations=self.maxIterations)
         return agent.run([ModelMessage("system", system), *history, _pictured(ctx.question, self.model, ctx)])
@@ -111,7 +111,7 @@ class _TextAgent(Step, frozen=True, kw_only=True):
 class ConversationalAgent(_TextAgent, frozen=True, kw_only=True, tag="conversationalAgent"):
     """An agent whose model answers with JSON in a block of code: a tool to use, or the final answer."""
 
-    about = About(version=3, type="AgentExecutor")
+    info = NodeInfo(version=3, type="AgentExecutor")
 
     memory: Memory | None = None
     systemMessage: Additional[str] = (
@@ -126,7 +126,7 @@ class ConversationalAgent(_TextAgent, frozen=True, kw_only=True, tag="conversati
 class ReactAgentChat(_TextAgent, frozen=True, kw_only=True, tag="reactAgentChat"):
     """An agent whose model thinks, acts and observes in lines of text, until it writes a final answer."""
 
-    about = About(label="ReAct Agent for Chat Models", version=4, type="AgentExecutor")
+    info = NodeInfo(label="ReAct Agent for Chat Models", version=4, type="AgentExecutor")
 
     memory: Memory | None = None
 
@@ -138,7 +138,7 @@ class ReactAgentChat(_TextAgent, frozen=True, kw_only=True, tag="reactAgentChat"
 class ReactAgentLLM(_TextAgent, frozen=True, kw_only=True, tag="reactAgentLLM"):
     """The same for models that continue a text; it remembers nothing."""
 
-    about = About(label="ReAct Agent for LLMs", version=2, type="AgentExecutor")
+    info = NodeInfo(label="ReAct Agent for LLMs", version=2, type="AgentExecutor")
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
 
@@ -150,7 +150,7 @@ class ReactAgentLLM(_TextAgent, frozen=True, kw_only=True, tag="reactAgentLLM"):
 class XmlAgent(_TextAgent, frozen=True, kw_only=True, tag="xmlAgent"):
     """An agent whose model writes tags: a tool to use, or the final answer."""
 
-    about = About(label="XML Agent", version=2, type="XMLAgent")
+    info = NodeInfo(label="XML Agent", version=2, type="XMLAgent")
 
     memory: Memory | None = None
     systemMessage: Additional[str] = "You are a helpful assistant."

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from headrace.engine.chat import ModelMessage, ToolSpec
-from headrace.engine.textmodel import Action, Talk
+from headrace.engine.text_tools import Action, Transcript
 from headrace.nodes.agents.text_protocols import about, names, said_as
 
 _JSON_RULE: Final = "Whatever is asked, the form of your answers is the one that the last message describes."
@@ -54,16 +54,16 @@ _MOST_BRACES: Final = 50
 
 
 class JsonActions:
-    """Implements `headrace.engine.textmodel.TextProtocol`: a JSON object with `action` and `action_input`."""
+    """Implements `headrace.engine.text_tools.TextProtocol`: a JSON object with `action` and `action_input`."""
 
     stop: Sequence[str] = ()
 
-    def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
+    def render(self, transcript: Transcript, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """See TextProtocol."""
-        told = _JSON.format(tools=about(tools), names=names(tools), question=talk.question.text)
-        messages = [ModelMessage("system", f"{talk.system} {_JSON_RULE}".strip()), *talk.history]
-        messages.append(said_as(talk.question, told))
-        for step in talk.steps:
+        told = _JSON.format(tools=about(tools), names=names(tools), question=transcript.question.text)
+        messages = [ModelMessage("system", f"{transcript.system} {_JSON_RULE}".strip()), *transcript.history]
+        messages.append(said_as(transcript.question, told))
+        for step in transcript.steps:
             messages.append(ModelMessage("assistant", step.said))
             messages.append(ModelMessage("user", _JSON_SEEN.format(observation=step.observation)))
         return messages
@@ -74,7 +74,7 @@ class JsonActions:
 
 
 class JsonReader:
-    """Implements `headrace.engine.textmodel.Reader`. The text of a final answer is told while it is written."""
+    """Implements `headrace.engine.text_tools.Reader`. The text of a final answer is told while it is written."""
 
     over: bool
 

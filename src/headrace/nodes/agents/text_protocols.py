@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from headrace.engine.chat import ModelMessage, Part, TextPart, ToolSpec
-from headrace.engine.textmodel import Action, Talk
+from headrace.engine.text_tools import Action, Transcript
 from headrace.nodes.prompts import filled, variables
 
 _LONGEST_MARK: Final = 40  # characters
@@ -90,7 +90,7 @@ class Marks(NamedTuple):
 
 
 class MarkedReader:
-    """Implements `headrace.engine.textmodel.Reader` for protocols whose parts have marks."""
+    """Implements `headrace.engine.text_tools.Reader` for protocols whose parts have marks."""
 
     over: bool
 
@@ -150,22 +150,24 @@ _REACT_MARKS: Final = Marks(_ACTION, _MADE_UP, _FINAL, _OBSERVATION)
 
 
 class ReAct:
-    """Implements `headrace.engine.textmodel.TextProtocol`: Thought, Action, Action Input, Observation, Final Answer."""
+    """Implements `headrace.engine.text_tools.TextProtocol` in lines: Thought, Action, Observation, Final Answer."""
 
     stop: Sequence[str] = (_OBSERVATION,)
 
     def __init__(self, *, joined: bool = False) -> None:
         self._joined = joined  # into one message, for models that continue a text
 
-    def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
+    def render(self, transcript: Transcript, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """See TextProtocol."""
         told = _REACT.format(tools=about(tools), names=names(tools))
-        told = f"{talk.system}\n\n{told}" if talk.system else told
-        notes = "".join(f" {_thought(step.said)}\nObservation: {step.observation}\nThought:" for step in talk.steps)
-        asked = f"Question: {talk.question.text}\nThought:{notes}"
+        told = f"{transcript.system}\n\n{told}" if transcript.system else told
+        notes = "".join(
+            f" {_thought(step.said)}\nObservation: {step.observation}\nThought:" for step in transcript.steps
+        )
+        asked = f"Question: {transcript.question.text}\nThought:{notes}"
         if self._joined:
-            return [said_as(talk.question, f"{told}\n\n{asked}")]
-        return [ModelMessage("system", told), *talk.history, said_as(talk.question, asked)]
+            return [said_as(transcript.question, f"{told}\n\n{asked}")]
+        return [ModelMessage("system", told), *transcript.history, said_as(transcript.question, asked)]
 
     def reader(self) -> MarkedReader:
         """See TextProtocol."""
@@ -211,7 +213,7 @@ _TAG_MARKS: Final = Marks(
 
 
 class Tags:
-    """Implements `headrace.engine.textmodel.TextProtocol`: `<tool>`, `<tool_input>`, `<final_answer>`.
+    """Implements `headrace.engine.text_tools.TextProtocol`: `<tool>`, `<tool_input>`, `<final_answer>`.
 
     The system message may be a template with `{tools}`, `{chat_history}`, `{input}` and `{agent_scratchpad}`, as flows
     of the builder have it; what it leaves out stands in messages of its own.
@@ -219,32 +221,36 @@ class Tags:
 
     stop: Sequence[str] = ("</tool_input>", "</final_answer>")
 
-    def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
+    def render(self, transcript: Transcript, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """See TextProtocol."""
-        notes = "".join(f"{step.said}\n<observation>{step.observation}</observation>\n" for step in talk.steps)
+        notes = "".join(f"{step.said}\n<observation>{step.observation}</observation>\n" for step in transcript.steps)
         values = {
             "tools": about(tools),
-            "chat_history": "\n".join(f"{_SPEAKERS.get(m.role, m.role)}: {m.text}" for m in talk.history),
-            "input": talk.question.text,
+            "chat_history": "\n".join(f"{_SPEAKERS.get(m.role, m.role)}: {m.text}" for m in transcript.history),
+            "input": transcript.question.text,
             "agent_scratchpad": notes,
         }
-        named = variables(talk.system)
-        told = filled(talk.system, values)
+        named = variables(transcript.system)
+        told = filled(transcript.system, values)
         if "tools" not in named:
             told = f"{told}\n\n{_TAGS.format(tools=values['tools'], first=tools[0].name if tools else 'name')}".strip()
-        messages = [said_as(talk.question, told)] if "input" in named else [ModelMessage("system", told), talk.question]
+        messages = (
+            [said_as(transcript.question, told)]
+            if "input" in named
+            else [ModelMessage("system", told), transcript.question]
+        )
         if "chat_history" not in named:
-            messages[-1:-1] = talk.history
-        return messages if "agent_scratchpad" in named else [*messages, *_steps(talk)]
+            messages[-1:-1] = transcript.history
+        return messages if "agent_scratchpad" in named else [*messages, *_steps(transcript)]
 
     def reader(self) -> MarkedReader:
         """See TextProtocol."""
         return MarkedReader(_TAG_MARKS, _tag_action)
 
 
-def _steps(talk: Talk) -> list[ModelMessage]:
+def _steps(transcript: Transcript) -> list[ModelMessage]:
     messages: list[ModelMessage] = []
-    for step in talk.steps:
+    for step in transcript.steps:
         messages.append(ModelMessage("assistant", step.said))
         messages.append(ModelMessage("user", f"<observation>{step.observation}</observation>"))
     return messages

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input
 from headrace.engine.agent import Agent
-from headrace.engine.answering import recited, spoken, told
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.json_extraction import extract_object
+from headrace.engine.model_events import answer_events, answer_text, text_events
 from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, FetchRequest, Moderation
-from headrace.engine.spoken_json import spoken_object
 from headrace.errors import FetchRefused, ProviderMalformed
 from headrace.events import Event
 from headrace.nodes.chains.conversation import refusal
@@ -80,7 +80,7 @@ class _ApiChain(Step, frozen=True, kw_only=True):
             "asked": asked.text,
             "api_response": response,
         }
-        return told(self.model, ChatRequest([ModelMessage("user", filled(prompt or _SAY, values))]), ctx)
+        return answer_events(self.model, ChatRequest([ModelMessage("user", filled(prompt or _SAY, values))]), ctx)
 
     async def _fetched(self, ctx: Context, asked: _Asked) -> str:
         hosts = {host.rpartition("@")[2].rstrip(".,;:").lower() for host in _HOST.findall(self.apiDocs)}
@@ -99,7 +99,7 @@ class _ApiChain(Step, frozen=True, kw_only=True):
 
     async def _written(self, ctx: Context, prompt: str) -> str:
         values = {"api_docs": self.apiDocs, "question": ctx.question}
-        return await spoken(self.model, ChatRequest([ModelMessage("user", filled(prompt, values))]), ctx)
+        return await answer_text(self.model, ChatRequest([ModelMessage("user", filled(prompt, values))]), ctx)
 
 
 def _host(url: str) -> str:
@@ -112,7 +112,7 @@ def _host(url: str) -> str:
 class GetApiChain(_ApiChain, frozen=True, kw_only=True, tag="getApiChain"):
     """Answers from a web API that is asked with GET."""
 
-    about = About(label="GET API Chain", type="GETApiChain")
+    info = NodeInfo(label="GET API Chain", type="GETApiChain")
 
     urlPrompt: Additional[Template] = _GET
     """The prompt for the address, with `{api_docs}` and `{question}`."""
@@ -130,7 +130,7 @@ class GetApiChain(_ApiChain, frozen=True, kw_only=True, tag="getApiChain"):
 class PostApiChain(_ApiChain, frozen=True, kw_only=True, tag="postApiChain"):
     """Does something by a web API that is asked with POST, and tells what came back."""
 
-    about = About(label="POST API Chain", type="POSTApiChain")
+    info = NodeInfo(label="POST API Chain", type="POSTApiChain")
 
     urlPrompt: Additional[Template] = _POST
     """The prompt for the request, with `{api_docs}` and `{question}`."""
@@ -149,7 +149,7 @@ class PostApiChain(_ApiChain, frozen=True, kw_only=True, tag="postApiChain"):
 def _object(said: str) -> Mapping[str, Any] | None:
     """The JSON object in what a model says."""
     try:
-        return spoken_object(said)
+        return extract_object(said)
     except ValueError:
         return None
 
@@ -157,7 +157,7 @@ def _object(said: str) -> Mapping[str, Any] | None:
 class OpenApiChain(Step, frozen=True, kw_only=True, tag="openApiChain"):
     """Answers with the operations of an OpenAPI document, as an agent that has them for tools."""
 
-    about = About(label="OpenAPI Chain", version=2, type="OpenAPIChain")
+    info = NodeInfo(label="OpenAPI Chain", version=2, type="OpenAPIChain")
 
     model: ChatModel
     yamlLink: str = ""
@@ -168,7 +168,7 @@ class OpenApiChain(Step, frozen=True, kw_only=True, tag="openApiChain"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer. Raises FlowError for a document that cannot be used."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         toolkit = OpenAPIToolkit(
             inputType="link" if self.yamlLink else "file",
             openApiLink=self.yamlLink,

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from headrace.engine.about import About, Additional, Input, Output
-from headrace.engine.answering import recited, spoken, told
+from headrace.engine.annotations import Additional, Input, NodeInfo, Output
 from headrace.engine.chat import ChatRequest, ImagePart, ModelMessage, Part, TextPart
+from headrace.engine.model_events import answer_events, answer_text, text_events
 from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, Memory, Moderation, OutputParser, Prompt
 from headrace.errors import FlowError, ProviderMalformed
@@ -44,7 +44,7 @@ async def refusal(moderation: Sequence[Moderation], ctx: Context) -> str | None:
 class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
     """A prompt and a model. One open variable of the prompt receives the question."""
 
-    about = About(
+    info = NodeInfo(
         version=3,
         type="LLMChain",
         outputs=(
@@ -70,14 +70,14 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer to the filled prompt. Raises FlowError when more than one variable is open."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         messages = self._messages(ctx)
         if pictures := images(self.model, ctx):
             last = messages[-1]
             messages[-1] = ModelMessage(last.role, [*pictures, TextPart(last.text)])
         if self.outputParser:
             return self._read(self.outputParser, messages, ctx)
-        return told(self.model, ChatRequest(messages), ctx)
+        return answer_events(self.model, ChatRequest(messages), ctx)
 
     def _messages(self, ctx: Context) -> list[ModelMessage]:
         told = {"format_instructions": self.outputParser.instructions} if self.outputParser else {}
@@ -98,7 +98,7 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
         if "format_instructions" not in self.prompt.variables:  # else they stand where the prompt wants them
             first = messages[0]
             asked = [ModelMessage(first.role, f"{first.text}\n{parser.instructions}"), *messages[1:]]
-        ctx.json = await self._parsed(parser, await spoken(self.model, ChatRequest(asked), ctx), ctx)
+        ctx.json = await self._parsed(parser, await answer_text(self.model, ChatRequest(asked), ctx), ctx)
         yield []
 
     async def _parsed(self, parser: OutputParser, text: str, ctx: Context) -> Any:
@@ -111,7 +111,7 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
                 ) from None
             mend = _MEND.format(form=parser.instructions, answer=text, error=error)
         try:
-            return parser.parse(await spoken(self.model, ChatRequest([ModelMessage("user", mend)]), ctx))
+            return parser.parse(await answer_text(self.model, ChatRequest([ModelMessage("user", mend)]), ctx))
         except ValueError as error:
             raise ProviderMalformed(
                 f"the model's answer has not the form, and neither has its mended one: {error}"
@@ -121,7 +121,7 @@ class LLMChain(Step, frozen=True, kw_only=True, tag="llmChain"):
 class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"):
     """A conversation: system message, what was said before, the question."""
 
-    about = About(version=3)
+    info = NodeInfo(version=3)
 
     model: ChatModel
     memory: Annotated[Memory | None, Input(type="BaseMemory")] = None
@@ -132,7 +132,7 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer to the question in its conversation."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         history = await self.memory.messages() if self.memory else list(ctx.prior)
         first, *_, last = self._prompt(ctx)
         messages = [first, *history, last]
@@ -141,7 +141,7 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
                 messages.append(ModelMessage("user", pictures))
             else:
                 messages[-1] = ModelMessage("user", [TextPart(last.text), *pictures])
-        return told(self.model, ChatRequest(messages), ctx)
+        return answer_events(self.model, ChatRequest(messages), ctx)
 
     def _prompt(self, ctx: Context) -> list[ModelMessage]:
         values = {"input": ctx.question}
@@ -153,7 +153,7 @@ class ConversationChain(Step, frozen=True, kw_only=True, tag="conversationChain"
 class SimpleChatEngine(ConversationChain, frozen=True, kw_only=True, tag="simpleChatEngine"):
     """A conversation, as the node for engines."""
 
-    about = About(category="Engine", bases=("BaseChatEngine",))
+    info = NodeInfo(category="Engine", bases=("BaseChatEngine",))
 
     model: Annotated[ChatModel, Input(type="BaseChatModel_LlamaIndex")]
     memory: Memory | None = None

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated
 
-from headrace.engine.about import About, Additional, Input
-from headrace.engine.answering import recited, spoken, told
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.model_events import answer_events, answer_text, text_events
 from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, Memory, Moderation, Retriever, Search, VectorStore
 from headrace.events import Document, Event, SourceDocuments
@@ -49,7 +49,7 @@ class ConversationalRetrievalQAChain(Step, frozen=True, kw_only=True, tag="conve
     Without a memory it remembers the whole session.
     """
 
-    about = About(version=3)
+    info = NodeInfo(version=3)
 
     model: ChatModel
     vectorStoreRetriever: Retriever
@@ -62,14 +62,14 @@ class ConversationalRetrievalQAChain(Step, frozen=True, kw_only=True, tag="conve
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer, then its sources when the flow wants them."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         history = await (self.memory or StoredTurns(ctx)).messages()
         question = await alone(self.model, self.rephrasePrompt, history, ctx)
         documents = await self.vectorStoreRetriever.find(question)
         values = {"context": cited(documents), "question": ctx.question, "chat_history": _said(history)}
         system = filled(self.responsePrompt, values)
         messages = [ModelMessage("system", system), *history, ModelMessage("user", ctx.question)]
-        answer = told(self.model, ChatRequest(messages), ctx, opens_empty=False)
+        answer = answer_events(self.model, ChatRequest(messages), ctx, opens_empty=False)
         return sourced(answer, documents) if self.returnSourceDocuments else answer
 
 
@@ -78,7 +78,7 @@ async def alone(model: ChatModel, prompt: str, history: Sequence[ModelMessage], 
     if not history:
         return ctx.question
     asked = filled(prompt, {"chat_history": _said(history), "question": ctx.question})
-    return await spoken(model, ChatRequest([ModelMessage("user", asked)]), ctx)
+    return await answer_text(model, ChatRequest([ModelMessage("user", asked)]), ctx)
 
 
 def _said(history: Sequence[ModelMessage]) -> str:
@@ -88,7 +88,7 @@ def _said(history: Sequence[ModelMessage]) -> str:
 class RetrievalQAChain(Step, frozen=True, kw_only=True, tag="retrievalQAChain"):
     """Answers one question from passages; remembers nothing."""
 
-    about = About(version=2)
+    info = NodeInfo(version=2)
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStoreRetriever: Retriever
@@ -97,7 +97,7 @@ class RetrievalQAChain(Step, frozen=True, kw_only=True, tag="retrievalQAChain"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         return await answered(self.model, self.vectorStoreRetriever, ctx.question, ctx)
 
 
@@ -108,14 +108,14 @@ async def answered(
     documents = await retriever.find(question)
     system = filled(_RESPOND, {"context": cited(documents)})
     messages = [ModelMessage("system", system), ModelMessage("user", question)]
-    answer = told(model, ChatRequest(messages), ctx, opens_empty=False)
+    answer = answer_events(model, ChatRequest(messages), ctx, opens_empty=False)
     return sourced(answer, documents) if sources else answer
 
 
 class VectorDBQAChain(Step, frozen=True, kw_only=True, tag="vectorDBQAChain"):
     """The same over a vector store itself."""
 
-    about = About(label="VectorDB QA Chain", version=2)
+    info = NodeInfo(label="VectorDB QA Chain", version=2)
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStore: VectorStore

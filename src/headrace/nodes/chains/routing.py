@@ -7,12 +7,12 @@ from typing import Annotated, Final, Protocol
 
 import msgspec
 
-from headrace.engine.about import About, Input
-from headrace.engine.answering import recited, spoken, told
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.json_extraction import extract_object
+from headrace.engine.model_events import answer_events, answer_text, text_events
 from headrace.engine.node import Context, Node, Step
 from headrace.engine.ports import ChatModel, Moderation, Retriever
-from headrace.engine.spoken_json import spoken_object
 from headrace.events import Event
 from headrace.nodes.chains.conversation import refusal
 from headrace.nodes.chains.retrieval import answered
@@ -44,7 +44,7 @@ async def chosen(model: ChatModel, choices: Mapping[str, str], ctx: Context) -> 
     """The name of the choice that fits the question ("" for none), and the question as it shall be asked."""
     listed = "\n".join(f"- {name}: {' '.join(about.split())}" for name, about in choices.items())
     asked = ModelMessage("user", _CHOOSE.format(choices=listed, question=ctx.question))
-    choice = _read(await spoken(model, ChatRequest([asked]), ctx))
+    choice = _read(await answer_text(model, ChatRequest([asked]), ctx))
     names = {name.strip().lower(): name for name in choices}
     name = names.get(choice.destination.strip().lower(), "")
     return name, (choice.question.strip() or ctx.question) if name else ctx.question
@@ -53,7 +53,7 @@ async def chosen(model: ChatModel, choices: Mapping[str, str], ctx: Context) -> 
 def _read(said: str) -> _Choice:
     """The model's choice, as far as it can be read: a model that keeps to no form chooses nothing."""
     try:
-        return msgspec.convert(spoken_object(said), _Choice)
+        return msgspec.convert(extract_object(said), _Choice)
     except (ValueError, msgspec.ValidationError):
         return _Choice()
 
@@ -61,7 +61,7 @@ def _read(said: str) -> _Choice:
 class PromptRetriever(Node, frozen=True, kw_only=True, tag="promptRetriever"):
     """A system message for a Multi Prompt Chain, and what it is good for."""
 
-    about = About(category="Retrievers")
+    info = NodeInfo(category="Retrievers")
 
     name: str
     description: str
@@ -71,7 +71,7 @@ class PromptRetriever(Node, frozen=True, kw_only=True, tag="promptRetriever"):
 class MultiPromptChain(Step, frozen=True, kw_only=True, tag="multiPromptChain"):
     """Answers with the system message that fits the question; when none does, without one."""
 
-    about = About(version=2)
+    info = NodeInfo(version=2)
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     promptRetriever: list[PromptRetriever]
@@ -80,17 +80,17 @@ class MultiPromptChain(Step, frozen=True, kw_only=True, tag="multiPromptChain"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         prompts = {prompt.name: prompt for prompt in self.promptRetriever}
         name, question = await chosen(self.model, {n: prompt.description for n, prompt in prompts.items()}, ctx)
         system = [ModelMessage("system", prompts[name].systemMessage)] if name else []
-        return told(self.model, ChatRequest([*system, ModelMessage("user", question)]), ctx)
+        return answer_events(self.model, ChatRequest([*system, ModelMessage("user", question)]), ctx)
 
 
 class MultiRetrievalQAChain(Step, frozen=True, kw_only=True, tag="multiRetrievalQAChain"):
     """Answers from what the fitting retriever finds; when none fits, the model answers alone."""
 
-    about = About(version=2)
+    info = NodeInfo(version=2)
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     vectorStoreRetriever: Annotated[list[NamedRetriever], Input(type="VectorStoreRetriever")]
@@ -100,11 +100,11 @@ class MultiRetrievalQAChain(Step, frozen=True, kw_only=True, tag="multiRetrieval
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer, then its sources when the flow wants them."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         retrievers = {retriever.name: retriever for retriever in self.vectorStoreRetriever}
         name, question = await chosen(self.model, {n: each.description for n, each in retrievers.items()}, ctx)
         if not name:
-            return told(self.model, ChatRequest([ModelMessage("user", question)]), ctx)
+            return answer_events(self.model, ChatRequest([ModelMessage("user", question)]), ctx)
         return await answered(self.model, retrievers[name], question, ctx, sources=self.returnSourceDocuments)
 
 

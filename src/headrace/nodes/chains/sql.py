@@ -6,9 +6,9 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Final, Literal
 
-from headrace.engine.about import About, Additional, Input
-from headrace.engine.answering import recited, spoken, told
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
+from headrace.engine.model_events import answer_events, answer_text, text_events
 from headrace.engine.node import Context, Step, Template
 from headrace.engine.ports import ChatModel, Moderation, SqlDatabase
 from headrace.errors import FlowError, ProviderMalformed
@@ -45,7 +45,7 @@ _LABEL: Final = re.compile(r"\s*(?:SQL ?Query|SQL)\s*:\s*", re.IGNORECASE)
 class SqlDatabaseChain(Step, frozen=True, kw_only=True, tag="sqlDatabaseChain"):
     """Answers questions from a SQL database, which it can only read."""
 
-    about = About(label="Sql Database Chain", version=5)
+    info = NodeInfo(label="Sql Database Chain", version=5)
 
     model: Annotated[ChatModel, Input(type="BaseLanguageModel")]
     database: Literal["sqlite", "postgres", "mssql", "mysql"] = "sqlite"
@@ -63,7 +63,7 @@ class SqlDatabaseChain(Step, frozen=True, kw_only=True, tag="sqlDatabaseChain"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer in words. Raises FlowError for a database that may not be read."""
         if message := await refusal(self.inputModeration, ctx):
-            return recited(message)
+            return text_events(message)
         database = ctx.outside.open_database(self.database, self.url)
         include, ignore = words(self.includesTables) or [], words(self.ignoreTables) or []
         values = {
@@ -75,13 +75,13 @@ class SqlDatabaseChain(Step, frozen=True, kw_only=True, tag="sqlDatabaseChain"):
         asked = ModelMessage("user", filled(self.customPrompt or _WRITE, values))
         statement, result = await self._read(database, [asked], ctx)
         say = _SAY.format(statement=statement, result=result, question=ctx.question)
-        return told(self.model, ChatRequest([ModelMessage("user", say)]), ctx)
+        return answer_events(self.model, ChatRequest([ModelMessage("user", say)]), ctx)
 
     async def _read(self, database: SqlDatabase, talk: list[ModelMessage], ctx: Context) -> tuple[str, str]:
         """The model's statement and what it gave. Raises ProviderMalformed when none of its attempts works."""
         wrong = ""
         for _ in range(_CORRECTIONS + 1):
-            said = await spoken(self.model, ChatRequest(talk), ctx)
+            said = await answer_text(self.model, ChatRequest(talk), ctx)
             statement = statement_of(said)
             try:
                 return statement, await database.query(statement)

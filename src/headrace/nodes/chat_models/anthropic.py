@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final
 
-from headrace.engine.about import About, Additional, Input, options
+from headrace.engine.annotations import Additional, Input, NodeInfo, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.nodes.accounts import account
@@ -20,7 +20,7 @@ _ANSWER: Final = 4096  # tokens: Anthropic wants a limit in every request
 class ChatAnthropic(Node, frozen=True, kw_only=True, tag="chatAnthropic"):
     """Anthropic's Claude."""
 
-    about = About(label="Anthropic Claude", version=8, credentials=("anthropicApi",))
+    info = NodeInfo(label="Anthropic Claude", version=8, credentials=("anthropicApi",))
 
     provider: ClassVar[Provider] = ANTHROPIC
 
@@ -85,7 +85,7 @@ class ChatAnthropic(Node, frozen=True, kw_only=True, tag="chatAnthropic"):
 class ChatAnthropicLlamaIndex(ChatAnthropic, frozen=True, kw_only=True, tag="chatAnthropic_LlamaIndex"):
     """Anthropic's Claude, as the node for engines."""
 
-    about = About(
+    info = NodeInfo(
         label="ChatAnthropic",
         version=3,
         type="ChatAnthropic",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
-from headrace.engine.about import About, Additional, Input, Package
+from headrace.engine.annotations import Additional, Input, NodeInfo, Package
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -20,7 +20,7 @@ from headrace.providers.endpoint import Endpoint, set_values
 class AwsChatBedrock(Node, frozen=True, kw_only=True, tag="awsChatBedrock"):
     """Models on AWS Bedrock, by its Converse API. Needs the extra `bedrock`."""
 
-    about = About(
+    info = NodeInfo(
         label="AWS Bedrock",
         version=6.1,
         type="AWSChatBedrock",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from headrace.engine.about import About, Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.nodes.accounts import account
@@ -17,7 +17,7 @@ from headrace.providers.endpoint import Endpoint, set_values
 class ChatCohere(Node, frozen=True, kw_only=True, tag="chatCohere"):
     """Cohere's Command models."""
 
-    about = About(label="Cohere", version=3, credentials=("cohereApi",))
+    info = NodeInfo(label="Cohere", version=3, credentials=("cohereApi",))
 
     provider: ClassVar[Provider] = COHERE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
-from headrace.engine.about import About, Additional, Input, options
+from headrace.engine.annotations import Additional, Input, NodeInfo, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.nodes.accounts import account, secrets
@@ -20,7 +20,7 @@ from headrace.providers.vertex import service_account
 class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGenerativeAI"):
     """Google's Gemini, by its developers' API."""
 
-    about = About(label="Google Gemini", version=3.1, credentials=("googleGenerativeAI",))
+    info = NodeInfo(label="Google Gemini", version=3.1, credentials=("googleGenerativeAI",))
 
     provider: ClassVar[Provider] = GOOGLE
 
@@ -88,7 +88,7 @@ class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGen
 class ChatGoogleVertexAI(ChatGoogleGenerativeAI, frozen=True, kw_only=True, tag="chatGoogleVertexAI"):
     """Google's Gemini on Vertex AI, with a service account's key."""
 
-    about = About(label="Google VertexAI", version=5.3, credentials=("googleVertexAuth",))
+    info = NodeInfo(label="Google VertexAI", version=5.3, credentials=("googleVertexAuth",))
 
     provider: ClassVar[Provider] = VERTEX
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -19,7 +19,7 @@ from headrace.providers.ollama import OllamaChat
 class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
     """Models that Ollama serves."""
 
-    about = About(label="Ollama", version=5, credentials=("ollamaApi",))
+    info = NodeInfo(label="Ollama", version=5, credentials=("ollamaApi",))
 
     provider: ClassVar[Provider] = OLLAMA
 
@@ -89,7 +89,7 @@ class ChatOllama(Node, frozen=True, kw_only=True, tag="chatOllama"):
 class ChatOllamaLlamaIndex(ChatOllama, frozen=True, kw_only=True, tag="chatOllama_LlamaIndex"):
     """Models that Ollama serves, as the node for engines."""
 
-    about = About(label="ChatOllama", type="ChatOllama", bases=("BaseChatModel_LlamaIndex", "BaseLLM"))
+    info = NodeInfo(label="ChatOllama", type="ChatOllama", bases=("BaseChatModel_LlamaIndex", "BaseLLM"))
 
 
 NODES = (ChatOllama, ChatOllamaLlamaIndex)

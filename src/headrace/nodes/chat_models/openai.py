@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input, Legacy, options
+from headrace.engine.annotations import Additional, Input, Legacy, NodeInfo, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Cache, ChatModel
 from headrace.errors import FlowError
@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True):
     """This node's names for inputs of `OpenAIModel`."""
     extras: Mapping[str, tuple[str, Any]] = {}
     """Inputs of its own: the name in the request's body, and the type."""
-    about: About = About()
+    info: NodeInfo = NodeInfo()
     lists_models: bool = False
     """Builders offer the account's models."""
 
@@ -62,7 +62,7 @@ class Place(NamedTuple):
 class OpenAIModel(Node, frozen=True, kw_only=True):
     """The shared part of this protocol's nodes."""
 
-    about = About(category="Chat Models")
+    info = NodeInfo(category="Chat Models")
 
     provider: ClassVar[Provider]
     row: ClassVar[Row]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from headrace.engine.about import About, Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.nodes import providers
 from headrace.nodes.chat_models.openai import (
     Azure,
@@ -36,7 +36,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.OPENAI,
             "gpt-4o-mini",
             quirks=_SILENT,
-            about=About(label="OpenAI", version=8.3, credentials=("openAIApi",)),
+            info=NodeInfo(label="OpenAI", version=8.3, credentials=("openAIApi",)),
             lists_models=True,
         ),
     ),
@@ -45,7 +45,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
         Row(
             "chatOpenAICustom",
             providers.OPENAI,
-            about=About(label="OpenAI Custom Model", version=4, type="ChatOpenAI-Custom", credentials=("openAIApi",)),
+            info=NodeInfo(label="OpenAI Custom Model", version=4, type="ChatOpenAI-Custom", credentials=("openAIApi",)),
         ),
     ),
     (
@@ -55,7 +55,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.OPENAI,
             "gpt-3.5-turbo",
             quirks=_SILENT,
-            about=About(
+            info=NodeInfo(
                 label="ChatOpenAI",
                 version=2,
                 type="ChatOpenAI",
@@ -72,7 +72,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.AZURE,
             "gpt-4o-mini",
             quirks=_SILENT,
-            about=About(label="Azure OpenAI", version=7.1, credentials=("azureOpenAIApi",)),
+            info=NodeInfo(label="Azure OpenAI", version=7.1, credentials=("azureOpenAIApi",)),
             lists_models=True,
         ),
     ),
@@ -83,7 +83,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.AZURE,
             "gpt-3.5-turbo-16k",
             quirks=_SILENT,
-            about=About(
+            info=NodeInfo(
                 label="AzureChatOpenAI",
                 version=2,
                 type="AzureChatOpenAI",
@@ -99,7 +99,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatAlibabaTongyi",
             providers.ALIBABA,
             quirks=_JSON,
-            about=About(label="Alibaba Tongyi", version=2, credentials=("AlibabaApi",)),
+            info=NodeInfo(label="Alibaba Tongyi", version=2, credentials=("AlibabaApi",)),
         ),
     ),
     (
@@ -109,7 +109,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.BAIDU,
             "ernie-4.5-8k-preview",
             extras={"penaltyScore": ("penalty_score", float), "userId": ("user", str)},
-            about=About(label="Baidu Wenxin", version=3, credentials=("baiduQianfanApi",)),
+            info=NodeInfo(label="Baidu Wenxin", version=3, credentials=("baiduQianfanApi",)),
             lists_models=True,
         ),
     ),
@@ -120,7 +120,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.CEREBRAS,
             "llama3.1-8b",
             quirks=_SCHEMA,
-            about=About(label="Cerebras", version=3, credentials=("cerebrasAIApi",)),
+            info=NodeInfo(label="Cerebras", version=3, credentials=("cerebrasAIApi",)),
             lists_models=True,
         ),
     ),
@@ -133,12 +133,14 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             None,
             Quirks(usage=False),
             _MODEL | {"basepath": "baseUrl"},
-            about=About(label="Cloudflare Workers AI", credentials=("cloudflareApi",)),
+            info=NodeInfo(label="Cloudflare Workers AI", credentials=("cloudflareApi",)),
         ),
     ),
     (
         OpenAIModel,
-        Row("chatCometAPI", providers.COMET, "gpt-5-mini", 0.7, about=About(label="Comet", credentials=("cometApi",))),
+        Row(
+            "chatCometAPI", providers.COMET, "gpt-5-mini", 0.7, info=NodeInfo(label="Comet", credentials=("cometApi",))
+        ),
     ),
     (
         Deepseek,
@@ -148,7 +150,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "deepseek-chat",
             0.7,
             _JSON,
-            about=About(label="Deepseek", type="chatDeepseek", credentials=("deepseekApi",)),
+            info=NodeInfo(label="Deepseek", type="chatDeepseek", credentials=("deepseekApi",)),
             lists_models=True,
         ),
     ),
@@ -159,7 +161,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.FIREWORKS,
             "accounts/fireworks/models/llama-v3p1-8b-instruct",
             quirks=_SCHEMA,
-            about=About(label="Fireworks AI", version=2, credentials=("fireworksApi",)),
+            info=NodeInfo(label="Fireworks AI", version=2, credentials=("fireworksApi",)),
         ),
     ),
     (
@@ -170,7 +172,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             temperature=None,
             names=_MODEL | {"basepath": "endpoint", "stopSequence": "stop"},
             extras={"hfTopK": ("top_k", int)},
-            about=About(label="HuggingFace", version=3, credentials=("huggingFaceApi",)),
+            info=NodeInfo(label="HuggingFace", version=3, credentials=("huggingFaceApi",)),
         ),
     ),
     (
@@ -179,7 +181,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatLitellm",
             providers.LITELLM,
             names=_BASE,
-            about=About(label="LiteLLM", version=2, credentials=("litellmApi",)),
+            info=NodeInfo(label="LiteLLM", version=2, credentials=("litellmApi",)),
         ),
     ),
     (
@@ -188,7 +190,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatLocalAI",
             providers.LOCALAI,
             names=_BASE,
-            about=About(label="LocalAI", version=3, credentials=("localAIApi",)),
+            info=NodeInfo(label="LocalAI", version=3, credentials=("localAIApi",)),
         ),
     ),
     (
@@ -200,7 +202,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             quirks=Quirks(usage=False, schemas="schema"),
             names={"maxTokens": "maxOutputTokens", "basepath": "overrideEndpoint"},
             extras={"randomSeed": ("random_seed", int), "safeMode": ("safe_prompt", bool)},
-            about=About(label="MistralAI", version=4, credentials=("mistralAIApi",)),
+            info=NodeInfo(label="MistralAI", version=4, credentials=("mistralAIApi",)),
             lists_models=True,
         ),
     ),
@@ -212,7 +214,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "mistral-tiny",
             quirks=Quirks(usage=False),
             names={"maxTokens": "maxTokensToSample"},
-            about=About(
+            info=NodeInfo(
                 label="ChatMistral",
                 type="ChatMistral",
                 credentials=("mistralAIApi",),
@@ -227,12 +229,12 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatNvidiaNIM",
             providers.NVIDIA,
             names=_BASE,
-            about=About(label="Nvidia NIM", version=1.1, credentials=("nvidiaNIMApi",)),
+            info=NodeInfo(label="Nvidia NIM", version=1.1, credentials=("nvidiaNIMApi",)),
         ),
     ),
     (
         OpenAIModel,
-        Row("chatOpenRouter", providers.OPENROUTER, about=About(label="OpenRouter", credentials=("openRouterApi",))),
+        Row("chatOpenRouter", providers.OPENROUTER, info=NodeInfo(label="OpenRouter", credentials=("openRouterApi",))),
     ),
     (
         OpenAIModel,
@@ -244,7 +246,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             Quirks(usage=False, schemas="schema"),
             _MODEL | {"basepath": "proxyUrl"},
             {"topK": ("top_k", int)},
-            about=About(label="Perplexity", version=0.1, credentials=("perplexityApi",)),
+            info=NodeInfo(label="Perplexity", version=0.1, credentials=("perplexityApi",)),
             lists_models=True,
         ),
     ),
@@ -254,7 +256,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatSambanova",
             providers.SAMBANOVA,
             "Meta-Llama-3.3-70B-Instruct",
-            about=About(label="SambaNova", credentials=("sambanovaApi",)),
+            info=NodeInfo(label="SambaNova", credentials=("sambanovaApi",)),
         ),
     ),
     (
@@ -262,7 +264,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
         Row(
             "chatTogetherAI",
             providers.TOGETHER,
-            about=About(label="TogetherAI", version=2, credentials=("togetherAIApi",)),
+            info=NodeInfo(label="TogetherAI", version=2, credentials=("togetherAIApi",)),
         ),
     ),
     (
@@ -270,7 +272,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
         Row(
             "chatTogetherAI_LlamaIndex",
             providers.TOGETHER,
-            about=About(
+            info=NodeInfo(
                 label="ChatTogetherAI",
                 type="ChatTogetherAI",
                 credentials=("togetherAIApi",),
@@ -280,14 +282,14 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
     ),
     (
         OpenAIModel,
-        Row("chatXAI", providers.XAI, quirks=_XAI, about=About(label="xAI Grok", version=2, credentials=("xaiApi",))),
+        Row("chatXAI", providers.XAI, quirks=_XAI, info=NodeInfo(label="xAI Grok", version=2, credentials=("xaiApi",))),
     ),
     (
         OpenAIModel,
         Row(
             "groqChat",
             providers.GROQ,
-            about=About(label="Groq", version=4, credentials=("groqApi",)),
+            info=NodeInfo(label="Groq", version=4, credentials=("groqApi",)),
             lists_models=True,
         ),
     ),
@@ -296,7 +298,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
         Row(
             "chatGroq_LlamaIndex",
             providers.GROQ,
-            about=About(
+            info=NodeInfo(
                 label="ChatGroq",
                 type="ChatGroq",
                 credentials=("groqApi",),
@@ -323,7 +325,7 @@ def _node(base: type[OpenAIModel], row: Row) -> type[OpenAIModel]:
         fields,
         bases=(base,),
         module=__name__,
-        namespace={"provider": row.provider, "row": row, "about": row.about, "__doc__": about},
+        namespace={"provider": row.provider, "row": row, "info": row.info, "__doc__": about},
         tag=row.node,
         rename=dict(row.names),
         frozen=True,

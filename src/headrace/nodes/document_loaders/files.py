@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from headrace.engine.about import About, Additional, Input, Package
+from headrace.engine.annotations import Additional, Input, NodeInfo, Package
 from headrace.engine.node import Context
 from headrace.nodes.document_loaders.loader import Loader, listed
 from headrace.retrieval.files import File, files_of
@@ -22,7 +22,7 @@ from headrace.retrieval.texts import text_documents, unnamed_documents
 class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):
     """A text in the flow itself."""
 
-    about = About(version=2)
+    info = NodeInfo(version=2)
 
     text: str
 
@@ -37,7 +37,7 @@ class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):
 class TextFile(Loader, frozen=True, kw_only=True, tag="textFile"):
     """Text files."""
 
-    about = About(version=3)
+    info = NodeInfo(version=3)
 
     txtFile: Annotated[
         str,
@@ -55,7 +55,7 @@ class TextFile(Loader, frozen=True, kw_only=True, tag="textFile"):
 class PdfFile(Loader, frozen=True, kw_only=True, tag="pdfFile"):
     """PDF files, one document a page or a file."""
 
-    about = About(label="Pdf File", version=2, packages=(Package("pypdf", "rag"),))
+    info = NodeInfo(label="Pdf File", version=2, packages=(Package("pypdf", "rag"),))
 
     pdfFile: Annotated[str, Input(type="file", fileType=".pdf")] = ""
     usage: PdfUsage = "perPage"
@@ -69,7 +69,7 @@ class PdfFile(Loader, frozen=True, kw_only=True, tag="pdfFile"):
 class DocxFile(Loader, frozen=True, kw_only=True, tag="docxFile"):
     """Word documents."""
 
-    about = About(version=2)
+    info = NodeInfo(version=2)
 
     docxFile: Annotated[str, Input(type="file", fileType=".docx")] = ""
 
@@ -81,7 +81,7 @@ class DocxFile(Loader, frozen=True, kw_only=True, tag="docxFile"):
 class CsvFile(Loader, frozen=True, kw_only=True, tag="csvFile"):
     """CSV files, one document a row; of one column, if it is named."""
 
-    about = About(version=3)
+    info = NodeInfo(version=3)
 
     csvFile: Annotated[str, Input(type="file", fileType=".csv")] = ""
     columnName: str = ""
@@ -94,7 +94,7 @@ class CsvFile(Loader, frozen=True, kw_only=True, tag="csvFile"):
 class JsonFile(Loader, frozen=True, kw_only=True, tag="jsonFile"):
     """JSON files: one document a text in them, only under the named pointers if there are any, or one an object."""
 
-    about = About(label="Json File", version=3.1)
+    info = NodeInfo(label="Json File", version=3.1)
 
     jsonFile: Annotated[str, Input(type="file", fileType=".json")] = ""
     separateByObject: Additional[bool] = False
@@ -109,7 +109,7 @@ class JsonFile(Loader, frozen=True, kw_only=True, tag="jsonFile"):
 class JsonlinesFile(Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
     """Files of JSON lines: one document a line, what the pointer finds in it."""
 
-    about = About(label="Json Lines File", version=3)
+    info = NodeInfo(label="Json Lines File", version=3)
 
     jsonlinesFile: Annotated[str, Input(type="file", fileType=".jsonl")] = ""
     pointerName: str
@@ -124,7 +124,7 @@ class JsonlinesFile(Loader, frozen=True, kw_only=True, tag="jsonlinesFile"):
 class FileLoader(Loader, frozen=True, kw_only=True, tag="fileLoader"):
     """Files of any kind, each read as what its ending says."""
 
-    about = About(version=2)
+    info = NodeInfo(version=2)
 
     file: Annotated[str, Input(type="file", fileType="*")] = ""
     usage: Additional[PdfUsage] = "perPage"
@@ -149,7 +149,7 @@ class FileLoader(Loader, frozen=True, kw_only=True, tag="fileLoader"):
 class FolderFiles(Loader, frozen=True, kw_only=True, tag="folderFiles"):
     """All files of a folder inside the folder `files` of the data folder, each read as what its ending says."""
 
-    about = About(label="Folder with Files", version=4)
+    info = NodeInfo(label="Folder with Files", version=4)
 
     folderPath: str
     recursive: bool = False

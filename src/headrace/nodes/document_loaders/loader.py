@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from headrace.engine.about import DOCUMENT_OUTPUTS, About, Additional
+from headrace.engine.annotations import DOCUMENT_OUTPUTS, Additional, NodeInfo
 from headrace.engine.node import Context, NothingGiven, Source
 from headrace.engine.ports import Documents, Splitter
 from headrace.retrieval.files import files_of
@@ -26,7 +26,7 @@ _NO_FILE: Final = (
 class Loader(Source, frozen=True, kw_only=True):
     """The shared part of all loaders. `metadata` is added to every document, `omitMetadataKeys` are left out."""
 
-    about = About(category="Document Loaders", type="Document", outputs=DOCUMENT_OUTPUTS)
+    info = NodeInfo(category="Document Loaders", type="Document", outputs=DOCUMENT_OUTPUTS)
 
     textSplitter: Splitter | None = None
     metadata: Additional[dict[str, Any]] = {}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input, Package
+from headrace.engine.annotations import Additional, Input, NodeInfo, Package
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.nodes.document_loaders.loader import Loader
@@ -21,7 +21,7 @@ _GITHUB_API = "https://api.github.com"
 class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScraper"):
     """A web page, the pages that it leads to, or those of a site map. Read anew each hour."""
 
-    about = About(version=2, packages=(Package("bs4", "rag"),))
+    info = NodeInfo(version=2, packages=(Package("bs4", "rag"),))
 
     url: str
     relativeLinksMethod: Annotated[Crawl | None, Input(additionalParams=True, default="webCrawl")] = None
@@ -47,7 +47,7 @@ class CheerioWebScraper(Loader, frozen=True, kw_only=True, tag="cheerioWebScrape
 class Github(Loader, frozen=True, kw_only=True, tag="github"):
     """The text files of a repository on GitHub. Read anew each hour."""
 
-    about = About(version=3, credentials=("githubApi",))
+    info = NodeInfo(version=3, credentials=("githubApi",))
 
     credential: str = ""
     repoLink: str

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.engine.about import About, Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.references import text_of
@@ -47,7 +47,7 @@ def parameters_of(arguments: Sequence[Argument]) -> dict[str, Any]:
 class CustomToolNode(Node, frozen=True, kw_only=True, tag="customTool"):
     """A tool written in JavaScript: one that is stored on the server, or as the flow itself describes it."""
 
-    about = About(version=3)
+    info = NodeInfo(version=3)
 
     selectedTool: Annotated[str, Input(loadMethod="listTools")] = ""
     returnDirect: bool = False

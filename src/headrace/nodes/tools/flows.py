@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.listeners import tell
 from headrace.engine.node import Context, FlowQuestion, Node, Step
 from headrace.engine.ports import Tool, ToolResult
@@ -46,7 +46,7 @@ class ChainTool(Node, frozen=True, kw_only=True, tag="chainTool"):
 class ChatflowTool(Node, frozen=True, kw_only=True, tag="ChatflowTool"):
     """Another flow of this server as a tool; it runs inside this run and ends with it."""
 
-    about = About(version=5.1, credentials=("chatflowApi",))
+    info = NodeInfo(version=5.1, credentials=("chatflowApi",))
 
     credential: str = ""
     selectedChatflow: Annotated[str, Input(loadMethod="listChatflows")]
@@ -79,7 +79,7 @@ class AgentAsTool(
 ):
     """An agent flow of this server as a tool."""
 
-    about = About(label="Agent as Tool", credentials=("agentflowApi",))
+    info = NodeInfo(label="Agent as Tool", credentials=("agentflowApi",))
 
     selectedChatflow: Annotated[str, Input(loadMethod="listAgentflows")]  # only a type's own fields can be renamed
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.engine.about import About
+from headrace.engine.annotations import NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.nodes.tools.arithmetic import calculated
@@ -36,7 +36,7 @@ class Calculator(Node, frozen=True, kw_only=True, tag="calculator"):
 class CurrentDateTime(Node, frozen=True, kw_only=True, tag="currentDateTime"):
     """Tells the date and the time of the server."""
 
-    about = About(label="CurrentDateTime")
+    info = NodeInfo(label="CurrentDateTime")
 
     async def build(self, ctx: Context) -> Tool:
         """The tool."""

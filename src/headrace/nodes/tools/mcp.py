@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
-from headrace.engine.about import About, Code, Input, Package
+from headrace.engine.annotations import Code, Input, NodeInfo, Package
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.tool_names import free_name, tool_name
@@ -31,7 +31,7 @@ _SCHEMA: Final = 50_000  # bytes of a tool's schema
 class CustomMCP(Node, frozen=True, kw_only=True, tag="customMCP"):
     """The tools of an MCP server, over streamable HTTP, SSE, or as a program that the operator allows."""
 
-    about = About(version=1.1, category="Tools (MCP)", type="Custom MCP Tool", packages=(Package("mcp", "mcp"),))
+    info = NodeInfo(version=1.1, category="Tools (MCP)", type="Custom MCP Tool", packages=(Package("mcp", "mcp"),))
 
     mcpServerConfig: Code[dict[str, Any]]
     """`{"url": …, "headers": {…}}`, or `{"command": …, "args": […], "env": {…}}`."""

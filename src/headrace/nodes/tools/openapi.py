@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
@@ -30,7 +30,7 @@ _GROUPS: Final = ("PathParameters", "QueryParameters", "HeaderParameters", "Requ
 class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
     """Each operation of an API as a tool. `customCode` reads `$url`, `$options` and the arguments by group."""
 
-    about = About(version=2.1, category="Tools")
+    info = NodeInfo(version=2.1, category="Tools")
     former = {"yamlFile": "openApiFile"}
 
     inputType: Literal["file", "link"] = "file"

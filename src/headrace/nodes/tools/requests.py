@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from headrace.engine.about import About, Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.node import Context, Node, Templated
 from headrace.engine.ports import FetchReply, FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 class RequestNode(Node, frozen=True, kw_only=True):
     """The shared part of the request tools. Without `url` the model chooses the address."""
 
-    about = About(category="Tools")
+    info = NodeInfo(category="Tools")
 
     row: ClassVar[Row]
 
@@ -228,7 +228,7 @@ def _node(row: Row) -> type[RequestNode]:
         ],
         bases=(RequestNode,),
         module=__name__,
-        namespace={"row": row, "former": former, "about": About(version=row.version), "__doc__": row.about},
+        namespace={"row": row, "former": former, "info": NodeInfo(version=row.version), "__doc__": row.about},
         tag=row.node,
         rename=names,
         frozen=True,

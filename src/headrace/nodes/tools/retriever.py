@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headrace.engine.about import About, Additional
+from headrace.engine.annotations import Additional, NodeInfo
 from headrace.engine.chatflow import flow_values
 from headrace.engine.node import Context, Node, Templated
 from headrace.engine.ports import Retriever, Tool, ToolResult
@@ -23,7 +23,7 @@ _LOOKED_UP: Final = {
 class RetrieverTool(Node, frozen=True, kw_only=True, tag="retrieverTool"):
     """A retriever as a tool of an agent."""
 
-    about = About(version=3)
+    info = NodeInfo(version=3)
 
     name: str
     description: str

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from headrace.engine.about import About, Additional
+from headrace.engine.annotations import Additional, NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FetchRefused, FlowError
@@ -41,7 +41,7 @@ _INPUT: Final[dict[str, Any]] = {
 class WebScraperTool(Node, frozen=True, kw_only=True, tag="webScraperTool"):
     """Reads a web site for a model: title, description and text of each page. It never leaves the host."""
 
-    about = About(version=1.1, type="Tool")
+    info = NodeInfo(version=1.1, type="Tool")
 
     scrapeMode: Additional[Literal["recursive", "sitemap", "single"]] = "recursive"
     maxDepth: Additional[int] = 1

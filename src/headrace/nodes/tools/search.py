@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
-from headrace.engine.about import About, Additional, Input, options
+from headrace.engine.annotations import Additional, Input, NodeInfo, options
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FlowError, HeadraceError
@@ -46,14 +46,14 @@ class Row(msgspec.Struct, frozen=True):
     about: str
     argument: str = "input"
     options: Sequence[Option] = ()
-    node_about: About = About()
+    node_info: NodeInfo = NodeInfo()
     """The node type's description."""
 
 
 class LookupNode(Node, frozen=True, kw_only=True):
     """The shared part of this table's nodes."""
 
-    about = About(category="Tools")
+    info = NodeInfo(category="Tools")
 
     row: ClassVar[Row]
 
@@ -215,8 +215,8 @@ class ExaNode(LookupNode, frozen=True, kw_only=True):
 
 _GOOGLE: Final = "Searches Google for what is new or not generally known."
 ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
-    (LookupNode, Row("serpAPI", services.SERPAPI, "search", _GOOGLE, node_about=About(credentials=("serpApi",)))),
-    (LookupNode, Row("serper", services.SERPER, "serper", _GOOGLE, node_about=About(credentials=("serperApi",)))),
+    (LookupNode, Row("serpAPI", services.SERPAPI, "search", _GOOGLE, node_info=NodeInfo(credentials=("serpApi",)))),
+    (LookupNode, Row("serper", services.SERPER, "serper", _GOOGLE, node_info=NodeInfo(credentials=("serperApi",)))),
     (
         LookupNode,
         Row(
@@ -224,7 +224,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.SEARCHAPI,
             "search",
             _GOOGLE,
-            node_about=About(label="SearchApi", credentials=("searchApi",)),
+            node_info=NodeInfo(label="SearchApi", credentials=("searchApi",)),
         ),
     ),
     (
@@ -234,7 +234,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.GOOGLE_SEARCH,
             "google-custom-search",
             "Searches the web, or the sites that its owner chose, with Google.",
-            node_about=About(type="GoogleCustomSearchAPI", credentials=("googleCustomSearchApi",)),
+            node_info=NodeInfo(type="GoogleCustomSearchAPI", credentials=("googleCustomSearchApi",)),
         ),
     ),
     (
@@ -244,7 +244,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.BRAVE,
             "brave-search",
             "Searches the web with Brave for what is new or not generally known.",
-            node_about=About(credentials=("braveSearchApi",)),
+            node_info=NodeInfo(credentials=("braveSearchApi",)),
         ),
     ),
     (
@@ -269,7 +269,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
                 Option("includeDomains", str, "", "include_domains", listed=True),
                 Option("excludeDomains", str, "", "exclude_domains", listed=True),
             ),
-            node_about=About(version=1.2, credentials=("tavilyApi",)),
+            node_info=NodeInfo(version=1.2, credentials=("tavilyApi",)),
         ),
     ),
     (
@@ -307,7 +307,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
                 Option("startPublishedDate", str | None),
                 Option("endPublishedDate", str | None),
             ),
-            node_about=About(version=1.1, credentials=("exaSearchApi",)),
+            node_info=NodeInfo(version=1.1, credentials=("exaSearchApi",)),
         ),
     ),
     (
@@ -325,7 +325,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
                 Option("time_range", str | None),
                 Option("safesearch", int | None),
             ),
-            node_about=About(version=3),
+            node_info=NodeInfo(version=3),
         ),
     ),
     (
@@ -335,7 +335,7 @@ ROWS: Final[Sequence[tuple[type[LookupNode], Row]]] = (
             services.WOLFRAM_ALPHA,
             "wolfram_alpha",
             "Calculates and answers questions of mathematics, science, units, dates and facts with numbers.",
-            node_about=About(credentials=("wolframAlphaAppId",)),
+            node_info=NodeInfo(credentials=("wolframAlphaAppId",)),
         ),
     ),
     (
@@ -372,7 +372,7 @@ def _node(kind: type[LookupNode], row: Row) -> type[LookupNode]:
         [(option.name, _annotated(option), option.default) for option in row.options],
         bases=(kind,),
         module=__name__,
-        namespace={"row": row, "about": row.node_about, "__doc__": f"{row.lookup.provider.label}. {row.about}"},
+        namespace={"row": row, "info": row.node_info, "__doc__": f"{row.lookup.provider.label}. {row.about}"},
         tag=row.node,
         tag_field="node",  # Exa has an input "type"
         frozen=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.engine.about import About, Additional
+from headrace.engine.annotations import Additional, NodeInfo
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import ServedNode, server_address
@@ -13,7 +13,7 @@ from headrace.vectors.served import ServedStore, Site
 class Chroma(ServedNode, frozen=True, kw_only=True, tag="chroma"):
     """A collection of a Chroma server, version 0.6 or newer."""
 
-    about = About(version=2, credentials=("chromaApi",))
+    info = NodeInfo(version=2, credentials=("chromaApi",))
 
     label = "Chroma"
     way = "HTTP"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from headrace.engine.about import About, Additional
+from headrace.engine.annotations import Additional, NodeInfo
 from headrace.engine.node import Context
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import ServedNode, server_address
@@ -15,7 +15,7 @@ from headrace.vectors.served import ServedStore, Site
 class Elasticsearch(ServedNode, frozen=True, kw_only=True, tag="elasticsearch"):
     """An index of Elasticsearch. The credential holds its address, or a cloud id."""
 
-    about = About(version=2, credentials=("elasticsearchApi", "elasticSearchUserPassword"))
+    info = NodeInfo(version=2, credentials=("elasticsearchApi", "elasticSearchUserPassword"))
 
     label = "Elasticsearch"
     way = "HTTP"

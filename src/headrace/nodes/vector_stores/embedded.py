@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.engine.about import STORE_OUTPUTS, About, Additional
+from headrace.engine.annotations import STORE_OUTPUTS, Additional, NodeInfo
 from headrace.engine.node import Context, NothingGiven, Sink
 from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
@@ -19,7 +19,7 @@ from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_col
 class _Embedded(Sink, frozen=True, kw_only=True):
     """Without embeddings only words are looked at. Once something was upserted, that is what is searched."""
 
-    about = About(category="Vector Stores", outputs=STORE_OUTPUTS)
+    info = NodeInfo(category="Vector Stores", outputs=STORE_OUTPUTS)
 
     embeddings: Embeddings | None = None
     recordManager: RecordManager | None = None
@@ -73,7 +73,7 @@ class _Embedded(Sink, frozen=True, kw_only=True):
 class MemoryVectorStore(_Embedded, frozen=True, kw_only=True, tag="memoryVectorStore"):
     """The flow's documents, embedded once and kept in the data folder. Without embeddings only words are looked at."""
 
-    about = About(label="In-Memory Vector Store", type="Memory")
+    info = NodeInfo(label="In-Memory Vector Store", type="Memory")
 
 
 class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):

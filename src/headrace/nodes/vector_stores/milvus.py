@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import Final
 
-from headrace.engine.about import About, Additional, Package
+from headrace.engine.annotations import Additional, NodeInfo, Package
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.nodes.accounts import secrets
@@ -23,7 +23,7 @@ _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+")
 class Milvus(ServedNode, frozen=True, kw_only=True, tag="milvus"):
     """A collection of Milvus or Zilliz Cloud. Certificates are files in the folder `files` of the data folder."""
 
-    about = About(version=2.1, credentials=("milvusAuth",), packages=(Package("pymilvus", "milvus"),))
+    info = NodeInfo(version=2.1, credentials=("milvusAuth",), packages=(Package("pymilvus", "milvus"),))
 
     label = "Milvus"
     way = "pymilvus, extra `milvus`"

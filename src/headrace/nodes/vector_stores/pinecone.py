@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headrace.engine.about import About, Additional
+from headrace.engine.annotations import Additional, NodeInfo
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import Provider
@@ -18,7 +18,7 @@ _PINECONE: Final = Provider("Pinecone", "OpenAI", pinecone.BASE, "pineconeApi")
 class Pinecone(SpreadNode, frozen=True, kw_only=True, tag="pinecone"):
     """An index of Pinecone, which must exist. `PINECONE_BASE_URL` names another address for all flows."""
 
-    about = About(version=5, credentials=("pineconeApi",))
+    info = NodeInfo(version=5, credentials=("pineconeApi",))
 
     label = "Pinecone"
     way = "HTTP"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headrace.engine.about import About, Additional, Package
+from headrace.engine.annotations import Additional, NodeInfo, Package
 from headrace.engine.node import Context, Templated
 from headrace.nodes.postgres_accounts import Wanted, own, postgres_place
 from headrace.nodes.vector_stores.served import ServedNode
@@ -17,7 +17,7 @@ _POSTGRES: Final = "POSTGRES_VECTORSTORE"
 class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
     """A table of PostgreSQL with pgvector."""
 
-    about = About(version=7.1, credentials=("PostgresApi",), packages=(Package("asyncpg", "postgres"),))
+    info = NodeInfo(version=7.1, credentials=("PostgresApi",), packages=(Package("asyncpg", "postgres"),))
 
     label = "PostgreSQL (pgvector)"
     way = "asyncpg, extra `postgres`"

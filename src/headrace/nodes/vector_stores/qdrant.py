@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from headrace.engine.about import About, Additional, Input, Package
+from headrace.engine.annotations import Additional, Input, NodeInfo, Package
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import ServedNode, server_address
@@ -15,7 +15,7 @@ from headrace.vectors.served import ServedStore
 class Qdrant(ServedNode, frozen=True, kw_only=True, tag="qdrant"):
     """A collection of Qdrant. It is made with as many dimensions as the embeddings have."""
 
-    about = About(version=5, credentials=("qdrantApi",), packages=(Package("qdrant_client", "qdrant"),))
+    info = NodeInfo(version=5, credentials=("qdrantApi",), packages=(Package("qdrant_client", "qdrant"),))
 
     label = "Qdrant"
     way = "qdrant-client, extra `qdrant`"

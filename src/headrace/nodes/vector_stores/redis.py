@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.engine.about import About, Additional, Package
+from headrace.engine.annotations import Additional, NodeInfo, Package
 from headrace.engine.node import Context
 from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.nodes.accounts import secrets
@@ -14,7 +14,7 @@ from headrace.vectors import redis
 class Redis(ServedNode, frozen=True, kw_only=True, tag="redis"):
     """An index of Redis Stack, or of Redis from version 8 on. Without a credential, the one of this machine."""
 
-    about = About(credentials=("redisCacheUrlApi", "redisCacheApi"), packages=(Package("redis", "redis"),))
+    info = NodeInfo(credentials=("redisCacheUrlApi", "redisCacheApi"), packages=(Package("redis", "redis"),))
 
     label = "Redis"
     way = "redis-py, extra `redis`"

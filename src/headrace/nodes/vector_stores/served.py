@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
-from headrace.engine.about import STORE_OUTPUTS, About, Additional
+from headrace.engine.annotations import STORE_OUTPUTS, Additional, NodeInfo
 from headrace.engine.node import Context, Sink
 from headrace.engine.ports import Embeddings, Search, SearchMode, Upserted, UpsertProgress
 from headrace.errors import FlowError
@@ -26,7 +26,7 @@ _AT_ONCE: Final = 256
 class ServedNode(Sink, frozen=True, kw_only=True):
     """The shared part of all of them. The output is the retriever, or for `vectorStore` the store."""
 
-    about = About(category="Vector Stores", outputs=STORE_OUTPUTS)
+    info = NodeInfo(category="Vector Stores", outputs=STORE_OUTPUTS)
 
     upserted: ClassVar[frozenset[str]] = frozenset({"document", "recordManager"})
     label: ClassVar[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from headrace.engine.about import About, Additional, Input
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.node import Context, Templated
 from headrace.nodes.accounts import secrets
 from headrace.nodes.vector_stores.served import SpreadNode, server_address
@@ -15,7 +15,7 @@ from headrace.vectors.served import ServedStore, Site
 class Weaviate(SpreadNode, frozen=True, kw_only=True, tag="weaviate"):
     """A class of Weaviate. Everything goes over HTTP: what a flow says of gRPC is not used."""
 
-    about = About(version=5, credentials=("weaviateApi",))
+    info = NodeInfo(version=5, credentials=("weaviateApi",))
 
     label = "Weaviate"
     way = "HTTP"

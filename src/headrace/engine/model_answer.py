@@ -28,7 +28,7 @@ _WRAPPINGS: Final = 4  # of JSON in JSON
 _MOST_CALLS: Final = 128  # of one turn: providers take no more of them back
 
 
-class Turn:
+class ModelAnswer:
     """One answer of the model, put together from its deltas; what is beyond any measure is not kept."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ def _joined(parts: Sequence[ToolCallDelta]) -> ToolCall:
     return ToolCall(whole("id") or f"call-{parts[0].index}", whole("name"), arguments, whole("signature"))
 
 
-def given(call: ToolCall) -> Any:
+def arguments_of(call: ToolCall) -> Any:
     """The arguments as a JSON value. Raises ProviderMalformed, as recordings have it, for what is not JSON."""
     if not call.arguments.strip():
         return {}
@@ -109,7 +109,7 @@ def given(call: ToolCall) -> Any:
         raise ProviderMalformed(f"the model called {call.name!r} with arguments that are not JSON: {wrong}") from None
 
 
-def as_object(value: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_object(value: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as an object: what is none is the value of the only property, or of `input`.
 
     Models that speak in text give a text, which may hold the object; some write it once more as JSON text.

@@ -12,7 +12,7 @@ from headrace.engine.ports import ToolResult
 from headrace.events import Usage, UsedTool
 
 
-class Use(msgspec.Struct, frozen=True):
+class ToolUse(msgspec.Struct, frozen=True):
     """One call that was answered: by a tool, or by the loop itself, which then shows no use of a tool."""
 
     call: ToolCall
@@ -25,12 +25,12 @@ class Round(msgspec.Struct, frozen=True):
     """One turn of the model, and what each of its calls gave: None for one that waits for a person."""
 
     message: ModelMessage
-    uses: Sequence[Use | None] = ()
+    uses: Sequence[ToolUse | None] = ()
     usage: Usage | None = None
     facts: FactsDelta = FactsDelta({})
 
 
-class Talk(msgspec.Struct, frozen=True):
+class Conversation(msgspec.Struct, frozen=True):
     """A conversation: its first messages, and the rounds since."""
 
     opening: Sequence[ModelMessage]
@@ -48,7 +48,7 @@ class Talk(msgspec.Struct, frozen=True):
         return messages
 
     @property
-    def uses(self) -> list[Use]:
+    def uses(self) -> list[ToolUse]:
         """The calls that were answered, in order."""
         return [use for one in self.rounds for use in one.uses if use]
 
@@ -65,7 +65,7 @@ class Talk(msgspec.Struct, frozen=True):
         spent = one.usage.total_tokens if one.usage else 0
         return msgspec.structs.replace(self, rounds=[*self.rounds, one], spent=[*self.spent, spent])
 
-    def answered(self, uses: Sequence[Use | None]) -> Self:
+    def answered(self, uses: Sequence[ToolUse | None]) -> Self:
         """With the last round's calls answered."""
         last = msgspec.structs.replace(self.rounds[-1], uses=list(uses))
         return msgspec.structs.replace(self, rounds=[*self.rounds[:-1], last])

@@ -1,7 +1,7 @@
 """Facts that a node says of itself beyond its fields, for docs, builders and the coverage report.
 
 Names, types, defaults and choices are read from the record's fields (`headrace.engine.description`); only what these
-cannot say stands in an `About` of the node type or in an `Input` beside a field's type.
+cannot say stands in a `NodeInfo` of the node type or in an `Input` beside a field's type.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Package(msgspec.Struct, frozen=True):
         return f"pip install 'headrace[{self.extra}]'"
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A node type's place in a builder. Subclasses inherit everything but label and version."""
 
     label: str = ""

@@ -34,7 +34,7 @@ class TakenStep(msgspec.Struct, frozen=True):
     observation: str
 
 
-class Talk(msgspec.Struct, frozen=True):
+class Transcript(msgspec.Struct, frozen=True):
     """A conversation in its parts: the first message is the system's, the question is the user's last one."""
 
     system: str
@@ -64,7 +64,7 @@ class TextProtocol(Protocol):
     stop: Sequence[str]
     """Words that end a turn, behind which a model would only make things up."""
 
-    def render(self, talk: Talk, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
+    def render(self, transcript: Transcript, tools: Sequence[ToolSpec]) -> list[ModelMessage]:
         """The messages for the model."""
         ...
 
@@ -84,8 +84,8 @@ class TextToolModel:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel. Raises ProviderMalformed when the model keeps to no form, however often it is told."""
-        talk = talk_of(request.messages)
-        messages, wrong = self._protocol.render(talk, request.tools), ""
+        transcript = transcript_of(request.messages)
+        messages, wrong = self._protocol.render(transcript, request.tools), ""
         for _ in range(_CORRECTIONS + 1):
             reader, said = self._protocol.reader(), list[str]()
             async with aclosing(self._model.stream(ChatRequest(messages, stop=self._protocol.stop))) as batches:
@@ -101,7 +101,7 @@ class TextToolModel:
                 again = ModelMessage("user", _AGAIN.format(error=wrong))
                 messages = [*messages, ModelMessage("assistant", "".join(said)), again]
                 continue
-            yield _ended(ending, len(talk.steps))
+            yield _ended(ending, len(transcript.steps))
             return
         raise ProviderMalformed(
             f"the model does not keep to the form that its agent needs: {wrong}; use a model that follows "
@@ -129,8 +129,8 @@ def _ended(ending: Action | str, number: int) -> list[Delta]:
     return [ToolCallDelta(0, f"step-{number}", ending.tool, arguments, ending.said), FinishDelta("tool_calls")]
 
 
-def talk_of(messages: Sequence[ModelMessage]) -> Talk:
+def transcript_of(messages: Sequence[ModelMessage]) -> Transcript:
     """The parts of an agent's conversation."""
     last = max(n for n, message in enumerate(messages) if message.role == "user")
     steps = [TakenStep(each.answers.signature, each.text) for each in messages[last + 1 :] if each.answers]
-    return Talk(messages[0].text, messages[1:last], messages[last], steps)
+    return Transcript(messages[0].text, messages[1:last], messages[last], steps)

@@ -15,7 +15,7 @@ _OPENING: Final = re.compile(r"[{\[]")
 _DECODER: Final = json.JSONDecoder()
 
 
-def spoken_json(text: str) -> Any:
+def extract_json(text: str) -> Any:
     """The value: the whole text if that is JSON, else what a fence holds, else the first object or list of objects.
 
     Raises ValueError that says what is wrong with the text as a whole. Fences inside a value are part of it.
@@ -36,9 +36,9 @@ def spoken_json(text: str) -> Any:
     return all_whole(next(filter(_is_told, values), values[0]))
 
 
-def spoken_object(text: str) -> dict[str, Any]:
+def extract_object(text: str) -> dict[str, Any]:
     """The same where it is an object. Raises ValueError."""
-    value = spoken_json(text)
+    value = extract_json(text)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value

@@ -26,7 +26,7 @@ PIECES: Final = re.compile(r"\s+|\S+")
 """How a text that is there already is told: words, and what is between them."""
 
 
-class Telling:
+class ModelEvents:
     """Turns the deltas of one answer into events: `start` with the first chunk, then what the model thinks and says."""
 
     def __init__(self, ctx: Context, *, starts: bool = True, opens_empty: bool = True) -> None:
@@ -80,20 +80,20 @@ class Telling:
         return Thinking("", round(seconds))
 
 
-async def told(
+async def answer_events(
     model: ChatModel, request: ChatRequest, ctx: Context, *, opens_empty: bool = True
 ) -> AsyncGenerator[Sequence[Event]]:
     """The model's answer as events, a batch for each of its own."""
-    telling = Telling(ctx, opens_empty=opens_empty)
+    answer = ModelEvents(ctx, opens_empty=opens_empty)
     async with aclosing(model.stream(request)) as batches:
         async for deltas in batches:
-            if events := telling.events(deltas):
+            if events := answer.events(deltas):
                 yield events
-    if events := telling.end():
+    if events := answer.end():
         yield events
 
 
-async def spoken(model: ChatModel, request: ChatRequest, ctx: Context) -> str:
+async def answer_text(model: ChatModel, request: ChatRequest, ctx: Context) -> str:
     """The text of the model's answer, for nobody to see live."""
     said: list[str] = []
     async with aclosing(model.stream(request)) as batches:
@@ -106,7 +106,7 @@ async def spoken(model: ChatModel, request: ChatRequest, ctx: Context) -> str:
     return "".join(said)
 
 
-async def recited(text: str) -> AsyncGenerator[Sequence[Event]]:
+async def text_events(text: str) -> AsyncGenerator[Sequence[Event]]:
     """A text that is there already, told word by word like an answer."""
     pieces = PIECES.findall(text) or [""]
     yield [Start(pieces[0]), *(Token(piece) for piece in pieces if piece)]

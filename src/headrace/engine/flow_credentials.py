@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.description import about
+from headrace.engine.description import node_info
 from headrace.errors import InvalidRequest
 
 _INSIDE = "FLOWISE_CREDENTIAL_ID"
 _DEPTH = 20  # components within components
 
 
-def attached(flow_data: str, wanted: str, credential: str, kind: str, catalog: Catalog) -> str:
+def with_credential(flow_data: str, wanted: str, credential: str, kind: str, catalog: Catalog) -> str:
     """The flow's JSON with this credential, of this kind, at the node with this id or label.
 
     A node of an agent flow may hold its model, its tools and their parts inside; those of them that take this kind of
@@ -58,7 +58,7 @@ def _ids(nodes: Sequence[dict[str, Any]]) -> str:
 
 def _kinds(name: str, catalog: Catalog) -> Sequence[str] | None:
     """The kinds of credentials that a node type takes; None for a type that this server does not know."""
-    return about(catalog[name]).credentials if name in catalog else None
+    return node_info(catalog[name]).credentials if name in catalog else None
 
 
 def _inside(value: Any, kind: str, catalog: Catalog, depth: int = 0) -> Iterator[dict[str, Any]]:
