@@ -19,8 +19,8 @@ from typing import Any
 
 from headrace.engine.ports import Body, HttpCall, Tries
 from headrace.providers import anthropic, bedrock, cohere, completions, google, ollama, openai
-from headrace.providers.answers import AnswerParser, answered
-from headrace.providers.http import CallTries, Limits
+from headrace.providers.http import CallTries, ProviderLimits
+from headrace.providers.response_parser import ResponseParser, answered
 
 READ = 64 * 1024  # bytes
 CALL = HttpCall("http://nowhere.invalid", {})
@@ -33,7 +33,7 @@ class Held:
         self.left = [data[at : at + READ] for at in range(0, len(data), READ)]
 
     def tries(self, call: HttpCall) -> Tries:
-        return CallTries(Limits(), call.timeout)
+        return CallTries(ProviderLimits(), call.timeout)
 
     async def send(self, call: HttpCall, tries: Tries | None = None) -> Body:
         return self
@@ -114,7 +114,7 @@ def _frame(kind: str, value: Any) -> bytes:
     return whole + zlib.crc32(whole).to_bytes(4, "big")
 
 
-PROTOCOLS: dict[str, tuple[Callable[[Sequence[str]], bytes], Callable[[], AnswerParser]]] = {
+PROTOCOLS: dict[str, tuple[Callable[[Sequence[str]], bytes], Callable[[], ResponseParser]]] = {
     "OpenAI": (openai_stream, openai.ChunkParser),
     "Anthropic": (anthropic_stream, anthropic.EventParser),
     "Gemini": (google_stream, google.ChunkParser),
@@ -126,7 +126,7 @@ PROTOCOLS: dict[str, tuple[Callable[[Sequence[str]], bytes], Callable[[], Answer
 }
 
 
-async def once(data: bytes, parser: Callable[[], AnswerParser]) -> float:
+async def once(data: bytes, parser: Callable[[], ResponseParser]) -> float:
     """CPU seconds of one answer."""
     start = time.process_time()
     async with aclosing(answered(Held(data), CALL, parser)) as batches:

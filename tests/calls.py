@@ -12,7 +12,7 @@ from headrace.engine.node import Context, FlowQuestion, Node
 from headrace.engine.ports import Body, ChatModel, Http, HttpCall, Outside, Tries
 from headrace.errors import NotFound, ProviderUnavailable
 from headrace.events import Prediction
-from headrace.providers.http import CallTries, Limits
+from headrace.providers.http import CallTries, ProviderLimits
 from headrace.schema import CustomTool
 
 HI = ChatRequest([ModelMessage("user", "Hi")])
@@ -38,7 +38,7 @@ class Recorder:
         self.calls: list[HttpCall] = []
 
     def tries(self, call: HttpCall) -> Tries:
-        return CallTries(Limits(attempts=1), call.timeout)
+        return CallTries(ProviderLimits(attempts=1), call.timeout)
 
     async def send(self, call: HttpCall, tries: Tries | None = None) -> Body:
         self.calls.append(call)

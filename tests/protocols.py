@@ -24,8 +24,8 @@ from headrace.engine.chat import (
 )
 from headrace.engine.ports import ChatModel
 from headrace.providers import anthropic, bedrock, cohere, completions, google, ollama, openai, replicate
-from headrace.providers.answers import AnswerParser
 from headrace.providers.endpoint import Endpoint
+from headrace.providers.response_parser import ResponseParser
 
 FOLDER = Path(__file__).parent / "protocols"
 SECRET = "sk-secret"
@@ -35,7 +35,7 @@ class Protocol(NamedTuple):
     """How a model of a protocol is made, and the parser of its answers."""
 
     model: Callable[[Endpoint], ChatModel]
-    parser: Callable[[str], AnswerParser]
+    parser: Callable[[str], ResponseParser]
 
 
 def completion(parser: Callable[[str], Any]) -> Callable[[Endpoint], ChatModel]:

@@ -16,13 +16,13 @@ from provider import Answer, Provider, Seen, as_json
 from servers import free_port, until_connected
 
 from headrace.engine.ports import Embeddings, VectorStore
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.vectors import chroma, elasticsearch, pinecone, postgres, qdrant, redis, weaviate
 from headrace.vectors.postgres_server import Place
 from headrace.vectors.served import Site
 
 SECRET = "sk-of-the-tests"
-IMPATIENT = Limits(connect=2, read=5, attempts=2, first_pause=0.001)
+IMPATIENT = ProviderLimits(connect=2, read=5, attempts=2, first_pause=0.001)
 
 
 class Ground(msgspec.Struct, frozen=True):

@@ -25,8 +25,8 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.nodes import built_in
-from headrace.providers.http import Limits, ProviderHttp
-from headrace.providers.refusals import complaint, refusal_class
+from headrace.providers.error_mapping import complaint, refusal_class
+from headrace.providers.http import ProviderHttp, ProviderLimits
 
 KINDS: dict[str, type[ProviderError]] = {
     "wrong key": ProviderUnauthorized,
@@ -133,7 +133,7 @@ def account(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return account_file(tmp_path_factory.mktemp("account"), provider.url + "/token")
 
 
-async def asked(provider: Provider, account: Path, node: str, limits: Limits) -> None:
+async def asked(provider: Provider, account: Path, node: str, limits: ProviderLimits) -> None:
     http = ProviderHttp(limits)
     try:
         record = msgspec.convert(MODEL_NODES[node].inputs, built_in()[node])
@@ -155,7 +155,7 @@ def test_a_providers_refusal_becomes_its_class_with_the_message_and_without_the_
     provider.always(refusal)
     provider.answer = lambda seen: token if seen.path == "/token" else refusal
     with pytest.raises(ProviderError) as caught:
-        within(asked(provider, account, node, Limits(attempts=1)))
+        within(asked(provider, account, node, ProviderLimits(attempts=1)))
     assert type(caught.value) is KINDS[kind]
     assert complaint(json.dumps(body).encode(), SECRET).message in str(caught.value)
     assert f"answered {status}" in str(caught.value)
@@ -168,7 +168,7 @@ def test_a_providers_refusal_becomes_its_class_with_the_message_and_without_the_
 def test_what_is_no_protocol_at_all_is_no_answer(provider: Provider, account: Path, node: str) -> None:
     provider.always(Answer([b"<html><body>Sign in to the hotel's network</body></html>"]))
     with pytest.raises(ProviderError):
-        within(asked(provider, account, node, Limits(attempts=1)))
+        within(asked(provider, account, node, ProviderLimits(attempts=1)))
 
 
 @pytest.mark.parametrize("node", ["chatOpenAI", "chatAnthropic", "chatGoogleGenerativeAI", "azureChatOpenAI"])
@@ -176,7 +176,7 @@ def test_a_key_does_not_follow_a_redirect(provider: Provider, account: Path, nod
     elsewhere = {"Location": provider.url.replace("127.0.0.1", "localhost") + "/elsewhere"}
     provider.always(Answer(status=307, headers=elsewhere))
     with pytest.raises(ProviderRefused, match="answered 307"):
-        within(asked(provider, account, node, Limits(attempts=1)))
+        within(asked(provider, account, node, ProviderLimits(attempts=1)))
     assert len(provider.seen) == 1
 
 

@@ -14,7 +14,7 @@ from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, 
 from headrace.nodes import built_in
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.openai import OpenAIChat, Quirks
-from headrace.providers.schemas import tool_as_text
+from headrace.providers.structured_output import tool_as_text
 
 HI = [ModelMessage("user", "Hi")]
 EMPTY = {"type": "object", "properties": {}}

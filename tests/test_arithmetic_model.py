@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ToolCall, ToolCallDelta, ToolSpec
 from headrace.nodes.tools.arithmetic import calculated
-from headrace.providers.arithmetic import ArithmeticChat, expressions, told, wishes
+from headrace.providers.arithmetic import ArithmeticChat, expressions, results_text, wishes
 
 SUMS = {
     "what is 17% of 2,340?": "17/100*2340",
@@ -90,8 +90,8 @@ def test_what_the_tools_gave_is_said_in_sentences() -> None:
         return ModelMessage("tool", text, answers=ToolCall("1", name, arguments))
 
     moment = '{"date": "2026-11-04", "time": "09:05:07", "day": "Wednesday", "timezone": "UTC"}'
-    assert told([result("calculator", '{"input": "1+1"}', "2"), result("current_date_time", "{}", moment)]) == (
+    assert results_text([result("calculator", '{"input": "1+1"}', "2"), result("current_date_time", "{}", moment)]) == (
         "1+1 is 2. It is Wednesday, 4 November 2026, 09:05 (UTC)."
     )
-    assert told([result("current_date_time", "{}", "noon")]) == "The clock says: noon"
-    assert "could not work out 1/0: no" in told([result("calculator", '{"input": "1/0"}', "no")])
+    assert results_text([result("current_date_time", "{}", "noon")]) == "The clock says: noon"
+    assert "could not work out 1/0: no" in results_text([result("calculator", '{"input": "1/0"}', "no")])

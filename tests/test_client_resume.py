@@ -30,7 +30,7 @@ from scripted import (
 from typescript import CLIENTS
 
 from headrace import AsyncHeadrace, HeadraceError, PredictionData, errors
-from headrace.client.requests import Limits, Server
+from headrace.client.requests import ClientLimits, Server
 from headrace.client.response import Answer
 from headrace.events import End, Event, Token, decode, fold
 
@@ -323,7 +323,7 @@ def test_the_pause_that_a_stream_asks_for_is_made(client: SyncDriver, server: Sc
 
 
 def answer(attempts: int = 20) -> Answer:
-    server = Server("http://host", "", Limits(1, 1, 1, attempts, backoff=0.5))
+    server = Server("http://host", "", ClientLimits(1, 1, 1, attempts, backoff=0.5))
     return Answer(server, server.events("r", "r:0"))
 
 

@@ -28,7 +28,7 @@ from headrace.errors import (
     ProviderUnauthorized,
 )
 from headrace.nodes import built_in
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.retrieval.library import Library
 
 Script = Callable[[Mapping[str, Any], int], tuple[int, Any]]
@@ -128,7 +128,7 @@ def embedded(
     """Builds the node as a flow does, and embeds."""
 
     async def work() -> list[list[float]]:
-        http = ProviderHttp(Limits(read=5, attempts=2, first_pause=0.001))
+        http = ProviderHttp(ProviderLimits(read=5, attempts=2, first_pause=0.001))
         ctx = context(http, environ, {"c": secret or {}}, library=library)
         values = {**inputs, **({"credential": "c"} if secret is not None else {})}
         try:

@@ -16,7 +16,7 @@ from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, 
 from headrace.engine.ports import ChatModel
 from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 
 REQUEST = ChatRequest([ModelMessage("user", "Hi")])
 PLAIN = [name for name in TRANSCRIPTS if "/plain." in name]
@@ -108,7 +108,7 @@ def model(http: ProviderHttp, provider: Provider, name: str) -> ChatModel:
 
 
 async def answered(provider: Provider, name: str) -> list[Delta]:
-    http = ProviderHttp(Limits(attempts=1))
+    http = ProviderHttp(ProviderLimits(attempts=1))
     try:
         async with aclosing(model(http, provider, name).stream(REQUEST)) as batches:
             return [delta async for deltas in batches for delta in deltas]

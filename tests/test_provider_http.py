@@ -23,10 +23,10 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.providers.openai import OpenAIChat, Quirks
 
-QUICK = Limits(first_pause=0.01)
+QUICK = ProviderLimits(first_pause=0.01)
 BOUND = 10.0  # seconds that anything here may take
 
 
@@ -40,7 +40,7 @@ async def told(chat: OpenAIChat, question: str) -> str:
         return "".join([d.text async for deltas in batches for d in deltas if isinstance(d, TextDelta)])
 
 
-def ask(base: str, *questions: str, limits: Limits = QUICK, timeout: float | None = None) -> list[str]:
+def ask(base: str, *questions: str, limits: ProviderLimits = QUICK, timeout: float | None = None) -> list[str]:
     """The answers to questions, asked one after the other over one pool."""
 
     async def run() -> list[str]:
@@ -120,7 +120,7 @@ def test_an_address_is_told_without_what_may_be_secret_in_it() -> None:
 
 def test_a_name_that_does_not_exist_is_named() -> None:
     with pytest.raises(ProviderUnavailable, match=r"cannot reach the model at http://nowhere\.invalid/v1"):
-        ask("http://nowhere.invalid/v1", "Hi", limits=Limits(attempts=1))
+        ask("http://nowhere.invalid/v1", "Hi", limits=ProviderLimits(attempts=1))
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def test_a_providers_message_is_quoted_without_our_key() -> None:
 )
 def test_odd_answers_are_unavailability(answer: bytes, message: str) -> None:
     with one_answer(answer) as base, pytest.raises(ProviderUnavailable, match=message):
-        ask(base, "Hi", limits=Limits(attempts=1))
+        ask(base, "Hi", limits=ProviderLimits(attempts=1))
 
 
 # Retries
@@ -193,7 +193,7 @@ def test_nothing_is_tried_again_once_an_answer_has_begun(upstream: Upstream) -> 
 def test_a_wait_that_the_provider_asks_for_is_kept(upstream: Upstream, wait: str) -> None:
     seconds = formatdate(time.time() + 2, usegmt=True) if wait == "date" else wait
     with pytest.raises(ProviderRateLimited):
-        ask(upstream.url, f"/status 429 {seconds}", limits=Limits(attempts=2, first_pause=0.01))
+        ask(upstream.url, f"/status 429 {seconds}", limits=ProviderLimits(attempts=2, first_pause=0.01))
     first, second = upstream.requests
     assert 0.9 <= second.at - first.at <= 3
 
@@ -241,7 +241,7 @@ def deaf_port() -> Generator[int]:
 def test_connecting_has_a_timeout() -> None:
     began = time.monotonic()
     with deaf_port() as port, pytest.raises(ProviderError) as caught:
-        ask(f"http://127.0.0.1:{port}/v1", "Hi", limits=Limits(connect=0.2, attempts=1))
+        ask(f"http://127.0.0.1:{port}/v1", "Hi", limits=ProviderLimits(connect=0.2, attempts=1))
     assert caught.value.retryable
     assert f"127.0.0.1:{port}" in str(caught.value)
     assert time.monotonic() - began < 3
@@ -250,12 +250,12 @@ def test_connecting_has_a_timeout() -> None:
 @pytest.mark.parametrize("question", ["/count 5 | /stall 2", "/count 5 | /stall 0"])
 def test_a_silent_model_has_a_timeout(upstream: Upstream, question: str) -> None:
     with pytest.raises(ProviderTimeout, match=upstream.url):
-        ask(upstream.url, question, limits=Limits(read=0.3, attempts=1))
+        ask(upstream.url, question, limits=ProviderLimits(read=0.3, attempts=1))
     upstream.wait_until(lambda requests: requests[-1].closed_by_peer_at_token is not None)
 
 
 def test_a_model_that_does_not_begin_has_a_timeout_for_each_attempt(upstream: Upstream) -> None:
-    limits = Limits(connect=0.1, read=0.2, attempts=2, first_pause=0.01)
+    limits = ProviderLimits(connect=0.1, read=0.2, attempts=2, first_pause=0.01)
     with pytest.raises(ProviderTimeout, match="did not answer in time"):
         ask(upstream.url, "/say late | /wait 5000", limits=limits)
     assert len(upstream.requests) == 2
@@ -272,7 +272,7 @@ def test_a_whole_answer_has_a_timeout(upstream: Upstream, question: str) -> None
 
 
 def test_a_slow_model_is_not_a_silent_one(upstream: Upstream) -> None:
-    limits = Limits(read=0.3, attempts=1)
+    limits = ProviderLimits(read=0.3, attempts=1)
     assert ask(upstream.url, "/count 20 | /pace 50", limits=limits) == [" ".join(f"w{n}" for n in range(1, 21))]
 
 

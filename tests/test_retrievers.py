@@ -16,7 +16,7 @@ from headrace.engine.inputs import read
 from headrace.errors import FlowError, HeadraceError, ProviderMalformed, ProviderUnauthorized, ProviderUnavailable
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.retrieval.library import Library
 from headrace.retrieval.refining import fused, lines_of
 
@@ -61,7 +61,7 @@ def found(library: Library, provider: Provider, build: Built, query: str = "Whic
     """What the retriever that `build` makes finds."""
 
     async def work() -> list[Document]:
-        http = ProviderHttp(Limits(read=5, attempts=2, first_pause=0.001))
+        http = ProviderHttp(ProviderLimits(read=5, attempts=2, first_pause=0.001))
         try:
             return await (await build(Ground(library, provider, http))).find(query)
         finally:

@@ -20,7 +20,7 @@ from waiting import until, within
 
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest
 from headrace.errors import FetchRefused, ScriptError
-from headrace.sandbox.child import Child, Limits, Outcome
+from headrace.sandbox.child import Child, Outcome, ScriptLimits
 from headrace.sandbox.sandbox import Sandbox
 
 TOOLS = Path(__file__).parents[2] / "shared" / "flowise" / "templates" / "tools"
@@ -30,7 +30,7 @@ def using(work: Callable[[Sandbox], Awaitable[Any]], **limits: Any) -> Any:
     """What some work with a sandbox returns; no process is left after it."""
 
     async def run() -> Any:
-        sandbox = Sandbox(Limits(**limits))
+        sandbox = Sandbox(ScriptLimits(**limits))
         try:
             return await work(sandbox)
         finally:

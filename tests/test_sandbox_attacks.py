@@ -15,7 +15,7 @@ from test_sandbox import using
 from headrace.engine.ports import FetchReply, FetchRequest
 from headrace.errors import ScriptError
 from headrace.sandbox import child as child_module
-from headrace.sandbox.child import Child, Limits, Outcome
+from headrace.sandbox.child import Child, Outcome, ScriptLimits
 from headrace.sandbox.sandbox import Sandbox
 
 NOTHING = msgspec.UNSET
@@ -239,7 +239,7 @@ def ending(code: str) -> Outcome | ScriptError:
 def shared() -> Generator[tuple[asyncio.Runner, Sandbox]]:
     """A sandbox whose one process runs attack after attack."""
     with asyncio.Runner() as runner:
-        sandbox = Sandbox(Limits(cpu=5, wall=50, children=1))
+        sandbox = Sandbox(ScriptLimits(cpu=5, wall=50, children=1))
         yield runner, sandbox
         runner.run(sandbox.close())
 
@@ -337,7 +337,7 @@ def lying(words: bytes) -> str:
 
 
 def said(words: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptError:
-    program = tmp_path / "inside.py"
+    program = tmp_path / "program.py"
     program.write_text(lying(words))
     monkeypatch.setattr(child_module, "_INSIDE", str(program))
     with pytest.raises(ScriptError) as caught:
@@ -378,7 +378,7 @@ def test_an_engine_that_crashes_is_said() -> None:
 
 def test_a_process_is_not_used_again_after_a_violation() -> None:
     async def spent() -> bool:
-        child = await Child.start(Limits(wall=0.1))
+        child = await Child.start(ScriptLimits(wall=0.1))
         with pytest.raises(ScriptError):
             await child.run("for (;;) {}", {}, None)
         await child.gone()

@@ -86,7 +86,7 @@ def sandboxes(server: Server) -> list[int]:
     """Ids of the server's processes for scripts."""
     main = Path(f"/proc/{server.process.pid}/task")
     children = {int(pid) for task in main.iterdir() for pid in (task / "children").read_text().split()}
-    return [pid for pid in children if b"inside.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children if b"program.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def mcp_call(world: World) -> Work:

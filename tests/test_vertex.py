@@ -22,7 +22,7 @@ from waiting import within
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.errors import FlowError, ProviderError, ProviderMalformed, ProviderUnauthorized
 from headrace.nodes.chat_models.google import ChatGoogleVertexAI
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.providers.vertex import service_account
 
 CLOCK = 1_800_000_000.0
@@ -52,7 +52,7 @@ def tokens(account: str, *moments: float, clock: list[float]) -> list[str]:
     """The tokens at these seconds from the start, each asked of a new object, as every run makes one."""
 
     async def run() -> list[str]:
-        http, found = ProviderHttp(Limits(attempts=1)), list[str]()
+        http, found = ProviderHttp(ProviderLimits(attempts=1)), list[str]()
         try:
             for moment in moments:
                 clock[0] = CLOCK + moment
@@ -135,7 +135,7 @@ def test_the_node_calls_with_the_token_and_masks_it(provider: Provider, account:
     provider.answer = lambda seen: asked.get(seen.path, chat)
 
     async def run() -> None:
-        http = ProviderHttp(Limits(attempts=1))
+        http = ProviderHttp(ProviderLimits(attempts=1))
         environ = {"GOOGLE_VERTEX_BASE_URL": provider.url}
         try:
             ctx = context(http, environ, {"c": {"googleApplicationCredential": account, "projectID": "other"}})

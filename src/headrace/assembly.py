@@ -15,7 +15,7 @@ from headrace.nodes import built_in
 from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
-from headrace.providers.http import Limits, ProviderHttp
+from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.retrieval.readers import kept_warm
 from headrace.runtime.backend import Backend
 from headrace.runtime.durable import DurableLog
@@ -48,7 +48,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
     sandbox = Sandbox()
     databases = Databases(settings.folder, settings.allowed_databases)
     http = ProviderHttp(
-        Limits(
+        ProviderLimits(
             connect=settings.provider_connect_timeout,
             read=settings.provider_read_timeout,
             attempts=settings.provider_attempts,

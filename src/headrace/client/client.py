@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 import httpx2
 
 from headrace.client.flowise import PredictionData, to_request
-from headrace.client.requests import Ask, Home, Limits, Options, Server
+from headrace.client.requests import Ask, ClientLimits, Home, Options, Server
 from headrace.client.response import Answer, Chunk
 from headrace.client.transport import AsyncCall, Call
 from headrace.events import Event, Prediction, Token
@@ -166,7 +166,7 @@ class Headrace(Home):
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._server = Server(
-            base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff), type(self)
+            base_url, api_key, ClientLimits(timeout, read_timeout, answer_timeout, attempts, backoff), type(self)
         )
         self._http = httpx2.Client(limits=_LIMITS, verify=ssl_context or True)
 
@@ -270,7 +270,7 @@ class AsyncHeadrace(Home):
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._server = Server(
-            base_url, api_key, Limits(timeout, read_timeout, answer_timeout, attempts, backoff), type(self)
+            base_url, api_key, ClientLimits(timeout, read_timeout, answer_timeout, attempts, backoff), type(self)
         )
         self._http = httpx2.AsyncClient(limits=_LIMITS, verify=ssl_context or True)
 

@@ -89,7 +89,7 @@ def _seconds(retry_after: str | None) -> float | None:
         return None
 
 
-class Limits(NamedTuple):
+class ClientLimits(NamedTuple):
     """How long to wait, in seconds, and how often to try: the clients' arguments of the same names."""
 
     timeout: float
@@ -127,7 +127,7 @@ class Ask(NamedTuple):
 class Server:
     """Where the server is: requests to it and errors from it. No I/O."""
 
-    def __init__(self, base_url: str | None, api_key: str | None, limits: Limits, home: type[Home] = Home):
+    def __init__(self, base_url: str | None, api_key: str | None, limits: ClientLimits, home: type[Home] = Home):
         self._url = (base_url or os.environ.get(f"{home.variables}_URL") or home.default_url).strip().rstrip("/")
         self._key = (os.environ.get(f"{home.variables}_API_KEY", "") if api_key is None else api_key).strip()
         self.limits = limits

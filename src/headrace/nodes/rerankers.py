@@ -14,8 +14,8 @@ from headrace.events import Document
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import COHERE, Provider
 from headrace.nodes.retrievers import Refining
-from headrace.providers.answers import loose_answer
-from headrace.providers.loose import Loose
+from headrace.providers.lenient_json import LenientDecoder
+from headrace.providers.response_parser import loose_answer
 
 
 class _Ranked(msgspec.Struct):
@@ -42,7 +42,7 @@ class _Ranking(msgspec.Struct):
         return None if found is None else [one for one in found if one.index >= 0]
 
 
-_RANKINGS: Final = Loose(_Ranking)
+_RANKINGS: Final = LenientDecoder(_Ranking)
 
 
 class Reranker(msgspec.Struct, frozen=True):

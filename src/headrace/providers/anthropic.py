@@ -23,18 +23,18 @@ from headrace.engine.chat import (
 )
 from headrace.engine.ports import Images
 from headrace.events import Document, Usage
-from headrace.providers.answers import answered, turns
-from headrace.providers.arguments import as_object
-from headrace.providers.calls import Calls, as_text
-from headrace.providers.counts import whole_number
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.given_back import is_fields
+from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
-from headrace.providers.lines import LineParser
-from headrace.providers.loose import Loose
-from headrace.providers.portable import portable
-from headrace.providers.schemas import as_tool, tool_as_text
+from headrace.providers.lenient_json import LenientDecoder
+from headrace.providers.line_parser import LineParser
+from headrace.providers.reasoning import is_fields
+from headrace.providers.response_parser import answered, turns
+from headrace.providers.structured_output import as_tool, tool_as_text
+from headrace.providers.token_counts import whole_number
+from headrace.providers.tool_arguments import as_object
+from headrace.providers.tool_calls import Calls, as_text
+from headrace.providers.tool_schemas import portable
 
 # https://docs.anthropic.com/en/docs/build-with-claude/vision
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/gif", "image/webp")), 5 * 1024 * 1024)
@@ -160,7 +160,7 @@ def _part(part: Part) -> Mapping[str, Any]:
 class EventParser(LineParser[_Event]):
     """Turns the bytes of a message stream into deltas. No I/O. Events name their type inside their data too."""
 
-    chunks = Loose(_Event)
+    chunks = LenientDecoder(_Event)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)

@@ -81,7 +81,7 @@ class ArithmeticChat:
         results = [message for message in request.messages[asked + 1 :] if message.answers]
         calls = [] if results else wishes(question)
         offered = {tool.name for tool in request.tools}
-        answer = told(results) if results else "" if calls else _ABOUT
+        answer = results_text(results) if results else "" if calls else _ABOUT
         if missing := [name for name, _ in calls if name not in offered]:
             calls, answer = [], _MISSING.format(name=missing[0])
         yield [TextDelta("")]
@@ -144,7 +144,7 @@ def _valid(run: list[str]) -> str:
     return text.replace(" ", "") if isinstance(tree.body, ast.BinOp | ast.Call) else ""
 
 
-def told(results: Sequence[ModelMessage]) -> str:
+def results_text(results: Sequence[ModelMessage]) -> str:
     """Sentences about what the tools gave."""
     return " ".join(_sentence(message) for message in results)
 
@@ -163,9 +163,9 @@ def _sentence(message: ModelMessage) -> str:
 def _moment(text: str) -> str:
     """The clock's time in words; the text itself when it has another form."""
     try:
-        told = msgspec.json.decode(text, type=dict[str, str])
-        day, now = date.fromisoformat(told["date"]), time.fromisoformat(told["time"])
+        results_text = msgspec.json.decode(text, type=dict[str, str])
+        day, now = date.fromisoformat(results_text["date"]), time.fromisoformat(results_text["time"])
     except (msgspec.DecodeError, KeyError, ValueError):
         return f"The clock says: {text}"
-    zone = f" ({told['timezone']})" if told.get("timezone") else ""
-    return f"It is {told.get('day') or day.strftime('%A')}, {day.day} {day:%B %Y}, {now:%H:%M}{zone}."
+    zone = f" ({results_text['timezone']})" if results_text.get("timezone") else ""
+    return f"It is {results_text.get('day') or day.strftime('%A')}, {day.day} {day:%B %Y}, {now:%H:%M}{zone}."

@@ -27,18 +27,18 @@ from headrace.engine.chat import (
 )
 from headrace.engine.ports import HttpCall, Images
 from headrace.errors import FlowError, InvalidRequest, ProviderError, ProviderMalformed
-from headrace.providers.answers import AnswerParser, answered, turns
-from headrace.providers.arguments import as_object
-from headrace.providers.calls import Calls, as_text
-from headrace.providers.counts import usage_of, whole_number
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.given_back import is_fields
+from headrace.providers.error_mapping import Complaint, carries_error, complaint, failure_inside, refusal_class
+from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
-from headrace.providers.loose import Loose
-from headrace.providers.portable import portable
-from headrace.providers.refusals import Complaint, carries_error, complaint, failure_inside, refusal_class
-from headrace.providers.schemas import as_tool, tool_as_text
+from headrace.providers.lenient_json import LenientDecoder
+from headrace.providers.reasoning import is_fields
+from headrace.providers.response_parser import ResponseParser, answered, turns
+from headrace.providers.structured_output import as_tool, tool_as_text
+from headrace.providers.token_counts import usage_of, whole_number
+from headrace.providers.tool_arguments import as_object
+from headrace.providers.tool_calls import Calls, as_text
+from headrace.providers.tool_schemas import portable
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ImageBlock.html
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/gif", "image/webp")), 3_750_000)
@@ -182,7 +182,7 @@ class _Event(msgspec.Struct, gc=False):
     output: _Output | None = None  # of an answer that comes at once, although a stream was asked for
 
 
-_EVENTS: Final = Loose(_Event)
+_EVENTS: Final = LenientDecoder(_Event)
 _PRELUDE: Final = Struct(">III")
 _SMALLEST: Final = 16  # bytes: a frame without headers and payload
 _LARGEST: Final = 24 * 1024 * 1024  # bytes, as AWS bounds them
@@ -203,7 +203,7 @@ def _headers(raw: bytes) -> Mapping[str, str]:
     return found
 
 
-class FrameParser(AnswerParser):
+class FrameParser(ResponseParser):
     """Turns AWS's binary event frames into deltas. No I/O.
 
     Own code, since botocore's buffer costs eight times what the other protocols do. A frame is its length, the length
@@ -217,7 +217,7 @@ class FrameParser(AnswerParser):
         self._calls = Calls()
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """See AnswerParser."""
+        """See ResponseParser."""
         if not data and self._rest and not self.finished:
             self._unframed(deltas)
             return

@@ -22,15 +22,15 @@ from headrace.engine.chat import (
 )
 from headrace.engine.ports import Images
 from headrace.events import Document
-from headrace.providers.answers import answered
-from headrace.providers.calls import Calls
-from headrace.providers.counts import usage_of, whole_number
-from headrace.providers.endings import finish_of
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.lines import LineParser
-from headrace.providers.loose import Loose, as_json
-from headrace.providers.refusals import failure_inside, is_failure
-from headrace.providers.schemas import offered
+from headrace.providers.error_mapping import failure_inside, is_failure
+from headrace.providers.finish_reasons import finish_of
+from headrace.providers.lenient_json import LenientDecoder, as_json
+from headrace.providers.line_parser import LineParser
+from headrace.providers.response_parser import answered
+from headrace.providers.structured_output import offered
+from headrace.providers.token_counts import usage_of, whole_number
+from headrace.providers.tool_calls import Calls
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -84,7 +84,7 @@ class _Event(msgspec.Struct, gc=False):
     usage: _Usage | None = None
 
 
-_MESSAGES: Final = Loose(_Message)
+_MESSAGES: Final = LenientDecoder(_Message)
 
 
 class CohereChat:
@@ -136,7 +136,7 @@ def _part(part: Part) -> Mapping[str, Any]:
 class EventParser(LineParser[_Event]):
     """Turns the bytes of a Cohere stream into deltas. No I/O. Events name their type inside their data too."""
 
-    chunks = Loose(_Event)
+    chunks = LenientDecoder(_Event)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)

@@ -10,13 +10,13 @@ import msgspec
 
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, ModelMessage, TextDelta, UsageDelta
 from headrace.engine.ports import Images
-from headrace.providers.answers import AnswerParser, answered
-from headrace.providers.counts import Count, usage_of
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.lines import LineParser
-from headrace.providers.loose import Loose, as_json
-from headrace.providers.refusals import failure_inside, is_failure
+from headrace.providers.error_mapping import failure_inside, is_failure
+from headrace.providers.finish_reasons import finish_of, named
+from headrace.providers.lenient_json import LenientDecoder, as_json
+from headrace.providers.line_parser import LineParser
+from headrace.providers.response_parser import ResponseParser, answered
+from headrace.providers.token_counts import TokenCount, usage_of
 
 BodyOf: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Any]]
 _SPEAKERS: Final = {"system": "System", "user": "Human", "assistant": "AI", "tool": "Tool"}
@@ -34,7 +34,7 @@ class CompletionChat:
 
     images: Images = "refused"
 
-    def __init__(self, endpoint: Endpoint, body_of: BodyOf, parser: Callable[[str], AnswerParser]) -> None:
+    def __init__(self, endpoint: Endpoint, body_of: BodyOf, parser: Callable[[str], ResponseParser]) -> None:
         self._endpoint, self._body_of, self._parser = endpoint, body_of, parser
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
@@ -52,7 +52,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
-    usage: Count | None = None
+    usage: TokenCount | None = None
     error: Any = None
 
 
@@ -62,15 +62,15 @@ class CompletionParser(LineParser[_Chunk]):
     Of several choices the first that speaks is the answer.
     """
 
-    chunks = Loose(_Chunk)
+    chunks = LenientDecoder(_Chunk)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
         self._choice: int | None = None
-        self._counted: Count | None = None
+        self._counted: TokenCount | None = None
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """See AnswerParser. Some servers give the count so far with every chunk: the last one holds."""
+        """See ResponseParser. Some servers give the count so far with every chunk: the last one holds."""
         super().read(data, deltas)
         if self._counted and self.finished and (self.done or not data):
             deltas.append(UsageDelta(self._counted.usage))
@@ -138,7 +138,7 @@ class _Piece(msgspec.Struct, gc=False):
 class GenerationParser(LineParser[_Piece]):
     """Turns the bytes of Hugging Face's text generation, cut anywhere, into deltas. No I/O."""
 
-    chunks = Loose(_Piece)
+    chunks = LenientDecoder(_Piece)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)

@@ -27,7 +27,7 @@ _LONGEST_SCHEMA: Final = 100_000
 _MOST_TABLES: Final = 10_000
 _AT_ONCE: Final = 4  # statements
 _STARTING: Final = 5.0  # seconds more for a process, which must start
-_INSIDE: Final = str(Path(__file__).with_name("sqlite_inside.py"))
+_PROGRAM: Final = str(Path(__file__).with_name("sqlite_program.py"))
 _LISTING: Final = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
 _REFUSED: Final = ("not authorized", "prohibited", "no such table")
 LATE: Final = f"the statement took longer than {SECONDS:.0f} seconds"
@@ -116,7 +116,7 @@ class SqliteDatabase:
         request = json.dumps(given | usual | bounds).encode()
         async with self._places:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", _INSIDE),
+                *(sys.executable, "-I", "-S", _PROGRAM),
                 env={},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

@@ -15,9 +15,9 @@ from headrace.engine.concurrency import gather_some
 from headrace.engine.ports import Http, HttpCall
 from headrace.engine.surrogates import whole
 from headrace.errors import ProviderMalformed
-from headrace.providers.answers import read_answer
-from headrace.providers.loose import Loose
-from headrace.providers.refusals import carries_error, failure_inside
+from headrace.providers.error_mapping import carries_error, failure_inside
+from headrace.providers.lenient_json import LenientDecoder
+from headrace.providers.response_parser import read_answer
 
 Vector: TypeAlias = Sequence[float]
 
@@ -123,7 +123,7 @@ class _Items(msgspec.Struct):
 
 def openai(url: str, headers: Mapping[str, str], options: Mapping[str, Any]) -> Dialect:
     """`options` go into the body as they are. One text goes as a text, as Flowise sends questions."""
-    answers = Loose(_Items)
+    answers = LenientDecoder(_Items)
 
     def body(texts: Sequence[str]) -> Any:
         return {**options, "input": texts[0] if len(texts) == 1 else texts}
@@ -158,7 +158,7 @@ class _Ollama(msgspec.Struct):
 
 def ollama(base: str, headers: Mapping[str, str], model: str, options: Mapping[str, Any]) -> Dialect:
     """`POST /api/embed`."""
-    answers = Loose(_Ollama)
+    answers = LenientDecoder(_Ollama)
     fixed: Mapping[str, Any] = {"model": model, **({"options": options} if options else {})}
 
     def vectors(data: bytes) -> list[Vector]:
@@ -183,7 +183,7 @@ class _Google(msgspec.Struct):
 
 def google(base: str, headers: Mapping[str, str], model: str, task: str) -> Dialect:
     """`models/{model}:batchEmbedContents`."""
-    answers = Loose(_Google)
+    answers = LenientDecoder(_Google)
     name = model if model.startswith("models/") else f"models/{model}"
     fixed: Mapping[str, Any] = {"model": name, **({"taskType": task} if task else {})}
     return Dialect(
@@ -204,7 +204,7 @@ class _Cohere(msgspec.Struct):
 
 def cohere(base: str, headers: Mapping[str, str], model: str, kind: str) -> Dialect:
     """`POST /v2/embed`; `kind` says what the texts are for."""
-    answers = Loose(_Cohere)
+    answers = LenientDecoder(_Cohere)
     fixed = {"model": model, "input_type": kind, "embedding_types": ["float"]}
 
     def vectors(data: bytes) -> list[Vector]:

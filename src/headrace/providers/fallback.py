@@ -8,7 +8,7 @@ from contextlib import aclosing
 from headrace.engine.chat import ChatRequest, Delta
 from headrace.engine.ports import ChatModel, Images
 from headrace.errors import ProviderError, ProviderFiltered
-from headrace.providers.answers import says_something
+from headrace.providers.response_parser import says_something
 
 
 class FallbackChat:

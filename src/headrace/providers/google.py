@@ -26,18 +26,18 @@ from headrace.engine.chat import (
 from headrace.engine.ports import Images
 from headrace.errors import ProviderFiltered, ProviderUnavailable
 from headrace.events import Document, Usage
-from headrace.providers.answers import answered, turns
-from headrace.providers.arguments import as_object
-from headrace.providers.calls import Calls, as_text
-from headrace.providers.counts import usage_of, whole_number
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.given_back import given_back, is_fields
+from headrace.providers.error_mapping import failure_inside, is_failure
+from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
-from headrace.providers.lines import LineParser
-from headrace.providers.loose import Loose, as_json
-from headrace.providers.portable import for_gemini
-from headrace.providers.refusals import failure_inside, is_failure
+from headrace.providers.lenient_json import LenientDecoder, as_json
+from headrace.providers.line_parser import LineParser
+from headrace.providers.reasoning import given_back, is_fields
+from headrace.providers.response_parser import answered, turns
+from headrace.providers.token_counts import usage_of, whole_number
+from headrace.providers.tool_arguments import as_object
+from headrace.providers.tool_calls import Calls, as_text
+from headrace.providers.tool_schemas import for_gemini
 
 # https://ai.google.dev/gemini-api/docs/image-understanding: 20 MB is the limit of a whole request
 _IMAGES: Final = ImageLimits(
@@ -200,7 +200,7 @@ class ChunkParser(LineParser[_Chunk]):
     Of several candidates the first that speaks is the answer.
     """
 
-    chunks = Loose(_Chunk)
+    chunks = LenientDecoder(_Chunk)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
@@ -211,7 +211,7 @@ class ChunkParser(LineParser[_Chunk]):
         self._counted: _Usage | None = None
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """See AnswerParser. Older models and proxies give a reason and a count with every chunk: the last ones hold."""
+        """See ResponseParser. Older models and proxies repeat reason and count in every chunk: the last ones hold."""
         super().read(data, deltas)
         if self.finished and (self.done or not data):
             self._ending(deltas)

@@ -21,7 +21,7 @@ from headrace.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from headrace.providers.refusals import complaint, refusal_class
+from headrace.providers.error_mapping import complaint, refusal_class
 
 _USER = re.compile(r"//[^/@]*@")
 _ERROR_BODY = 64 * 1024  # bytes read of an error's body
@@ -29,7 +29,7 @@ _ERROR_PATIENCE = 5.0  # seconds for it to arrive
 _LONGEST_WAIT = 30.0  # seconds: what a Retry-After may ask for; longer, and the error is the better answer
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ProviderLimits(msgspec.Struct, frozen=True):
     """How long to wait for a provider, in seconds, and how often to try."""
 
     connect: float = 10.0
@@ -85,7 +85,7 @@ class ProviderBody:
 class CallTries:
     """Implements `headrace.engine.ports.Tries`."""
 
-    def __init__(self, limits: Limits, timeout: float | None) -> None:
+    def __init__(self, limits: ProviderLimits, timeout: float | None) -> None:
         self.deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         """For all attempts, in the loop's time."""
         self._left, self._pause = limits.attempts - 1, limits.first_pause
@@ -106,8 +106,8 @@ class CallTries:
 class ProviderHttp:
     """Implements `headrace.engine.ports.Http` on one aiohttp session."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: ProviderLimits | None = None) -> None:
+        self.limits = limits or ProviderLimits()
         self._session: aiohttp.ClientSession | None = None
         self._open_bodies: set[ProviderBody] = set()
         self._watch: asyncio.Task[None] | None = None

@@ -22,18 +22,18 @@ from headrace.engine.chat import (
 from headrace.engine.ports import Images
 from headrace.engine.surrogates import whole
 from headrace.errors import InvalidRequest
-from headrace.providers.answers import answered
-from headrace.providers.arguments import as_object
-from headrace.providers.calls import Calls, as_text
-from headrace.providers.counts import usage_of
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.given_back import given_back
+from headrace.providers.error_mapping import failure_inside, is_failure
+from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
-from headrace.providers.lines import LineParser
-from headrace.providers.loose import Loose, as_json
-from headrace.providers.refusals import failure_inside, is_failure
-from headrace.providers.schemas import offered
+from headrace.providers.lenient_json import LenientDecoder, as_json
+from headrace.providers.line_parser import LineParser
+from headrace.providers.reasoning import given_back
+from headrace.providers.response_parser import answered
+from headrace.providers.structured_output import offered
+from headrace.providers.token_counts import usage_of
+from headrace.providers.tool_arguments import as_object
+from headrace.providers.tool_calls import Calls, as_text
 
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/webp")), 20 * 1024 * 1024)
 
@@ -112,7 +112,7 @@ class ChunkParser(LineParser[_Chunk]):
     """Turns the bytes of an Ollama answer into deltas. No I/O."""
 
     prefix: ClassVar[bytes] = b""
-    chunks = Loose(_Chunk)
+    chunks = LenientDecoder(_Chunk)
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)

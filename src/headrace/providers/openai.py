@@ -26,16 +26,16 @@ from headrace.engine.chat import (
 from headrace.engine.ports import Images
 from headrace.engine.surrogates import all_whole
 from headrace.events import Document
-from headrace.providers.answers import answered
-from headrace.providers.calls import Calls
-from headrace.providers.counts import Count
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.given_back import OF_CALLS, OF_MESSAGES, GivenBack, given_back
-from headrace.providers.lines import LineParser
-from headrace.providers.loose import Loose, as_json, value_of
-from headrace.providers.refusals import failure_inside, is_failure
-from headrace.providers.schemas import as_instruction, as_tool, offered, tool_as_text
+from headrace.providers.error_mapping import failure_inside, is_failure
+from headrace.providers.finish_reasons import finish_of, named
+from headrace.providers.lenient_json import LenientDecoder, as_json, value_of
+from headrace.providers.line_parser import LineParser
+from headrace.providers.reasoning import OF_CALLS, OF_MESSAGES, ReasoningFields, given_back
+from headrace.providers.response_parser import answered
+from headrace.providers.structured_output import as_instruction, as_tool, offered, tool_as_text
+from headrace.providers.token_counts import TokenCount
+from headrace.providers.tool_calls import Calls
 
 
 class _Piece(msgspec.Struct, gc=False):
@@ -78,12 +78,12 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Delta | None = None  # of a server that answers at once, although a stream was asked for
     text: str | None = None
     error: Any = None
-    usage: Count | None = None
+    usage: TokenCount | None = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: Count | None = None
+    usage: TokenCount | None = None
     error: Any = None
     citations: list[_Source | str] | None = None
     x_groq: _Groq | None = None
@@ -94,7 +94,7 @@ class _Source(msgspec.Struct, gc=False):
 
 
 class _Groq(msgspec.Struct, gc=False):
-    usage: Count | None = None
+    usage: TokenCount | None = None
     error: Any = None
 
 
@@ -200,7 +200,7 @@ class ChunkParser(LineParser[_Chunk]):
     Of several choices the first that speaks is the answer.
     """
 
-    chunks = Loose(_Chunk)
+    chunks = LenientDecoder(_Chunk)
 
     def __init__(self, secret: str = "", *, thinking: bool = True, facts: bool = False) -> None:
         super().__init__(secret)
@@ -208,13 +208,13 @@ class ChunkParser(LineParser[_Chunk]):
         self._reason: str | None = None
         self._choice: int | None = None
         self._calls = Calls()
-        self._back = GivenBack()
+        self._back = ReasoningFields()
         self._cited = False
-        self._counted: Count | None = None
+        self._counted: TokenCount | None = None
         self._last = b""  # the chunk that it came with
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """See AnswerParser. Some servers give the count so far with every chunk: the last one holds."""
+        """See ResponseParser. Some servers give the count so far with every chunk: the last one holds."""
         super().read(data, deltas)
         if self.done or not data:
             self._closed(deltas)
@@ -316,7 +316,7 @@ class ChunkParser(LineParser[_Chunk]):
             found = msgspec.structs.replace(found, signature=as_json(signed).decode())
         deltas.append(found)
 
-    def _count(self, count: Count, payload: bytes) -> None:
+    def _count(self, count: TokenCount, payload: bytes) -> None:
         if self._counted is None or count.says:
             self._counted, self._last = count, payload
 

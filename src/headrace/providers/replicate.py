@@ -15,12 +15,12 @@ from headrace.engine.ports import HttpCall, Images
 from headrace.engine.references import text_of
 from headrace.engine.surrogates import whole
 from headrace.errors import ProviderError, ProviderMalformed
-from headrace.providers.answers import AnswerParser, answered, loose_answer, says_something
 from headrace.providers.completions import prompt_of
-from headrace.providers.endings import finish_of, named
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.loose import Loose, as_json
-from headrace.providers.refusals import carries_error, failure_inside, is_failure
+from headrace.providers.error_mapping import carries_error, failure_inside, is_failure
+from headrace.providers.finish_reasons import finish_of, named
+from headrace.providers.lenient_json import LenientDecoder, as_json
+from headrace.providers.response_parser import ResponseParser, answered, loose_answer, says_something
 from headrace.sse import Decoder
 
 _LONGEST_REFUSAL: Final = 64 * 1024  # bytes
@@ -40,7 +40,7 @@ class _Prediction(msgspec.Struct):
     urls: _Urls = msgspec.field(default_factory=_Urls)
 
 
-_PREDICTIONS: Final = Loose(_Prediction)
+_PREDICTIONS: Final = LenientDecoder(_Prediction)
 _AT_WORK: Final = frozenset(("starting", "processing", "queued", "booting"))
 
 
@@ -125,7 +125,7 @@ def _failure(error: Any, secret: str) -> ProviderError:
     return failure_inside(text.encode("utf-8", "replace"), secret)
 
 
-class OutputParser(AnswerParser):
+class OutputParser(ResponseParser):
     """Turns the bytes of a prediction's stream into deltas. No I/O. Its data is plain text, of any number of lines."""
 
     def __init__(self, secret: str = "") -> None:
@@ -134,7 +134,7 @@ class OutputParser(AnswerParser):
         self._start = b""  # of what may be no stream at all
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """See AnswerParser."""
+        """See ResponseParser."""
         if len(self._start) < _LONGEST_REFUSAL:
             self._start += data
         for event in self._decoder.feed(data or b"\n\n"):  # the last event may lack its blank line
@@ -166,4 +166,4 @@ class _Done(msgspec.Struct):
     reason: str = ""
 
 
-_DONE: Final = Loose(_Done)
+_DONE: Final = LenientDecoder(_Done)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.sandbox.inside import Pipes
+    from headrace.sandbox.program import Pipes
 
 OUT_OF_MEMORY = 3
 """The exit status that says so."""
@@ -70,7 +70,7 @@ def _serve(pipes: Pipes, job: Job) -> None:
 def main(parent: str, memory: str, path: str) -> None:
     """Serves jobs until the pipe ends. `memory` is bytes of address space, `path` the parent's import path as JSON."""
     sys.path[:] = json.loads(path)
-    from headrace.sandbox.inside import Pipes, die_with
+    from headrace.sandbox.program import Pipes, die_with
 
     die_with(int(parent))
     os.nice(5)  # the server's own work comes first

@@ -25,7 +25,7 @@ import msgspec
 from headrace.engine.ports import Fetch, FetchRequest
 from headrace.errors import HeadraceError, Internal, ScriptError
 
-_INSIDE = str(Path(__file__).with_name("inside.py"))
+_PROGRAM = str(Path(__file__).with_name("program.py"))
 _OUT_OF_MEMORY = 3
 _LARGEST_FRAME = 16 * 1024 * 1024  # bytes: reading more would keep the server from everything else
 _MOST_QUESTIONS = 10_000  # about time zones, of one script
@@ -40,7 +40,7 @@ _HALF = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _T = TypeVar("_T")
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of a script, and of scripts at once."""
 
     memory: int = 64 * 1024 * 1024
@@ -98,7 +98,7 @@ def engine_library() -> str:
 class Child:
     """A process that runs one script at a time. `spent` once it must not be used again."""
 
-    def __init__(self, process: asyncio.subprocess.Process, limits: Limits) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, limits: ScriptLimits) -> None:
         self._process, self._limits = process, limits
         self._calls = 0
         self._ready = True
@@ -110,10 +110,10 @@ class Child:
         self._stdin, self._stdout = process.stdin, process.stdout
 
     @classmethod
-    async def start(cls, limits: Limits) -> Child:
+    async def start(cls, limits: ScriptLimits) -> Child:
         """A new process with an empty environment in an empty folder that is gone once it stands in it."""
         limits_text = msgspec.json.encode(limits).decode()
-        command = [sys.executable, "-I", "-S", _INSIDE, engine_library(), str(os.getpid()), limits_text]
+        command = [sys.executable, "-I", "-S", _PROGRAM, engine_library(), str(os.getpid()), limits_text]
         folder = tempfile.mkdtemp(prefix="headrace-")
         try:
             process = await asyncio.create_subprocess_exec(

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.engine.ports import Fetch
-from headrace.sandbox.child import Child, Limits, Outcome
+from headrace.sandbox.child import Child, Outcome, ScriptLimits
 from headrace.sandbox.pool import Pool
 
 
 class Sandbox:
     """Runs JavaScript. Belongs to one event loop."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: ScriptLimits | None = None) -> None:
+        self.limits = limits or ScriptLimits()
         self._pool = Pool(lambda: Child.start(self.limits), self.limits.children, self.limits.idle)
 
     @property

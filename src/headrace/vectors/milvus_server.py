@@ -21,7 +21,7 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
-from headrace.providers.refusals import complaint
+from headrace.providers.error_mapping import complaint
 
 if TYPE_CHECKING:
     from pymilvus import AsyncMilvusClient

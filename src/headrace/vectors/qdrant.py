@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.errors import FlowError, ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
 from headrace.events import Document
-from headrace.providers.refusals import complaint, refusal_class
+from headrace.providers.error_mapping import complaint, refusal_class
 from headrace.vectors.served import Hit, Near, Point, ServedStore
 
 if TYPE_CHECKING:

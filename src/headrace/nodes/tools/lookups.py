@@ -12,7 +12,7 @@ from headrace.engine.ports import Fetch, FetchReply, FetchRequest
 from headrace.errors import FetchFailed, FlowError
 from headrace.nodes.accounts import Account
 from headrace.nodes.providers import Provider
-from headrace.providers.refusals import complaint
+from headrace.providers.error_mapping import complaint
 
 PATIENCE: Final = 60.0  # seconds for one answer
 _LONGEST_QUERY: Final = 8000  # characters

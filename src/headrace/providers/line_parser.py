@@ -11,9 +11,9 @@ import msgspec
 
 from headrace.engine.chat import Delta
 from headrace.errors import ProviderMalformed
-from headrace.providers.answers import AnswerParser
-from headrace.providers.loose import Loose, as_json, value_of
-from headrace.providers.refusals import carries_error, failure_inside
+from headrace.providers.error_mapping import carries_error, failure_inside
+from headrace.providers.lenient_json import LenientDecoder, as_json, value_of
+from headrace.providers.response_parser import ResponseParser
 
 _LONGEST_LINE: Final = 32 * 1024 * 1024  # bytes: a picture inside an answer is one line
 _LONGEST_STRAYS: Final = 8 * 1024 * 1024  # bytes of an answer that is written otherwise
@@ -24,7 +24,7 @@ _BLANKS: Final = b" \t\xef\xbb\xbf"  # and byte order marks, which proxies leave
 T = TypeVar("T")
 
 
-class LineParser(AnswerParser, Generic[T]):
+class LineParser(ResponseParser, Generic[T]):
     """The part that the parsers of line protocols share. Each declares its chunk and reads one in `take`.
 
     In these protocols every `data:` line is one JSON object, so lines are all that is looked at. One that is no JSON on
@@ -32,7 +32,7 @@ class LineParser(AnswerParser, Generic[T]):
     """
 
     prefix: ClassVar[bytes] = b"data:"
-    chunks: Loose[T]
+    chunks: LenientDecoder[T]
 
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
@@ -54,7 +54,7 @@ class LineParser(AnswerParser, Generic[T]):
         self.done = True
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
-        """See AnswerParser."""
+        """See ResponseParser."""
         if not data:
             self._end(deltas)
             return

@@ -15,11 +15,11 @@ from headrace.engine.json_extraction import extract_json
 from headrace.engine.model_answer import ModelAnswer
 from headrace.errors import ProviderError
 from headrace.providers import google, ollama, openai
-from headrace.providers.answers import AnswerParser
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.fallback import FallbackChat
-from headrace.providers.http import Limits, ProviderHttp
-from headrace.providers.portable import for_gemini, portable
+from headrace.providers.http import ProviderHttp, ProviderLimits
+from headrace.providers.response_parser import ResponseParser
+from headrace.providers.tool_schemas import for_gemini, portable
 
 CALL = {"choices": [{"delta": {"tool_calls": [call("{}", index=0, id="a")]}, "finish_reason": "tool_calls"}]}
 SIGNED = {"google": {"thought_signature": "SIG"}}
@@ -28,7 +28,7 @@ TEXT, SECRET = {"type": "reasoning.text", "index": 0}, {"type": "reasoning.encry
 DETAILS = [{**TEXT, "text": "H"}], [{**TEXT, "text": "m", "signature": "S"}], [SECRET], [SECRET]
 
 
-def turn(parser: AnswerParser, stream: bytes) -> ModelMessage:
+def turn(parser: ResponseParser, stream: bytes) -> ModelMessage:
     answer = ModelAnswer()
     answer.add([*parser.feed(stream), *([] if parser.done else parser.feed(b""))])
     return answer.message
@@ -174,7 +174,7 @@ def test_an_answer_that_fails_before_its_first_word_is_asked_for_again(provider:
         return Answer([failure] if len(seen) == 1 else [fine])
 
     provider.answer = answer
-    assert within(said(ProviderHttp(Limits(first_pause=0.001)), provider.url)) == "Hi"
+    assert within(said(ProviderHttp(ProviderLimits(first_pause=0.001)), provider.url)) == "Hi"
     assert len(seen) == 2
 
 
@@ -182,18 +182,18 @@ def test_an_answer_that_fails_before_its_first_word_is_asked_for_again(provider:
 def test_the_next_model_is_asked_when_one_fails_before_its_first_word(provider: Provider, failure: bytes) -> None:
     provider.answer = lambda seen: Answer([failure if seen.path == "/one" else data(says(), DONE)])
     urls = provider.url + "/one", provider.url + "/two"
-    assert within(said(ProviderHttp(Limits(attempts=1)), *urls)) == "Hi"
+    assert within(said(ProviderHttp(ProviderLimits(attempts=1)), *urls)) == "Hi"
 
 
 def test_nothing_is_asked_again_after_a_word_or_when_it_will_not_pass(provider: Provider) -> None:
     for failure in (data(says("A"), {"error": "x"}), data({"error": {"message": "x", "code": 401}})):
         provider.always(Answer([failure]))
         with pytest.raises(ProviderError):
-            within(said(ProviderHttp(Limits(first_pause=0.001)), provider.url))
+            within(said(ProviderHttp(ProviderLimits(first_pause=0.001)), provider.url))
         assert len(provider.seen) == 1
 
 
 def test_a_json_error_with_status_200_is_an_error(provider: Provider) -> None:
     provider.always(as_json({"error": {"message": "no such model", "code": 404}}))
     with pytest.raises(ProviderError, match="no such model"):
-        within(said(ProviderHttp(Limits(attempts=1)), provider.url))
+        within(said(ProviderHttp(ProviderLimits(attempts=1)), provider.url))

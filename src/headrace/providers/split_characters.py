@@ -13,7 +13,7 @@ from headrace.engine.surrogates import all_whole, parted, whole
 _Said: TypeAlias = TextDelta | ThinkingDelta
 
 
-class Halves:
+class CharacterJoiner:
     """Keeps the beginning of a character until the next text of its kind has come."""
 
     def __init__(self) -> None:

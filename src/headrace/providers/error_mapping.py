@@ -20,7 +20,7 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
-from headrace.providers.loose import value_of
+from headrace.providers.lenient_json import value_of
 
 _LONGEST = 2000  # characters of a provider's message that are passed on
 _LONGEST_PAGE = 500  # and of what is no message but a page of some proxy

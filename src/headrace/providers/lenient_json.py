@@ -26,7 +26,7 @@ class _UnfitError(ValueError):
     """The value cannot be read as what is wanted."""
 
 
-class Loose(Generic[T]):
+class LenientDecoder(Generic[T]):
     """A reader of one kind of record."""
 
     def __init__(self, kind: type[T]) -> None:

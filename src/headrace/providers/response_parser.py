@@ -13,16 +13,16 @@ import msgspec
 from headrace.engine.chat import Delta, ModelMessage, ToolCallDelta
 from headrace.engine.ports import Body, Http, HttpCall, Tries
 from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
-from headrace.providers.halves import Halves
-from headrace.providers.loose import Loose
-from headrace.providers.refusals import carries_error, failure_inside
+from headrace.providers.error_mapping import carries_error, failure_inside
+from headrace.providers.lenient_json import LenientDecoder
+from headrace.providers.split_characters import CharacterJoiner
 
 _END_PATIENCE = 0.05  # seconds
 _LARGEST_ANSWER = 256 * 1024 * 1024  # bytes of one that is read whole
 _T = TypeVar("_T")
 
 
-class AnswerParser(ABC):
+class ResponseParser(ABC):
     """Turns an answer's bytes, cut anywhere, into deltas. No I/O. A protocol says how, in `read`."""
 
     def __init__(self, secret: str = "") -> None:
@@ -32,7 +32,7 @@ class AnswerParser(ABC):
         self.done = False
         """Nothing more will come."""
         self._kept: ProviderError | None = None
-        self._halves: Halves | None = None
+        self._halves: CharacterJoiner | None = None
 
     @abstractmethod
     def read(self, data: bytes, deltas: list[Delta]) -> None:
@@ -61,7 +61,7 @@ class AnswerParser(ABC):
 
     def rescued(self) -> None:
         """Says that a chunk was read that may hold halves of characters: from now on they are looked for."""
-        self._halves = self._halves or Halves()
+        self._halves = self._halves or CharacterJoiner()
 
     def close(self) -> None:
         """Says that the connection has ended. Raises ProviderCut when the answer had not, and what `feed` kept."""
@@ -72,7 +72,7 @@ class AnswerParser(ABC):
 
 
 async def answered(
-    http: Http, call: HttpCall, parser: Callable[[], AnswerParser], tries: Tries | None = None
+    http: Http, call: HttpCall, parser: Callable[[], ResponseParser], tries: Tries | None = None
 ) -> AsyncGenerator[Sequence[Delta]]:
     """The deltas of a call's answer, one batch a read. Raises ProviderError.
 
@@ -147,7 +147,7 @@ async def json_answer(http: Http, call: HttpCall, kind: type[_T]) -> _T:
     return await read_answer(http, call, read)
 
 
-async def loose_answer(http: Http, call: HttpCall, kind: Loose[_T], whole: Callable[[_T], object]) -> _T:
+async def loose_answer(http: Http, call: HttpCall, kind: LenientDecoder[_T], whole: Callable[[_T], object]) -> _T:
     """The same for a model's answer, of which only what is needed must be right: that it is `whole`.
 
     Raises ProviderError, also the one that an answer with status 200 carries.

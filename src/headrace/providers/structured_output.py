@@ -17,7 +17,7 @@ from headrace.engine.chat import (
     ToolCallDelta,
     ToolSpec,
 )
-from headrace.providers.portable import portable
+from headrace.providers.tool_schemas import portable
 
 
 def offered(tool: ToolSpec) -> dict[str, Any]:

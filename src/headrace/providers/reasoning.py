@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from headrace.engine.surrogates import all_whole
-from headrace.providers.loose import as_json, value_of
+from headrace.providers.lenient_json import as_json, value_of
 
 OF_MESSAGES: Final = ("reasoning_content", "reasoning", "reasoning_details")
 """Fields of a message in OpenAI's protocol."""
@@ -19,7 +19,7 @@ OF_CALLS: Final = ("extra_content", "provider_specific_fields")
 _JOINED: Final = frozenset(("text", "summary", "data"))  # fields whose fragments are one text
 
 
-class GivenBack:
+class ReasoningFields:
     """The reasoning of one answer, put together from its fragments."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ class _Details(msgspec.Struct, gc=False):
     reasoning_tokens: float | None = None
 
 
-class Count(msgspec.Struct, gc=False):
+class TokenCount(msgspec.Struct, gc=False):
     """A count as it comes; `input_tokens` and `output_tokens` are what gateways to other providers say."""
 
     prompt_tokens: float | None = None
