@@ -14,11 +14,11 @@ from test_follow_ups import said as said_by_model
 from test_follow_ups import suggesting
 from upstream import Upstream
 
+from headrace.apps.chat.answer_state import AnswerState, prompts
 from headrace.apps.chat.chats import Chat, Chats
 from headrace.apps.chat.defaults import FILE, FLOWS
-from headrace.apps.chat.passages import literal, marked, readable
+from headrace.apps.chat.safe_markdown import literal, marked, readable
 from headrace.apps.chat.serve import PAGE
-from headrace.apps.chat.shown import Shown, prompts
 from headrace.apps.chat.uploads import UNREAD, Taken, taken, uploads_of
 from headrace.events import Metadata, RunMetadata, Thinking, Token
 from headrace.schema import FileUpload
@@ -196,7 +196,7 @@ def test_follow_up_prompts_are_read_however_often_they_were_encoded() -> None:
 
 def test_words_before_a_tool_call_are_no_part_of_the_answer() -> None:
     events = [Thinking("Hm"), Thinking("", 2), Token("Let me see. "), Token("Yes."), Metadata(RunMetadata(text="Yes."))]
-    shown = Shown()
+    shown = AnswerState()
     for seq, event in enumerate(events, 1):
         shown = shown.after(event, seq)
     assert (shown.text, shown.thinking, shown.seconds, shown.seq) == ("Yes.", "Hm", 2, 5)

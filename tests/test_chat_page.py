@@ -16,8 +16,8 @@ from servers import Server, chat_model, conversation, flow, node
 from upstream import Received, Upstream
 from waiting import eventually
 
+from headrace.apps.chat.answer_state import AnswerState
 from headrace.apps.chat.chats import Chat, Chats
-from headrace.apps.chat.shown import Shown
 from headrace.apps.chat.visitors import COOKIE
 from headrace.events import Document, UsedTool
 
@@ -304,8 +304,8 @@ FOUND = """() => {
 }"""
 
 
-def everywhere(text: str) -> Shown:
-    return Shown(
+def everywhere(text: str) -> AnswerState:
+    return AnswerState(
         text=text,
         thinking=text,
         steps={text: text},

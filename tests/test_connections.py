@@ -12,7 +12,7 @@ from servers import Server, conversation, serving
 from upstream import Upstream
 from waiting import eventually
 
-from headrace.server.limits import block_of
+from headrace.server.rate_limits import block_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="connections are looked at in /proc")
 SHORT = {

@@ -18,8 +18,8 @@ from headrace.engine.ports import Search
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.embedded.collection import Collection, Upsert
-from headrace.retrieval.embedded.shelf import fused
-from headrace.retrieval.embedded.words import quoted_words
+from headrace.retrieval.embedded.query_words import quoted_words
+from headrace.retrieval.embedded.searcher import fused
 from headrace.retrieval.library import Library
 
 

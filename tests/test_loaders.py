@@ -29,9 +29,9 @@ from headrace.events import Document
 from headrace.nodes import built_in
 from headrace.retrieval.embedded.collection import Upsert
 from headrace.retrieval.files import files_of
+from headrace.retrieval.html_tree import selected
 from headrace.retrieval.library import Library
 from headrace.retrieval.office import pdf_documents
-from headrace.retrieval.soup import selected
 from headrace.retrieval.splitters import ChunkSplitter, recursively
 
 FLOW = "the flow"
@@ -306,7 +306,7 @@ from pathlib import Path
 from headrace.retrieval.files import File
 from headrace.retrieval.loading import FileDocuments, Finish
 from headrace.retrieval.splitters import ChunkSplitter, recursively
-from headrace.retrieval.texts import text_documents
+from headrace.retrieval.text_decoding import text_documents
 
 async def main():
     splitter = ChunkSplitter("x", recursively(["\\n\\n", "\\n", " ", ""], 1000, 0))

@@ -18,7 +18,7 @@ from upstream import Upstream
 from headrace.engine.chat import ModelMessage, TextDelta
 from headrace.engine.chatflow import exchanged
 from headrace.nodes.memory import SummarisedTurns, tokens
-from headrace.schema import Turn
+from headrace.schema import MemoryMessage
 
 
 def talk(base: str, memory: str, credential: str = "", **inputs: Any) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def test_what_tools_gave_is_for_agents_that_want_it(
 
 def test_a_remembered_result_is_cut_and_a_turn_remembers_not_every_use() -> None:
     uses = [{"tool": "dump", "toolInput": "no object", "toolOutput": "x" * 100_000}] * 500
-    called, *results, answer = exchanged([Turn("apiMessage", "done", tools=uses)])
+    called, *results, answer = exchanged([MemoryMessage("apiMessage", "done", tools=uses)])
     assert len(called.calls) == len(results) == 100
     assert len({call.id for call in called.calls}) == 100
     assert all(len(result.text) < 21_000 for result in results)
@@ -151,8 +151,8 @@ def test_deleting_a_session_deletes_its_summary(server: Server, upstream: Upstre
     assert not any("/say one" in text for conversation in asked(upstream)[3:] for text in conversation)
 
 
-def summarised(model: Script, rows: Sequence[Turn], most: int, notes: Mapping[str, str]) -> list[ModelMessage]:
-    async def history(*, tools: bool = False) -> Sequence[Turn]:
+def summarised(model: Script, rows: Sequence[MemoryMessage], most: int, notes: Mapping[str, str]) -> list[ModelMessage]:
+    async def history(*, tools: bool = False) -> Sequence[MemoryMessage]:
         return rows
 
     async def run() -> list[ModelMessage]:
@@ -165,7 +165,7 @@ def summarised(model: Script, rows: Sequence[Turn], most: int, notes: Mapping[st
     return asyncio.run(run())
 
 
-ROWS = [Turn("userMessage" if n % 2 == 0 else "apiMessage", f"message {n} {'x' * 4000}") for n in range(40)]
+ROWS = [MemoryMessage("userMessage" if n % 2 == 0 else "apiMessage", f"message {n} {'x' * 4000}") for n in range(40)]
 
 
 def test_a_long_session_is_summarised_in_portions_that_a_model_can_read() -> None:

@@ -13,7 +13,7 @@ from sites import HUGE, SILENT, Answer, Script, Site, Visit, html, said
 from test_tools import agent
 from upstream import Upstream
 
-from headrace.retrieval.pages import page_of
+from headrace.retrieval.html_text import page_of
 
 RED_DOT = Answer(b"\x89PNG\r\n\x1a\n\0\0", "image/png")
 
@@ -122,7 +122,7 @@ def test_a_schema_that_cannot_be_read_names_its_input(
 
 
 HOSTILE = """
-from headrace.retrieval.pages import page_of
+from headrace.retrieval.html_text import page_of
 for piece in ("<!--", "<a ", "</", "<?", "<!", "&", "<", "<a b='", "<![CDATA[", "<script></", "<div>", "&#", "<head>"):
     text = piece * (200_000 // len(piece))
     page_of(text)

@@ -18,7 +18,7 @@ from headrace.events import Document
 from headrace.nodes import built_in
 from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.retrieval.library import Library
-from headrace.retrieval.refining import fused, lines_of
+from headrace.retrieval.refinement import fused, lines_of
 
 SECRET = "sk-of-the-tests"
 

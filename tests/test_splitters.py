@@ -19,7 +19,7 @@ from headrace.engine.inputs import read
 from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.nodes import built_in
-from headrace.retrieval import encodings, soup, splitters
+from headrace.retrieval import encodings, html_tree, splitters
 from headrace.retrieval.encodings import EncodingName, encoding
 from headrace.retrieval.languages import SEPARATORS
 from headrace.retrieval.languages import Language as Ours
@@ -175,7 +175,7 @@ def test_quotes_inside_of_quotes_do_not_multiply_a_page():
 
 
 def test_a_page_that_takes_too_long_to_be_written_as_markdown_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(soup, "_SECONDS", 0.0)
+    monkeypatch.setattr(html_tree, "_SECONDS", 0.0)
     with pytest.raises(FlowError, match="takes more than 0 seconds"):
         built("htmlToMarkdownTextSplitter").split(Document("<p>The Wren.</p>"))
 

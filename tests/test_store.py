@@ -17,7 +17,7 @@ from waiting import within
 
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import FlowRow, Message
-from headrace.store.sealing import Seal
+from headrace.store.encryption import Seal
 from headrace.store.store import MessageFilter, Store, hash_of, timestamp
 
 FLOW = FlowRow("", "x", '{"nodes": []}')

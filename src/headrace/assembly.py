@@ -16,7 +16,7 @@ from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import ProviderHttp, ProviderLimits
-from headrace.retrieval.readers import kept_warm
+from headrace.retrieval.parser_processes import kept_warm
 from headrace.runtime.backend import Backend
 from headrace.runtime.durable import DurableLog
 from headrace.runtime.durable_registry import DurableRegistry

@@ -267,7 +267,7 @@ class Lead(msgspec.Struct):
     createdDate: str = ""
 
 
-class Turn(msgspec.Struct, frozen=True):
+class MemoryMessage(msgspec.Struct, frozen=True):
     """A stored message's text and role."""
 
     role: Role

@@ -20,7 +20,7 @@ from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.schema import is_id
 from headrace.store.database import Database
-from headrace.store.failures import kept
+from headrace.store.load_failures import kept
 from headrace.store.records import among
 from headrace.store.store import timestamp
 from headrace.store.tables import document_chunk, document_loader, document_store

@@ -10,7 +10,7 @@ from headrace.engine.node import Context, FlowQuestion
 from headrace.engine.ports import Outside
 from headrace.errors import FlowError
 from headrace.events import Prediction
-from headrace.schema import Turn
+from headrace.schema import MemoryMessage
 from headrace.store.session_notes import SessionNotes
 from headrace.store.store import Store
 from headrace.store.variables import variable_values
@@ -19,7 +19,7 @@ from headrace.store.variables import variable_values
 async def upsert_context(store: Store, outside: Outside, flow: str, chat: str = "") -> Context:
     """The context of nodes outside a run. They keep things under `flow`, the id of a flow or of a document store."""
 
-    async def no_history(*, tools: bool = False) -> Sequence[Turn]:
+    async def no_history(*, tools: bool = False) -> Sequence[MemoryMessage]:
         return ()
 
     async def no_flows(asked: FlowQuestion) -> Prediction:

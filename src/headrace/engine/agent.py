@@ -160,7 +160,7 @@ class Agent:
         uses = self.talk.uses
         documents = [document for use in uses for document in use.result.documents]
         artifacts = [artifact for use in uses for artifact in use.result.artifacts]
-        shown = [use.shown for use in uses if use.shown]
+        shown = [use.event for use in uses if use.event]
         events: list[Event] = [SourceDocuments(documents)] if documents else []
         events += [UsedTools(shown)] if shown else []
         return [*events, Artifacts(artifacts)] if artifacts else events
@@ -189,7 +189,7 @@ class Agent:
                     return await self._use(call, place)
                 self._trace.started(call)
                 use = await self._use(call, place)
-                self._trace.ended(call, use.result.text, use.shown.error if use.shown else None)
+                self._trace.ended(call, use.result.text, use.event.error if use.event else None)
                 return use
 
         uses: list[ToolUse | None] = list(self.talk.rounds[-1].uses)

@@ -17,14 +17,14 @@ from headrace.engine.ports import Upserted, UpsertProgress
 from headrace.engine.references import Scope, node_ids, text_of
 from headrace.errors import FlowError
 from headrace.events import Event
-from headrace.schema import FlowFile, NodeData, PredictionRequest, Turn
+from headrace.schema import FlowFile, MemoryMessage, NodeData, PredictionRequest
 
 _MOST_TOOLS: Final = 100  # of one remembered turn
 _LONGEST_RESULT: Final = 20_000  # characters of a remembered result
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
-def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
+def remembered(turns: Sequence[MemoryMessage]) -> list[ModelMessage]:
     """Stored messages as a model sees them."""
     return [
         ModelMessage("assistant" if turn.role == "apiMessage" else "user", _content(turn), uses=turn.tools)
@@ -32,12 +32,12 @@ def remembered(turns: Sequence[Turn]) -> list[ModelMessage]:
     ]
 
 
-def exchanged(turns: Sequence[Turn]) -> list[ModelMessage]:
+def exchanged(turns: Sequence[MemoryMessage]) -> list[ModelMessage]:
     """The same, each answer behind the calls of tools that led to it."""
     return [message for number, turn in enumerate(turns) for message in (*_uses(turn, number), *remembered([turn]))]
 
 
-def _uses(turn: Turn, number: int) -> list[ModelMessage]:
+def _uses(turn: MemoryMessage, number: int) -> list[ModelMessage]:
     """The calls that a turn made, as if in one go, and their results."""
     if not (tools := turn.tools[:_MOST_TOOLS]):
         return []
@@ -58,7 +58,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}\n[cut here]"
 
 
-def _content(turn: Turn) -> str | list[Part]:
+def _content(turn: MemoryMessage) -> str | list[Part]:
     shown = (upload for upload in turn.uploads if upload.mime.startswith("image/") and upload.data)
     pictures: list[Part] = [ImagePart(upload.data or "") for upload in shown]
     return [TextPart(turn.content), *pictures] if pictures else turn.content

@@ -17,7 +17,7 @@ class ToolUse(msgspec.Struct, frozen=True):
 
     call: ToolCall
     result: ToolResult
-    shown: UsedTool | None = None
+    event: UsedTool | None = None
     returns: bool = False
 
 

@@ -19,7 +19,7 @@ from headrace.engine.chat import ModelMessage
 from headrace.engine.ports import Documents, Http, LoadFailure, Notes, Outside, Upserted, UpsertProgress
 from headrace.errors import FlowError, NotFound
 from headrace.events import Document, Event, Prediction, Usage
-from headrace.schema import CustomTool, FileUpload, HumanInput, Turn
+from headrace.schema import CustomTool, FileUpload, HumanInput, MemoryMessage
 
 Template: TypeAlias = Annotated[str, msgspec.Meta(extra={"template": True})]
 """A text with `{variables}`: what a reference brings into it is text, its braces included."""
@@ -38,7 +38,7 @@ async def _unnoted(_: Execution) -> None:
 class History(Protocol):
     """Stored turns of a flow and session, oldest first."""
 
-    async def __call__(self, *, tools: bool = False) -> Sequence[Turn]:
+    async def __call__(self, *, tools: bool = False) -> Sequence[MemoryMessage]:
         """With `tools` the turns name those that were used."""
         ...
 
@@ -74,7 +74,7 @@ class Context(msgspec.Struct, kw_only=True):
     history: History
     notes: Notes
     """Notes of the flow's memories on this session."""
-    listeners: list[Callable[[Sequence[Turn]], Awaitable[None]]] = []
+    listeners: list[Callable[[Sequence[MemoryMessage]], Awaitable[None]]] = []
     """Called with the question and the answer once they are stored: memories that other systems keep."""
     secrets: Callable[[str], Awaitable[Mapping[str, str]]]
     """The fields of a credential; raises NotFound when it does not exist."""

@@ -13,16 +13,16 @@ import msgspec
 
 from headrace.errors import HeadraceError
 from headrace.exports import BARE
-from headrace.migration import kinds
+from headrace.migration import row_kinds
+from headrace.migration.context import Advanced, MoveContext
 from headrace.migration.flows import move_flows
 from headrace.migration.folders import Folders
 from headrace.migration.install import Install
 from headrace.migration.keys import check_key, move_credentials, move_keys
-from headrace.migration.kinds import KINDS, Kind
-from headrace.migration.moving import Advanced, Moving
-from headrace.migration.paused import paused
-from headrace.migration.placing import Target
+from headrace.migration.merge import Target
+from headrace.migration.paused_flows import paused
 from headrace.migration.report import Report
+from headrace.migration.row_kinds import KINDS, Kind
 from headrace.migration.sources import Row, Source, Wanted
 from headrace.migration.stores import move_document_stores, move_upserts
 from headrace.runtime.uploads import Uploads
@@ -53,34 +53,34 @@ _NOTHING_LOST: Final = (
 """What only the old server needs."""
 _COLUMNS: Final = {
     **{kind.source: kind.columns for kind in KINDS.values()},
-    "chat_flow": kinds.FLOW_COLUMNS,
-    "credential": kinds.CREDENTIAL_COLUMNS,
-    "apikey": kinds.KEY_COLUMNS,
-    "document_store": kinds.STORE_COLUMNS,
-    "document_store_file_chunk": kinds.CHUNK_COLUMNS,
-    "upsert_history": kinds.UPSERT_COLUMNS,
+    "chat_flow": row_kinds.FLOW_COLUMNS,
+    "credential": row_kinds.CREDENTIAL_COLUMNS,
+    "apikey": row_kinds.KEY_COLUMNS,
+    "document_store": row_kinds.STORE_COLUMNS,
+    "document_store_file_chunk": row_kinds.CHUNK_COLUMNS,
+    "upsert_history": row_kinds.UPSERT_COLUMNS,
 }
 
 
 async def move(install: Install, source: Source, store: Store, advanced: Advanced, *, dry: bool = False) -> Report:
     """Moves everything that can be read. Raises InvalidRequest before anything is written, StorageError."""
     report = Report(install.place.name if isinstance(install.place, Path) else "the database")
-    moving = Moving(install, source, store, report, advanced, dry=dry)
+    context = MoveContext(install, source, store, report, advanced, dry=dry)
     folders = Folders(install.storage) if install.storage else None
-    await check_key(moving)
-    _tell_missing_columns(moving)
-    keys = await move_keys(moving)
-    await move_credentials(moving)
+    await check_key(context)
+    _tell_missing_columns(context)
+    keys = await move_keys(context)
+    await move_credentials(context)
     for name in ("variables", "tools"):
-        await _move_kind(moving, KINDS[name])
-    await move_flows(moving, keys)
+        await _move_kind(context, KINDS[name])
+    await move_flows(context, keys)
     for name in ("messages", "feedback", "leads"):
-        await _move_kind(moving, KINDS[name])
-    await _move_executions(moving)
-    await move_document_stores(moving, folders)
-    await move_upserts(moving)
-    await _move_files(moving, folders)
-    await _tell_homeless(moving)
+        await _move_kind(context, KINDS[name])
+    await _move_executions(context)
+    await move_document_stores(context, folders)
+    await move_upserts(context)
+    await _move_files(context, folders)
+    await _tell_homeless(context)
     return report
 
 
@@ -89,23 +89,23 @@ async def size(source: Source) -> int:
     return sum([await source.count(table) for table in _COLUMNS if table in source.columns])
 
 
-async def _move_kind(moving: Moving, kind: Kind) -> None:
-    tally = moving.report.tally(kind.name)
+async def _move_kind(context: MoveContext, kind: Kind) -> None:
+    tally = context.report.tally(kind.name)
     target = Target(kind.table, kind.owner, kind.unique)
-    async for rows in moving.rows(Wanted(kind.source, "createdDate")):
-        await moving.place(tally, target, moving.read(tally, rows, kind.values))
+    async for rows in context.rows(Wanted(kind.source, "createdDate")):
+        await context.merge_rows(tally, target, context.read(tally, rows, kind.values))
 
 
-async def _move_executions(moving: Moving) -> None:
+async def _move_executions(context: MoveContext) -> None:
     """Executions; those that wait for a person can be answered here where their place in the flow can be told."""
-    graphs = {flow.id: flow.flowData for flow in moving.report.flows}
+    graphs = {flow.id: flow.flowData for flow in context.report.flows}
 
     def values(row: Row) -> dict[str, Any]:
-        read = kinds.execution(row)
+        read = row_kinds.execution(row)
         found = paused(graphs.get(read["agentflowId"], ""), msgspec.json.decode(read["executionData"]))
         if found is None or read["state"] != "STOPPED":
             if read["state"] == "STOPPED":
-                moving.report.notes.append(f"the execution {read['id']!r} waits for an answer that it cannot get here")
+                context.report.notes.append(f"the execution {read['id']!r} waits for an answer that it cannot get here")
             return {**read, "progress": None, "flowData": None}
         return {
             **read,
@@ -114,34 +114,34 @@ async def _move_executions(moving: Moving) -> None:
             "flowData": graphs[read["agentflowId"]],
         }
 
-    await _move_kind(moving, KINDS["executions"]._replace(values=values))
+    await _move_kind(context, KINDS["executions"]._replace(values=values))
 
 
-async def _move_files(moving: Moving, folders: Folders | None) -> None:
+async def _move_files(context: MoveContext, folders: Folders | None) -> None:
     """The files that came with questions."""
     if folders is None:
-        moving.report.notes.append("no storage folder was found: name it with --storage to bring the files of chats")
+        context.report.notes.append("no storage folder was found: name it with --storage to bring the files of chats")
         return
-    tally = moving.report.tally("files of chats")
-    uploads = Uploads(moving.store.folder / "uploads")
-    for file in folders.of_chats([flow.id for flow in moving.report.flows]):
+    tally = context.report.tally("files of chats")
+    uploads = Uploads(context.store.folder / "uploads")
+    for file in folders.of_chats([flow.id for flow in context.report.flows]):
         try:
-            tally.add("new" if moving.dry or await uploads.take(file.flow, file.chat, file.path) else "same")
+            tally.add("new" if context.dry or await uploads.take(file.flow, file.chat, file.path) else "same")
         except HeadraceError as error:
-            moving.unreadable(tally, {"name": str(file.path)}, str(error))
+            context.unreadable(tally, {"name": str(file.path)}, str(error))
 
 
-def _tell_missing_columns(moving: Moving) -> None:
+def _tell_missing_columns(context: MoveContext) -> None:
     """Older releases have less, and exports too."""
     for table, columns in _COLUMNS.items():
-        there: Sequence[str] = moving.source.columns.get(table, ())
+        there: Sequence[str] = context.source.columns.get(table, ())
         if there and (missing := [name for name in columns if name not in there]):
-            moving.report.notes.append(f"an older release, or a part left out: {table!r} has no {', '.join(missing)}")
-    if "apikeyid" not in moving.source.columns["chat_flow"]:
-        moving.report.notes.append(BARE)
+            context.report.notes.append(f"an older release, or a part left out: {table!r} has no {', '.join(missing)}")
+    if "apikeyid" not in context.source.columns["chat_flow"]:
+        context.report.notes.append(BARE)
 
 
-async def _tell_homeless(moving: Moving) -> None:
-    for table in sorted(set(moving.source.columns) - {*_COLUMNS, *_NOTHING_LOST}):
-        if count := await moving.source.count(table):
-            moving.report.homeless[_HOMELESS.get(table, table)] = count
+async def _tell_homeless(context: MoveContext) -> None:
+    for table in sorted(set(context.source.columns) - {*_COLUMNS, *_NOTHING_LOST}):
+        if count := await context.source.count(table):
+            context.report.homeless[_HOMELESS.get(table, table)] = count

@@ -12,10 +12,10 @@ from headrace.documents.files import StoreFiles
 from headrace.documents.graph import EMBEDDED
 from headrace.documents.stores import StoreRow
 from headrace.errors import InvalidRequest
-from headrace.migration import kinds
+from headrace.migration import row_kinds
+from headrace.migration.context import MoveContext, utf8
 from headrace.migration.folders import Folders, with_files
-from headrace.migration.moving import Moving, utf8
-from headrace.migration.placing import Target, compared, place
+from headrace.migration.merge import Target, compared, merge_rows
 from headrace.migration.report import Outcome, Tally
 from headrace.migration.sources import Row, Wanted
 from headrace.store import tables
@@ -24,81 +24,81 @@ _OF_FLOWS: Final = Target(tables.upsert_history, ("chatflowid", tables.flow))
 _OF_STORES: Final = Target(tables.store_upsert_history, ("chatflowid", tables.document_store))
 
 
-async def move_document_stores(moving: Moving, folders: Folders | None) -> None:
+async def move_document_stores(context: MoveContext, folders: Folders | None) -> None:
     """Moves document stores. Vectors on other servers stay where they are."""
-    tally, chunks = moving.report.tally("document stores"), moving.report.tally("chunks")
-    async for rows in moving.rows(Wanted("document_store", "createdDate")):
+    tally, chunks = context.report.tally("document stores"), context.report.tally("chunks")
+    async for rows in context.rows(Wanted("document_store", "createdDate")):
         for row in rows:
             try:
-                store = kinds.store(utf8(row))
+                store = row_kinds.store(utf8(row))
             except InvalidRequest as error:
-                moving.unreadable(tally, row, str(error))
+                context.unreadable(tally, row, str(error))
             else:
-                found = await _chunks(moving, store, chunks)
-                outcome = await _move(moving, store, found, folders, upserted=row.get("status") == "UPSERTED")
-                moving.count(tally, {"name": store.name}, outcome)
+                found = await _chunks(context, store, chunks)
+                outcome = await _move(context, store, found, folders, upserted=row.get("status") == "UPSERTED")
+                context.count(tally, {"name": store.name}, outcome)
                 chunks.add(outcome, len(found))
 
 
 async def _move(
-    moving: Moving, store: StoreRow, chunks: Sequence[StoredChunk], folders: Folders | None, *, upserted: bool
+    context: MoveContext, store: StoreRow, chunks: Sequence[StoredChunk], folders: Folders | None, *, upserted: bool
 ) -> Outcome:
     statement = select(tables.document_store.c.updatedDate).where(tables.document_store.c.id == store.id)
-    here = await moving.store.database.read(lambda c: c.execute(statement).scalar_one_or_none())
+    here = await context.store.database.read(lambda c: c.execute(statement).scalar_one_or_none())
     outcome = compared(here, store.updatedDate)
     if outcome in ("new", "changed"):
-        _bring_files(moving, store, folders)
-        await DocumentChunks(moving.store.database).restore(store, chunks, anew=True)
+        _bring_files(context, store, folders)
+        await DocumentChunks(context.store.database).restore(store, chunks, anew=True)
     if outcome != "ours" and upserted and store.status == "SYNC":
-        moving.report.to_upsert.append(("store", store.id))
+        context.report.to_upsert.append(("store", store.id))
     return outcome
 
 
-def _bring_files(moving: Moving, store: StoreRow, folders: Folders | None) -> None:
-    files = StoreFiles(moving.store.folder / "files")
+def _bring_files(context: MoveContext, store: StoreRow, folders: Folders | None) -> None:
+    files = StoreFiles(context.store.folder / "files")
     folder = folders.of_store(store.id) if folders else None
     found = [with_files(files, loader, folder) for loader in store.loaders]
     store.loaders = [loader for loader, _ in found]
     for loader, missing in found:
         if missing:
-            moving.report.notes.append(f"the loader {loader.loaderName!r} of the store {store.name!r}: {missing}")
+            context.report.notes.append(f"the loader {loader.loaderName!r} of the store {store.name!r}: {missing}")
 
 
-async def _chunks(moving: Moving, store: StoreRow, tally: Tally) -> list[StoredChunk]:
+async def _chunks(context: MoveContext, store: StoreRow, tally: Tally) -> list[StoredChunk]:
     found: list[StoredChunk] = []
-    async for rows in moving.rows(Wanted("document_store_file_chunk", "", "storeId", store.id)):
+    async for rows in context.rows(Wanted("document_store_file_chunk", "", "storeId", store.id)):
         for row in rows:
             try:
-                found.append(kinds.chunk(utf8(row)))
+                found.append(row_kinds.chunk(utf8(row)))
             except InvalidRequest as error:
-                moving.unreadable(tally, row, str(error))
+                context.unreadable(tally, row, str(error))
     return found
 
 
-async def move_upserts(moving: Moving) -> None:
+async def move_upserts(context: MoveContext) -> None:
     """The history of upserts: one table for flows and document stores there, two here."""
-    tally, embedded = moving.report.tally("upserts"), _embedded(moving)
-    async for rows in moving.rows(Wanted("upsert_history", "date")):
-        values = moving.read(tally, rows, kinds.upsert)
-        for outcome in await moving.store.database.write(lambda c, v=values: _either(c, v)):
+    tally, embedded = context.report.tally("upserts"), _embedded(context)
+    async for rows in context.rows(Wanted("upsert_history", "date")):
+        values = context.read(tally, rows, row_kinds.upsert)
+        for outcome in await context.store.database.write(lambda c, v=values: _either(c, v)):
             tally.add(outcome)
         for row in values:
             embedded.get(row["chatflowid"], set()).add(row["id"])
     for flow, ids in embedded.items():
-        if ids and not await moving.store.database.read(lambda c, f=flow, i=ids: _upserted_since(c, f, i)):
-            moving.report.to_upsert.append(("flow", flow))
+        if ids and not await context.store.database.read(lambda c, f=flow, i=ids: _upserted_since(c, f, i)):
+            context.report.to_upsert.append(("flow", flow))
 
 
 def _either(c: Connection, rows: Sequence[Row]) -> list[Outcome]:
-    outcomes = place(c, _OF_FLOWS, rows)
+    outcomes = merge_rows(c, _OF_FLOWS, rows)
     others = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "left"]
-    return [*(outcome for outcome in outcomes if outcome != "left"), *place(c, _OF_STORES, others)]
+    return [*(outcome for outcome in outcomes if outcome != "left"), *merge_rows(c, _OF_STORES, others)]
 
 
-def _embedded(moving: Moving) -> dict[str, set[str]]:
+def _embedded(context: MoveContext) -> dict[str, set[str]]:
     """The flows with a vector store that was in the old server's memory, each with room for its upserts."""
     marks = (f'"name":"{EMBEDDED}"', f'"name": "{EMBEDDED}"')
-    return {flow.id: set() for flow in moving.report.flows if any(mark in flow.flowData for mark in marks)}
+    return {flow.id: set() for flow in context.report.flows if any(mark in flow.flowData for mark in marks)}
 
 
 def _upserted_since(c: Connection, flow: str, before: Set[str]) -> bool:

@@ -13,7 +13,7 @@ from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.model_events import answer_text
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel
-from headrace.schema import Turn
+from headrace.schema import MemoryMessage
 
 _SUMMARY: Final = "What was said earlier in this conversation, summarised: {text}"
 _SUMMARISE: Final = (
@@ -44,7 +44,7 @@ class StoredTurns:
             return await self.messages()
         return [*self._ctx.prior, *exchanged(self._newest(await self._ctx.history(tools=True)))]
 
-    def _newest(self, rows: Sequence[Turn]) -> Sequence[Turn]:
+    def _newest(self, rows: Sequence[MemoryMessage]) -> Sequence[MemoryMessage]:
         return rows if self._limit is None else rows[len(rows) - min(self._limit, len(rows)) :]
 
 
@@ -77,7 +77,7 @@ class SummarisedTurns:
         """See ToolMemory."""
         return await self._read(exchanged)
 
-    async def _read(self, word_for_word: Callable[[Sequence[Turn]], list[ModelMessage]]) -> list[ModelMessage]:
+    async def _read(self, word_for_word: Callable[[Sequence[MemoryMessage]], list[ModelMessage]]) -> list[ModelMessage]:
         rows = list(await self._ctx.history(tools=self._tools))
         summary = await self._kept(len(rows)) if rows else _Summary()
         if old := self._overflow(rows[summary.turns :]):
@@ -91,7 +91,7 @@ class SummarisedTurns:
         kept = msgspec.json.decode(text, type=_Summary) if text else _Summary()
         return kept if kept.turns <= stored else _Summary()
 
-    def _overflow(self, rows: Sequence[Turn]) -> Sequence[Turn]:
+    def _overflow(self, rows: Sequence[MemoryMessage]) -> Sequence[MemoryMessage]:
         """The oldest turns, as far as the others fit; what is left begins with a question."""
         size, first = sum(map(_size, rows)), 0
         while first < len(rows) and (size > self._most or rows[first].role == "apiMessage"):
@@ -99,7 +99,7 @@ class SummarisedTurns:
             first += 1
         return rows[:first]
 
-    async def _longer(self, summary: _Summary, rows: Sequence[Turn]) -> _Summary:
+    async def _longer(self, summary: _Summary, rows: Sequence[MemoryMessage]) -> _Summary:
         text = summary.text
         for portion in _portions(rows):
             said = "\n".join(_line(message) for message in exchanged(portion) if message.text)
@@ -108,7 +108,7 @@ class SummarisedTurns:
         return _Summary(text, summary.turns + len(rows))
 
 
-def _size(turn: Turn) -> int:
+def _size(turn: MemoryMessage) -> int:
     """Roughly the tokens of a turn, and of what its tools gave."""
     return sum(tokens(message.text) for message in exchanged([turn]) if not message.calls)
 
@@ -119,9 +119,9 @@ def _line(message: ModelMessage) -> str:
     return f"{who}: {message.text[:_LONGEST]}"
 
 
-def _portions(rows: Sequence[Turn]) -> Iterator[list[Turn]]:
+def _portions(rows: Sequence[MemoryMessage]) -> Iterator[list[MemoryMessage]]:
     """The turns in portions that a model can read at once."""
-    portion: list[Turn] = []
+    portion: list[MemoryMessage] = []
     for row in rows:
         if portion and sum(map(_size, (*portion, row))) > _AT_ONCE:
             yield portion

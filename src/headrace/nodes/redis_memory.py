@@ -14,7 +14,7 @@ from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError, StorageError
 from headrace.nodes.accounts import secrets
-from headrace.schema import Turn
+from headrace.schema import MemoryMessage
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -52,7 +52,7 @@ class RedisTurns:
         """See ToolMemory."""
         return [*self._ctx.prior, *exchanged(await self._turns())] if self._tools else await self.messages()
 
-    async def _turns(self) -> list[Turn]:
+    async def _turns(self) -> list[MemoryMessage]:
         async with _connected(self._fields) as redis:
             stored = await redis.lrange(self._ctx.session, 0, self._most - 1)
         try:
@@ -62,7 +62,7 @@ class RedisTurns:
                 f"the Redis key {self._ctx.session!r} holds something else than a conversation: use another session id"
             ) from None
 
-    async def add(self, turns: Sequence[Turn]) -> None:
+    async def add(self, turns: Sequence[MemoryMessage]) -> None:
         """Adds what was said. Raises StorageError."""
         async with _connected(self._fields) as redis, redis.pipeline(transaction=True) as commands:
             for turn in turns:
@@ -74,13 +74,13 @@ class RedisTurns:
             await commands.execute()
 
 
-def _turn(stored: _Stored) -> Turn:
+def _turn(stored: _Stored) -> MemoryMessage:
     content = stored.data.content
     if isinstance(content, list):  # parts
         content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
     role = "apiMessage" if stored.type == "ai" else "userMessage"
     used = stored.data.additional_kwargs.get("usedTools")
-    return Turn(role, str(content), tools=[each for each in _list(used) if isinstance(each, dict)])
+    return MemoryMessage(role, str(content), tools=[each for each in _list(used) if isinstance(each, dict)])
 
 
 def _list(value: Any) -> list[Any]:

@@ -17,8 +17,8 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, Embeddings, Retriever, Search, SearchMode, VectorStore
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.embedded.shelf import FUSION
-from headrace.retrieval.refining import Finder, alike, fused, lines_of
+from headrace.retrieval.embedded.searcher import FUSION
+from headrace.retrieval.refinement import Finder, alike, fused, lines_of
 from headrace.retrieval.retriever import NarrowedStore, StoreRetriever, depth, narrowed
 
 Query: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]

@@ -14,8 +14,8 @@ from headrace.engine.annotations import Additional, NodeInfo, Package
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError
 from headrace.retrieval.encodings import EncodingName, encoding
+from headrace.retrieval.html_tree import markdown_of
 from headrace.retrieval.languages import Language
-from headrace.retrieval.soup import markdown_of
 from headrace.retrieval.splitters import (
     ChunkSplitter,
     Cut,

@@ -16,7 +16,7 @@ import msgspec
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.embedded.collection import Collection, Upsert, given
+from headrace.retrieval.embedded.collection import Collection, Upsert, stream_of
 from headrace.retrieval.files import within
 from headrace.retrieval.library import Library
 from headrace.retrieval.loading import fingerprint
@@ -95,5 +95,5 @@ async def folder_collection(library: Library, folder: Path, embeddings: Embeddin
     kept = Kept(embeddings.name, {document.pageContent: vector for document, vector in found})
     await library.forget_oldest(prefix, 1)
     into = library.collection(collection.name, kept)
-    await Upsert(into, cleanup="full", fingerprint=mark).run(given([document for document, _ in found]))
+    await Upsert(into, cleanup="full", fingerprint=mark).run(stream_of([document for document, _ in found]))
     return collection

@@ -11,7 +11,7 @@ from headrace.retrieval.files import File, within
 from headrace.retrieval.loading import Parse
 from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
-from headrace.retrieval.texts import text_documents
+from headrace.retrieval.text_decoding import text_documents
 
 TEXTS = frozenset(
     ".txt .md .markdown .html .htm .aspx .asp .cpp .c .cs .css .go .h .java .js .less .ts .php .proto .python .py .rst "

@@ -16,7 +16,7 @@ from headrace.errors import FlowError, HeadraceError
 from headrace.events import Document
 from headrace.retrieval.library import Fetch
 from headrace.retrieval.loading import Finish, in_thread
-from headrace.retrieval.texts import text_documents
+from headrace.retrieval.text_decoding import text_documents
 from headrace.retrieval.web import fetched, hourly
 
 _LINK = re.compile(r"/([\w.-]+)/([\w.-]+?)(?:\.git)?(?:/(?:tree|blob)/[^/]+/(.+))?/?")

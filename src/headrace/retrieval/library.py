@@ -14,7 +14,7 @@ from headrace.errors import FlowError
 from headrace.retrieval.embedded import passages
 from headrace.retrieval.embedded.cached import CachedEmbeddings
 from headrace.retrieval.embedded.collection import Collection
-from headrace.retrieval.embedded.shelf import Shelf
+from headrace.retrieval.embedded.searcher import Searcher
 from headrace.store.database import Database
 from headrace.store.records import SqliteRecords
 
@@ -32,12 +32,12 @@ class Library:
 
     def __init__(self, database: Database, folder: Path, fetch: Fetch | None = None) -> None:
         self._database, self._folder, self._fetch = database, folder, fetch
-        self._shelf = Shelf(folder / "vectors")
+        self._searcher = Searcher(folder / "vectors")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def collection(self, name: str, embeddings: Embeddings | None = None) -> Collection:
         """The collection of this name; it begins to exist when something is stored."""
-        return Collection(self._database, self._shelf, self.turn(name), name, embeddings)
+        return Collection(self._database, self._searcher, self.turn(name), name, embeddings)
 
     def turn(self, name: str) -> asyncio.Lock:
         """The one lock of this name: what changes the same thing here waits for each other."""

@@ -19,8 +19,8 @@ from headrace.errors import FlowError
 from headrace.events import Document
 from headrace.retrieval.files import File
 from headrace.retrieval.manual import sections
-from headrace.retrieval.readers import DOCUMENT, Bounds, results
-from headrace.retrieval.texts import text_documents, unnamed_documents
+from headrace.retrieval.parser_processes import DOCUMENT, Bounds, results
+from headrace.retrieval.text_decoding import text_documents, unnamed_documents
 
 _T = TypeVar("_T")
 _AT_ONCE = 16

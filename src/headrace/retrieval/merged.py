@@ -9,7 +9,7 @@ from headrace.events import Document
 from headrace.retrieval.embedded.collection import Collection
 
 
-class Joined:
+class MergedCollections:
     """Implements `headrace.engine.ports.VectorStore`: what is added goes into the first one."""
 
     def __init__(self, *collections: Collection) -> None:

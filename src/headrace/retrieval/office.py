@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.texts import pieces
+from headrace.retrieval.text_decoding import pieces
 
 PdfUsage: TypeAlias = Literal["perPage", "perFile"]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval.texts import decoded
+from headrace.retrieval.text_decoding import decoded
 
 _JSON_MOST = 64 << 20  # bytes: a JSON file can only be read whole
 _MISSING: Any = object()

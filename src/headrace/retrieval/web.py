@@ -18,12 +18,12 @@ import msgspec
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import Document
+from headrace.retrieval.html_text import MOST, Page, decoded, page_of
+from headrace.retrieval.html_tree import selected
 from headrace.retrieval.library import Fetch
 from headrace.retrieval.loading import Finish, fingerprint, finished
-from headrace.retrieval.pages import MOST, Page, decoded, page_of
-from headrace.retrieval.readers import result
+from headrace.retrieval.parser_processes import result
 from headrace.retrieval.site_map import listed
-from headrace.retrieval.soup import selected
 
 Crawl: TypeAlias = Literal["webCrawl", "scrapeXMLSitemap"]
 

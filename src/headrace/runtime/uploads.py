@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.errors import InvalidRequest, NotFound, StorageError
 from headrace.retrieval.files import from_base64, to_base64
-from headrace.schema import FileUpload, Turn
+from headrace.schema import FileUpload, MemoryMessage
 
 _STORED = ("file", "file:rag", "audio")
 
@@ -86,11 +86,11 @@ class Uploads:
         except (OSError, ValueError):  # a NUL byte
             raise NotFound(f"this chat has no file {name!r}") from None
 
-    async def seen(self, flow: str, turns: Sequence[Turn]) -> list[Turn]:
+    async def seen(self, flow: str, turns: Sequence[MemoryMessage]) -> list[MemoryMessage]:
         """The turns with the bytes of their pictures; one that is gone is left out."""
         return [await self._seen(flow, turn) if turn.uploads else turn for turn in turns]
 
-    async def _seen(self, flow: str, turn: Turn) -> Turn:
+    async def _seen(self, flow: str, turn: MemoryMessage) -> MemoryMessage:
         pictures: list[FileUpload] = []
         for upload in turn.uploads:
             if upload.type == "stored-file" and upload.mime.startswith("image/"):

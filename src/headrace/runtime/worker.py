@@ -34,7 +34,7 @@ from headrace.runtime.readers import Readers
 from headrace.runtime.recording import Recording
 from headrace.runtime.registry import Order
 from headrace.runtime.uploads import Uploads, attached
-from headrace.schema import FileUpload, HistoryMessage, Message, PredictionRequest, Turn
+from headrace.schema import FileUpload, HistoryMessage, MemoryMessage, Message, PredictionRequest
 from headrace.store.session_notes import SessionNotes
 from headrace.store.store import Store, timestamp
 from headrace.store.variables import variable_values
@@ -187,7 +187,7 @@ class Worker:
         overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
         variables = await variable_values(self._store)
 
-        async def history(*, tools: bool = False) -> Sequence[Turn]:
+        async def history(*, tools: bool = False) -> Sequence[MemoryMessage]:
             turns = () if job.new_chat else await self._store.history(job.flow, job.session, tools=tools)
             seeing = flow.takes_images_with(job.request.overrideConfig)
             return await self._uploads.seen(job.flow, turns) if seeing else _heard(turns)
@@ -304,7 +304,9 @@ class Worker:
         for listener in ctx.listeners:
             try:
                 used = [msgspec.to_builtins(row.usedTools or []) for row in rows]
-                await listener([Turn(row.role, row.content, tools=u) for row, u in zip(rows, used, strict=True)])
+                await listener(
+                    [MemoryMessage(row.role, row.content, tools=u) for row, u in zip(rows, used, strict=True)]
+                )
             except HeadraceError as error:  # the answer is said and stored
                 _logger.warning("a memory of run %s could not be written: %s", job.run, error)
         return metadata
@@ -325,7 +327,7 @@ def question_of(job: Job) -> str:
     return f"{documents}\n\n{asked}" if documents else asked
 
 
-def _heard(turns: Sequence[Turn]) -> list[Turn]:
+def _heard(turns: Sequence[MemoryMessage]) -> list[MemoryMessage]:
     """The turns without their pictures, for models that are shown none."""
     return [msgspec.structs.replace(turn, uploads=()) if turn.uploads else turn for turn in turns]
 

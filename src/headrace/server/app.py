@@ -34,13 +34,13 @@ from headrace.server import (
     visitors,
     widget,
 )
+from headrace.server.admission import Admission
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
-from headrace.server.door import Door
-from headrace.server.head import answering_head
-from headrace.server.limits import RateLimiter
-from headrace.server.replies import HANDLERS
+from headrace.server.error_responses import HANDLERS
+from headrace.server.head_requests import answering_head
+from headrace.server.rate_limits import RateLimiter
 from headrace.settings import Settings
 
 
@@ -90,7 +90,7 @@ ROUTES: Final = (
 )
 
 
-def create_app(settings: Settings, here: Local, look: brand.Look) -> Door:
+def create_app(settings: Settings, here: Local, look: brand.Look) -> Admission:
     """The ASGI application over a store and its runs. `here` must be working while the application serves; pages look
     like `look`."""
     app = Litestar(
@@ -115,4 +115,4 @@ def create_app(settings: Settings, here: Local, look: brand.Look) -> Door:
             }
         ),
     )
-    return Door(answering_head(Cors(app, here, settings.cors_origins)), settings)
+    return Admission(answering_head(Cors(app, here, settings.cors_origins)), settings)

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Final
 
-from headrace.server.door import Door, Peer
-from headrace.server.limits import block_of
+from headrace.server.admission import Admission, Peer
+from headrace.server.rate_limits import block_of
 from headrace.settings import Settings
 
 _logger = logging.getLogger("headrace.connections")
@@ -77,8 +77,8 @@ def _option(fd: int, name: int, size: int) -> bytes:
 class Connections:
     """The connections of this process to its server's port."""
 
-    def __init__(self, settings: Settings, door: Door, most: int) -> None:
-        self._settings, self._door, self._most = settings, door, most
+    def __init__(self, settings: Settings, admission: Admission, most: int) -> None:
+        self._settings, self._admission, self._most = settings, admission, most
         self._here: dict[int, Connection] = {}
         self._others: set[int] = set()
         """Inodes of sockets that are something else."""
@@ -121,13 +121,13 @@ class Connections:
                     self._here[inode] = Connection(fd, inode, peer, now)
                 else:
                     self._others.add(inode)
-        seen, self._door.seen = self._door.seen, set()
+        seen, self._admission.seen = self._admission.seen, set()
         for connection in self._here.values():
             if connection.peer in seen or self._busy(connection):
                 connection.used, connection.idle_since = True, now
 
     def _busy(self, connection: Connection) -> bool:
-        return connection.peer in self._door.busy
+        return connection.peer in self._admission.busy
 
     def _over(self, connection: Connection, now: float) -> bool:
         """True when its time is over."""

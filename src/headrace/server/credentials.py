@@ -13,7 +13,7 @@ from headrace.engine.credentials import check_complete, check_fields, kinds_of
 from headrace.errors import InvalidRequest, StorageError
 from headrace.schema import CredentialRow
 from headrace.server.auth import local, needs
-from headrace.server.rows import Deleted, paged
+from headrace.server.pagination import Deleted, paged
 
 HIDDEN = "_FLOWISE_BLANK_07167752-1a71-43b1-bf8f-4f32252165db"
 """Stands for a secret in answers; sent back, it leaves the secret as it is. Flowise's builder knows this word."""

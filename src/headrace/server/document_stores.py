@@ -17,7 +17,7 @@ from headrace.errors import Interrupted, InvalidRequest
 from headrace.runtime.local import Local
 from headrace.server.auth import local, needs
 from headrace.server.disconnect import while_there
-from headrace.server.rows import paged
+from headrace.server.pagination import paged
 
 StoreId = Annotated[str, Parameter(description="The document store's id.")]
 LoaderId = Annotated[str, Parameter(description="The loader's id; for reading, `all` for all of the store.")]
@@ -62,7 +62,7 @@ class ChunkInput(msgspec.Struct):
     metadata: dict[str, Any] = {}
 
 
-def shown(store: StoreRow, uses: Sequence[Use], here: Local) -> dict[str, Any]:
+def store_json(store: StoreRow, uses: Sequence[Use], here: Local) -> dict[str, Any]:
     """A store as the API shows it."""
     loaders = [shown_loader(loader, here) for loader in store.loaders]
     row = msgspec.to_builtins(store)
@@ -139,7 +139,7 @@ async def list_stores(
     """All stores, or one page of them as `{data, total}`."""
     here = local(request)
     uses = await here.documents.stores.uses()
-    rows = [shown(store, uses.get(store.id, ()), here) for store in await here.documents.stores.all()]
+    rows = [store_json(store, uses.get(store.id, ()), here) for store in await here.documents.stores.all()]
     return paged(rows, page, limit)
 
 
@@ -176,7 +176,7 @@ async def read_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict
 
 async def _read(store_id: str, here: Local) -> dict[str, Any]:
     store = await here.documents.stores.get(store_id)
-    return shown(store, (await here.documents.stores.uses(store_id)).get(store_id, ()), here)
+    return store_json(store, (await here.documents.stores.uses(store_id)).get(store_id, ()), here)
 
 
 @put(

@@ -13,7 +13,7 @@ from headrace.imports import Existing, take
 from headrace.runtime.inventory import inventory
 from headrace.schema import ApiKey, FlowRow
 from headrace.server.auth import check_permission, local, needs
-from headrace.server.flows import shown
+from headrace.server.flows import flow_json
 
 _PERMISSIONS = {
     "flows": "chatflows:create",
@@ -67,7 +67,7 @@ async def import_export(
     has = await inventory(here.store)
     return ImportReply(
         message="success",
-        flows=[shown(row, here.flows.catalog, has) for row in flows],
+        flows=[flow_json(row, here.flows.catalog, has) for row in flows],
         keys=done.keys,
         tools=[tool.name for tool in done.tools],
         variables=done.variables,

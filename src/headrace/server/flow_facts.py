@@ -13,7 +13,7 @@ from headrace.errors import FlowNotFound, InvalidRequest, NotFound, Unauthorized
 from headrace.runtime.inventory import inventory
 from headrace.schema import ExecutionRow
 from headrace.server.auth import check_caller, local, needs
-from headrace.server.flows import shown
+from headrace.server.flows import flow_json
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.public import public_flow
 from headrace.store.store import ADMIN, MessageFilter
@@ -40,7 +40,7 @@ async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[di
         raise FlowNotFound("no flow is bound to this API key")
     if {ADMIN, "chatflows:view"} & set(key.permissions):
         has = await inventory(here.store)
-        return [shown(row, here.flows.catalog, has) for row in rows]
+        return [flow_json(row, here.flows.catalog, has) for row in rows]
     names = ("id", "name", "type", "category", "deployed", "isPublic", "createdDate", "updatedDate")
     return [{**{name: getattr(row, name) for name in names}, "flowData": public_flow(row.flowData)} for row in rows]
 

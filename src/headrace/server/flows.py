@@ -18,8 +18,8 @@ from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
 from headrace.runtime.inventory import inventory
 from headrace.schema import FlowRow, is_id
 from headrace.server.auth import check_above, local, needs
+from headrace.server.pagination import Deleted, paged
 from headrace.server.predictions import FlowId
-from headrace.server.rows import Deleted, paged
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
 _CONFIGS = ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech", "followUpPrompts")
@@ -78,7 +78,7 @@ def _check_config(name: str, text: str | None) -> None:
         raise InvalidRequest(str(error)) from None
 
 
-def shown(row: FlowRow, catalog: Catalog, has: Inventory) -> dict[str, Any]:
+def flow_json(row: FlowRow, catalog: Catalog, has: Inventory) -> dict[str, Any]:
     """A flow as the API shows it, with what a server that has this does not do of it."""
     found = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
     return {**msgspec.structs.asdict(row), "webhookSecretConfigured": False, "coverage": found}
@@ -94,7 +94,7 @@ async def list_flows(
     """All flows, or one page of them as `{data, total}`."""
     here = local(request)
     has = await inventory(here.store)
-    rows = [shown(row, here.flows.catalog, has) for row in await here.store.flows(type)]
+    rows = [flow_json(row, here.flows.catalog, has) for row in await here.store.flows(type)]
     return paged(rows, page, limit)
 
 
@@ -112,14 +112,14 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
     row = await here.store.add_flow(
         msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)
     )
-    return shown(row, here.flows.catalog, await inventory(here.store))
+    return flow_json(row, here.flows.catalog, await inventory(here.store))
 
 
 @get("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read a flow", tags=["flows"])
 async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """One flow."""
     here = local(request)
-    return shown(await here.store.flow(flow_id), here.flows.catalog, await inventory(here.store))
+    return flow_json(await here.store.flow(flow_id), here.flows.catalog, await inventory(here.store))
 
 
 @put("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:update")], summary="Change a flow", tags=["flows"])
@@ -129,7 +129,7 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.store.flow(flow_id)).apikeyid):
         await check_above(request, data.apikeyid, bound)
     row = await here.store.change_flow(flow_id, columns(data))
-    return shown(row, here.flows.catalog, await inventory(here.store))
+    return flow_json(row, here.flows.catalog, await inventory(here.store))
 
 
 class Attachment(msgspec.Struct):
@@ -156,7 +156,7 @@ async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, da
     given = await here.store.credential(data.credentialId)
     changed = with_credential(row.flowData, data.node, given.id, given.credentialName, here.flows.catalog)
     row = await here.store.change_flow(flow_id, {"flowData": changed})
-    return shown(row, here.flows.catalog, await inventory(here.store))
+    return flow_json(row, here.flows.catalog, await inventory(here.store))
 
 
 @delete(

@@ -19,8 +19,8 @@ from headrace.errors import InvalidRequest
 from headrace.events import Prediction, Unknown
 from headrace.runtime.log import Entry
 from headrace.runtime.runs import Runs
-from headrace.server.head import HEAD
-from headrace.server.sending import PIECE, Sending, piece
+from headrace.server.backpressure import PIECE, Sending, piece
+from headrace.server.head_requests import HEAD
 
 Dialect = Literal["flowise", "named"]
 _HEADERS = (
@@ -142,7 +142,7 @@ class EventStream(Response[None]):
         return b"".join([line + self._frame(self._run, entry) for line, entry in zip(lines, entries, strict=True)])
 
 
-class Answer(Response[None]):
+class FrameResponse(Response[None]):
     """Sends a run's answer as JSON when the run has ended, unless its caller has left by then."""
 
     def __init__(self, runs: Runs, run: str) -> None:

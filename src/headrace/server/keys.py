@@ -13,7 +13,7 @@ from headrace.errors import InvalidRequest, NotFound, Unauthorized
 from headrace.runtime.local import Local
 from headrace.schema import ApiKey
 from headrace.server.auth import check_above, check_gift, local, needs
-from headrace.server.rows import Deleted, paged
+from headrace.server.pagination import Deleted, paged
 from headrace.store.store import ADMIN
 
 

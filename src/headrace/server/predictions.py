@@ -17,11 +17,11 @@ from headrace.server.auth import check_flow_key, check_origin, local
 from headrace.server.bodies import asked
 from headrace.server.disconnect import while_there
 from headrace.server.docs import PredictionOperation
+from headrace.server.error_responses import accepted, error_reply
 from headrace.server.files import check_form, checked, upsert_for_chat
 from headrace.server.forms import is_form
-from headrace.server.frames import Answer, EventStream, dialect_of, position
-from headrace.server.limits import caller_of
-from headrace.server.replies import accepted, error_reply
+from headrace.server.frames import EventStream, FrameResponse, dialect_of, position
+from headrace.server.rate_limits import caller_of
 
 FlowId = Annotated[str, Parameter(description="The flow's id.")]
 
@@ -72,7 +72,7 @@ async def predict(
         return accepted(await here.runs.info(run))
     if streaming:
         return EventStream(here.runs, run, after, dialect_of(request, dialect))
-    return Answer(here.runs, run)
+    return FrameResponse(here.runs, run)
 
 
 async def _run(

@@ -10,9 +10,9 @@ from litestar.params import Parameter, QueryParameter
 from headrace.runtime.local import Local
 from headrace.schema import RunInfo
 from headrace.server.auth import check_caller, local
+from headrace.server.error_responses import run_json
 from headrace.server.frames import EventStream, dialect_of, position
 from headrace.server.predictions import FlowId, flow_at
-from headrace.server.replies import shown
 
 _PATIENCE = 1.0  # seconds that a run gets to end before its state is told
 RunId = Annotated[str, Parameter(description="The run's id.")]
@@ -43,7 +43,7 @@ async def events(
 @get("/api/v1/runs/{run_id:str}", summary="What is known of a run", tags=["runs"])
 async def read_run(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, Any]:
     """State, chat, times, usage and the number of the newest event."""
-    return shown(await _readable(request, run_id))
+    return run_json(await _readable(request, run_id))
 
 
 @get("/api/v1/runs", summary="The runs of a chat", tags=["runs"])
@@ -55,7 +55,7 @@ async def list_runs(
     """Newest first, so that an app can come back to an answer after a reload."""
     here = local(request)
     await check_caller(request, await flow_at(flow_id, here))
-    return [shown(info) for info in await here.runs.of_chat(flow_id, chat_id)]
+    return [run_json(info) for info in await here.runs.of_chat(flow_id, chat_id)]
 
 
 @post("/api/v1/runs/{run_id:str}/cancel", status_code=200, summary="Stop a run", tags=["runs"])
@@ -64,7 +64,7 @@ async def cancel(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, An
     await _readable(request, run_id)
     runs = local(request).runs
     await runs.cancel(run_id)
-    return shown(await runs.settled(run_id, _PATIENCE))
+    return run_json(await runs.settled(run_id, _PATIENCE))
 
 
 @put("/api/v1/chatmessage/abort/{flow_id:str}/{chat_id:str}", summary="Stop a chat's runs", tags=["runs"])

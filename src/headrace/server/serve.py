@@ -19,10 +19,10 @@ from headrace.assembly import opened
 from headrace.brand.look import read_brand
 from headrace.errors import InvalidRequest
 from headrace.server import logs
+from headrace.server.admission import Admission
 from headrace.server.app import create_app
 from headrace.server.brand import Look
 from headrace.server.connections import Connections
-from headrace.server.door import Door
 from headrace.server.tls import Certificate
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
@@ -76,13 +76,13 @@ async def _serve(
     stop = stopped(with_parent=stops_with_parent)
     async with opened(settings) as here:
         welcome = await prepare(here.store)
-        door = create_app(settings, here, look)
-        server = _listener(door, settings, certificate)
+        admission = create_app(settings, here, look)
+        server = _listener(admission, settings, certificate)
         logs.install()  # the server below has set up logging in its own way
         serving = asyncio.create_task(server.serve())
         watching = [
-            asyncio.create_task(door.outgoing.cut_slow_readers()),
-            asyncio.create_task(Connections(settings, door, _CONNECTIONS).watch()),
+            asyncio.create_task(admission.outgoing.cut_slow_readers()),
+            asyncio.create_task(Connections(settings, admission, _CONNECTIONS).watch()),
         ]
         async with here.working(heartbeat=settings.heartbeat, grace=settings.shutdown_grace):
             await _listening(settings, serving)
@@ -100,7 +100,7 @@ async def _serve(
             await asyncio.wait_for(serving, _CLOSING)
 
 
-def _listener(app: Door, settings: Settings, certificate: Certificate | None) -> Server:
+def _listener(app: Admission, settings: Settings, certificate: Certificate | None) -> Server:
     return Server(
         app,
         address=settings.host,

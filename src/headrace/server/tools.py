@@ -9,7 +9,7 @@ from litestar import Request, delete, get, post, put
 
 from headrace.schema import CustomTool
 from headrace.server.auth import local, needs
-from headrace.server.rows import Deleted, paged
+from headrace.server.pagination import Deleted, paged
 
 
 class ToolChange(msgspec.Struct, omit_defaults=True):

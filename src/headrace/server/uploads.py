@@ -13,8 +13,8 @@ from headrace.errors import BodyTooLarge, Interrupted, InvalidRequest
 from headrace.retrieval.files import File, to_base64
 from headrace.retrieval.folder import parse_for
 from headrace.retrieval.loading import FileDocuments, Finish, texts_of
-from headrace.retrieval.readers import ATTACHMENT
-from headrace.retrieval.texts import text_documents
+from headrace.retrieval.parser_processes import ATTACHMENT
+from headrace.retrieval.text_decoding import text_documents
 from headrace.runtime.flows import Flow
 from headrace.schema import Attachment, is_id
 from headrace.server.auth import check_caller, local
@@ -22,8 +22,8 @@ from headrace.server.disconnect import while_there
 from headrace.server.docs import AttachmentOperation
 from headrace.server.files import check_size
 from headrace.server.forms import Form, FormFile, is_form, read_form
-from headrace.server.limits import caller_of
 from headrace.server.predictions import FlowId, flow_at
+from headrace.server.rate_limits import caller_of
 from headrace.settings import Settings
 
 

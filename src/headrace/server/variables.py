@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from headrace.schema import Variable
 from headrace.server.auth import local, needs
-from headrace.server.rows import Deleted, paged
+from headrace.server.pagination import Deleted, paged
 
 
 class VariableInput(msgspec.Struct):

@@ -22,9 +22,9 @@ from headrace.server.disconnect import while_there
 from headrace.server.docs import UpsertOperation
 from headrace.server.files import check_size, upsert_files
 from headrace.server.forms import is_form, read_form
-from headrace.server.limits import caller_of
+from headrace.server.pagination import Deleted
 from headrace.server.predictions import FlowId, flow_at
-from headrace.server.rows import Deleted
+from headrace.server.rate_limits import caller_of
 from headrace.store.upserts import UpsertHistory, UpsertRow
 
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")

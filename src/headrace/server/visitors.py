@@ -13,9 +13,9 @@ from msgspec import UNSET, Meta, UnsetType
 from headrace.errors import InvalidRequest
 from headrace.schema import Feedback, Lead, Rating
 from headrace.server.auth import check_caller, local, needs
-from headrace.server.limits import caller_of
+from headrace.server.pagination import paged
 from headrace.server.predictions import FlowId, flow_at
-from headrace.server.rows import paged
+from headrace.server.rate_limits import caller_of
 
 Remark = Annotated[str, Meta(max_length=10_000)]
 Entry = Annotated[str, Meta(max_length=1000)]

@@ -16,10 +16,20 @@ from sqlalchemy import Boolean, RowMapping, Table, bindparam, case, delete, inse
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
-from headrace.schema import ApiKey, CredentialRow, CustomTool, FileUpload, FlowRow, Message, Role, Turn, Variable
+from headrace.schema import (
+    ApiKey,
+    CredentialRow,
+    CustomTool,
+    FileUpload,
+    FlowRow,
+    MemoryMessage,
+    Message,
+    Role,
+    Variable,
+)
 from headrace.store import tables
 from headrace.store.database import Database
-from headrace.store.sealing import Seal
+from headrace.store.encryption import Seal
 
 _T = TypeVar("_T")
 _JSON = frozenset(
@@ -302,7 +312,7 @@ class Store:
 
     # Messages
 
-    async def history(self, flow_id: str, session_id: str, *, tools: bool = False) -> list[Turn]:
+    async def history(self, flow_id: str, session_id: str, *, tools: bool = False) -> list[MemoryMessage]:
         """The turns of a session, oldest first; `tools` asks for the used tools too."""
         values = {"flow": flow_id, "session": session_id, "tools": tools}
         return await self._database.read(lambda c: [_turn(*row) for row in c.execute(_HISTORY, values)])
@@ -369,9 +379,9 @@ def _dates(row: FlowRow | CustomTool | Variable) -> dict[str, str]:
     return {"createdDate": row.createdDate or now, "updatedDate": row.updatedDate or row.createdDate or now}
 
 
-def _turn(role: Role, content: str, uploads: str | None, chat: str, tools: str | None) -> Turn:
+def _turn(role: Role, content: str, uploads: str | None, chat: str, tools: str | None) -> MemoryMessage:
     files = msgspec.json.decode(uploads, type=list[FileUpload]) if uploads else ()
-    return Turn(role, content, files, chat if files else "", msgspec.json.decode(tools) if tools else ())
+    return MemoryMessage(role, content, files, chat if files else "", msgspec.json.decode(tools) if tools else ())
 
 
 def _violation(error: IntegrityError, taken: str) -> str:

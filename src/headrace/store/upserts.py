@@ -16,7 +16,7 @@ from headrace.errors import NotFound
 from headrace.events import Document
 from headrace.schema import NodeData
 from headrace.store.database import Database
-from headrace.store.failures import kept
+from headrace.store.load_failures import kept
 from headrace.store.store import timestamp
 from headrace.store.tables import upsert_history
 

@@ -23,7 +23,7 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.events import Document
-from headrace.retrieval.embedded.floats import packed, unpacked
+from headrace.retrieval.embedded.vector_bytes import packed, unpacked
 from headrace.vectors.served import Hit, Near, Point, ServedStore
 
 if TYPE_CHECKING:

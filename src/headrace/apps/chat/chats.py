@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import structs
 
-from headrace.apps.chat.shown import Shown
+from headrace.apps.chat.answer_state import AnswerState
 from headrace.schema import FileUpload
 
 _TABLES = """
@@ -38,7 +38,7 @@ class Chat(msgspec.Struct, frozen=True):
     title: str
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Exchange(msgspec.Struct, frozen=True):
     """A question, the run that answers it once it has begun, and the answer once it is whole.
 
     `id` is the question's Idempotency-Key: to ask it again is to join its run.
@@ -49,7 +49,7 @@ class Turn(msgspec.Struct, frozen=True):
     question: str
     uploads: list[FileUpload]
     run: str | None = None
-    shown: Shown | None = None
+    shown: AnswerState | None = None
     rating: str | None = None
 
 
@@ -79,7 +79,7 @@ class Chats:
             rows = c.execute("SELECT id, flow, title FROM chat WHERE user = ? ORDER BY at DESC", (user,))
             return [Chat(*row) for row in rows]
 
-    def turns(self, user: str, chat: str) -> list[Turn]:
+    def turns(self, user: str, chat: str) -> list[Exchange]:
         """The questions of a chat with their answers, oldest first."""
         with self._open() as c:
             rows = c.execute(
@@ -89,7 +89,7 @@ class Chats:
             )
             return [_turn(row) for row in rows]
 
-    def turn(self, user: str, chat: str, key: str) -> Turn | None:
+    def turn(self, user: str, chat: str, key: str) -> Exchange | None:
         """One of them."""
         return next((turn for turn in self.turns(user, chat) if turn.id == key), None)
 
@@ -106,19 +106,19 @@ class Chats:
                 (str(uuid4()), question, msgspec.json.encode(uploads), chat.id, user),
             )
 
-    def again(self, turn: Turn) -> None:
+    def again(self, turn: Exchange) -> None:
         """Puts the question anew, in its place."""
         self._set("id = ?, run = NULL, shown = NULL, rating = NULL", str(uuid4()), turn.id)
 
-    def attached(self, turn: Turn) -> None:
+    def attached(self, turn: Exchange) -> None:
         """Keeps the turn's files in the form in which they go along with the question."""
         self._set("uploads = ?", msgspec.json.encode(turn.uploads), turn.id)
 
-    def began(self, turn: Turn, run: str) -> None:
+    def began(self, turn: Exchange, run: str) -> None:
         """Keeps the run that answers."""
         self._set("run = ?", run, turn.id)
 
-    def ended(self, turn: Turn, shown: Shown) -> None:
+    def ended(self, turn: Exchange, shown: AnswerState) -> None:
         """Keeps the whole answer; of the files of a question that is answered, only pictures."""
         with self._open() as c:
             c.execute("UPDATE turn SET shown = ? WHERE id = ?", (msgspec.json.encode(shown), turn.id))
@@ -127,7 +127,7 @@ class Chats:
                 kept = [_kept(file) for file in msgspec.json.decode(stored, type=list[FileUpload])]
                 c.execute("UPDATE turn SET uploads = ? WHERE id = ?", (msgspec.json.encode(kept), turn.id))
 
-    def rated(self, turn: Turn, rating: str) -> None:
+    def rated(self, turn: Exchange, rating: str) -> None:
         """Keeps the rating."""
         self._set("rating = ?", rating, turn.id)
 
@@ -145,7 +145,7 @@ def _kept(file: FileUpload) -> FileUpload:
     return file if file.mime.startswith("image/") else structs.replace(file, data=None)
 
 
-def _turn(row: tuple[Any, ...]) -> Turn:
+def _turn(row: tuple[Any, ...]) -> Exchange:
     key, chat, question, uploads, run, shown, rating = row
-    whole = msgspec.json.decode(shown, type=Shown) if shown else None
-    return Turn(key, chat, question, msgspec.json.decode(uploads, type=list[FileUpload]), run, whole, rating)
+    whole = msgspec.json.decode(shown, type=AnswerState) if shown else None
+    return Exchange(key, chat, question, msgspec.json.decode(uploads, type=list[FileUpload]), run, whole, rating)

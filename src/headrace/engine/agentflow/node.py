@@ -122,7 +122,7 @@ class Task:
         self.asked: Mapping[str, Any] = {}
         """Those of them that the request sets, on their own."""
         self.state: dict[str, Any] = dict(run.state)
-        self.shown: dict[str, Any] = {}
+        self.input_record: dict[str, Any] = {}
         """The input as the execution shows it."""
         self.output: dict[str, Any] = {}
         self.said: list[ModelMessage] = []
@@ -149,7 +149,7 @@ class Task:
     def ask(self) -> None:
         """Stops the flow with a question: may it go on? Its text is the node's content."""
         buttons = [{"type": f"agentflowv2-{kind}-button", "label": label} for kind, label in _BUTTONS]
-        about = {"nodeId": self.node.id, "nodeLabel": self.node.label, "input": self.shown}
+        about = {"nodeId": self.node.id, "nodeLabel": self.node.label, "input": self.input_record}
         labels = dict(_BUTTONS)
         self.action = {"id": str(uuid4()), "mapping": labels, "elements": buttons, "data": about}
         self.output["humanInputAction"] = self.action
@@ -171,7 +171,7 @@ class AgentNode(Node, frozen=True, kw_only=True):
         raise FlowError(f"{task.node.name!r} cannot be executed")
 
 
-def shown(message: ModelMessage) -> dict[str, Any]:
+def message_json(message: ModelMessage) -> dict[str, Any]:
     """A message as executions show it; pictures are only named."""
     content = message.text if isinstance(message.content, str) else message.text or "(picture)"
     name = {"name": message.name} if message.name else {}

@@ -27,7 +27,7 @@ class Item(msgspec.Struct, frozen=True):
     place: int
     total: int
 
-    def shown(self, session: str) -> dict[str, Any]:
+    def iteration_json(self, session: str) -> dict[str, Any]:
         """The iteration's marks in the executions of the nodes inside."""
         context = {
             "index": self.place,

@@ -12,7 +12,7 @@ import msgspec
 from headrace.engine.agentflow import steps
 from headrace.engine.agentflow.components import Components, Plan
 from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.node import AgentRun, Loops, Task, shown
+from headrace.engine.agentflow.node import AgentRun, Loops, Task, message_json
 from headrace.engine.agentflow.progress import Item, Iterating, Way
 from headrace.engine.agentflow.references import Mentions
 from headrace.engine.references import MISSING
@@ -130,7 +130,7 @@ class Walk:
         return events
 
     def _enter(self, way: Way, node: NodeData, data: dict[str, Any], status: str) -> None:
-        context = way.item.shown(self._run.ctx.session) if way.item else {}
+        context = way.item.iteration_json(self._run.ctx.session) if way.item else {}
         entry = {
             "nodeId": node.id,
             "nodeLabel": node.label,
@@ -192,9 +192,9 @@ def _begun(graph: AgentGraph, iteration: str, items: Sequence[Any], place: int) 
 
 def _data(task: Task) -> dict[str, Any]:
     """The data of a node that the execution keeps."""
-    data: dict[str, Any] = {"input": task.shown, "output": task.output, "state": task.state}
+    data: dict[str, Any] = {"input": task.input_record, "output": task.output, "state": task.state}
     if task.said:
-        data["chatHistory"] = [shown(message) for message in task.said]
+        data["chatHistory"] = [message_json(message) for message in task.said]
         if task.beside:
             data["chatHistory"][-1]["additional_kwargs"] = task.beside
     return data

@@ -13,7 +13,7 @@ from headrace.documents.graph import Part, Parts, store_graph
 from headrace.documents.library import document_library
 from headrace.engine import chatflow
 from headrace.engine.agent import Agent, described
-from headrace.engine.agentflow.node import Task, shown
+from headrace.engine.agentflow.node import Task, message_json
 from headrace.engine.annotations import Input
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema, ToolCall
@@ -108,7 +108,7 @@ class _Voice:
 
 def _shown(talk: Conversation, sourced: Collection[str]) -> list[dict[str, Any]]:
     """The conversation as executions show it."""
-    lines = [shown(message) for message in talk.opening]
+    lines = [message_json(message) for message in talk.opening]
     for one in talk.rounds:
         if one.message.calls:
             lines.append(_asked(one))
@@ -126,7 +126,7 @@ def _given(use: ToolUse, sourced: Collection[str]) -> dict[str, Any]:
 def _rests(talk: Conversation, sourced: Collection[str]) -> list[Event]:
     """Events after the answer: sources and artifacts of the tools that gave some."""
     uses = talk.uses
-    used = [use.shown for use in uses if use.shown]
+    used = [use.event for use in uses if use.event]
     documents = [document for use in uses for document in use.result.documents]
     artifacts = [artifact for use in uses for artifact in use.result.artifacts]
     rests: list[Event] = [UsedTools(used)] if used else []
@@ -230,7 +230,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         talk, last = agent.talk, voice.replies[-1]
         self.show(task, _shown(talk, sourced))
         if task.answer:
-            task.shown["humanInput"] = msgspec.to_builtins(task.answer)
+            task.input_record["humanInput"] = msgspec.to_builtins(task.answer)
         text = agent.verdict or talk.rounds[-1].message.text
         if self.structuredOutput and not talk.waiting:
             last, text = await self._spelt(task, text), ""

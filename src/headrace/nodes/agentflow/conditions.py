@@ -90,7 +90,7 @@ class ConditionNode(AgentNode, frozen=True, kw_only=True, tag="conditionAgentflo
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Marks the output that is taken."""
         every = [msgspec.to_builtins(condition) for condition in self.conditions]
-        task.shown = {"conditions": {str(number): condition for number, condition in enumerate(every)}}
+        task.input_record = {"conditions": {str(number): condition for number, condition in enumerate(every)}}
         for number, condition in enumerate(self.conditions):
             if fulfilled(condition):
                 every[number] = {**every[number], "isFulfilled": True}

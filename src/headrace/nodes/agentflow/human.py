@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
-from headrace.engine.agentflow.node import Accepts, AgentNode, Task, shown
+from headrace.engine.agentflow.node import Accepts, AgentNode, Task, message_json
 from headrace.engine.annotations import NodeInfo, Output
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.ports import ChatModel
@@ -40,8 +40,8 @@ class HumanInputNode(AgentNode, frozen=True, kw_only=True, tag="humanInputAgentf
             yield []
             return
         heard = [*task.run.past, *task.history]
-        task.shown = {
-            "messages": [shown(message) for message in heard],
+        task.input_record = {
+            "messages": [message_json(message) for message in heard],
             "humanInputEnableFeedback": self.humanInputEnableFeedback,
         }
         if self.humanInputDescriptionType == "dynamic":
@@ -75,8 +75,8 @@ class HumanInputNode(AgentNode, frozen=True, kw_only=True, tag="humanInputAgentf
         }
         given = {key: value for key, value in given.items() if value is not None}
         text = answer.feedback or answer.type
-        heard = [shown(message) for message in (*task.run.past, *task.history)]
-        task.shown = {**given, "messages": [*heard, *([{"role": "user", "content": text}] if text else [])]}
+        heard = [message_json(message) for message in (*task.run.past, *task.history)]
+        task.input_record = {**given, "messages": [*heard, *([{"role": "user", "content": text}] if text else [])]}
         feedback = {"feedback": answer.feedback} if answer.feedback and self.humanInputEnableFeedback else {}
         about = {"startNodeId": given["startNodeId"], **feedback}
         task.taken = "0" if answer.proceeds else "1"

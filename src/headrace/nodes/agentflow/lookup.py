@@ -36,7 +36,7 @@ class RetrieverStep(AgentNode, frozen=True, kw_only=True, tag="retrieverAgentflo
             raise FlowError(f"{task.node.id!r} has no {'query' if stores else 'document store'}: give it one")
         found = [document for store in stores for document in await _found(store, query, task)]
         content = self._content(found)
-        task.shown, task.output = {"question": query}, {"content": content}
+        task.input_record, task.output = {"question": query}, {"content": content}
         task.update(self.retrieverUpdateState, content)
         yield [Token(content)] if task.is_last else []
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_type_hints
 
 import msgspec
 
-from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, shown
+from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, message_json
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema, Role
 from headrace.engine.chatflow import transcript
 from headrace.engine.json_extraction import extract_object
@@ -101,7 +101,7 @@ class ModelNode(RememberingNode, frozen=True, kw_only=True):
         """The model's answer: live where it is the flow's own, or else all of it at once."""
         opening = self.opening(task)
         messages = await self.conversation(task, opening)
-        self.show(task, [shown(message) for message in messages])
+        self.show(task, [message_json(message) for message in messages])
         schema = OutputSchema("extract", form(self.structuredOutput)) if self.structuredOutput else None
         live = self.is_live(task)
         reply = self.reply(task)
@@ -122,7 +122,7 @@ class ModelNode(RememberingNode, frozen=True, kw_only=True):
 
     def show(self, task: Task, messages: Sequence[Mapping[str, Any]]) -> None:
         """The node's input as the execution shows it."""
-        task.shown = {"messages": list(messages), **self._settings(task)}
+        task.input_record = {"messages": list(messages), **self._settings(task)}
 
     def give(
         self, task: Task, reply: Reply, opening: Sequence[ModelMessage], text: str = "", *, plain: bool = False

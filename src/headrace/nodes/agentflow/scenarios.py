@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from headrace.engine.agentflow.node import Accepts, Task, shown
+from headrace.engine.agentflow.node import Accepts, Task, message_json
 from headrace.engine.annotations import Input
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.json_extraction import extract_object
@@ -44,7 +44,7 @@ class _ConditionAgent(RememberingNode, frozen=True, kw_only=True):
         if not any(map(str.strip, choices)):
             raise FlowError(f"{task.node.id!r} has no scenarios to choose from: describe at least one")
         messages = await self._conversation(task, choices)
-        task.shown = {"messages": [shown(message) for message in messages]}
+        task.input_record = {"messages": [message_json(message) for message in messages]}
         reply = self.reply(task)
         async with aclosing(self.model.stream(ChatRequest(messages, facts=True))) as batches:
             async for deltas in batches:

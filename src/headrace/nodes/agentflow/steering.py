@@ -26,7 +26,7 @@ class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
     """The options of a field; the builder writes "" for fields without options."""
 
 
-class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
+class StartNode(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
     """Where an agent flow begins: with a question or a form, and with the first state."""
 
     startInputType: Annotated[
@@ -59,10 +59,12 @@ class Start(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
 
     def _describe(self, task: Task) -> None:
         key = "form" if task.run.form else "question"
-        task.shown = {key: task.run.text}
+        task.input_record = {key: task.run.text}
         if key == "form" and self.formInputTypes:
             fields = msgspec.to_builtins(self.formInputTypes)
-            task.shown = {"form": {"title": self.formTitle, "description": self.formDescription, "inputs": fields}}
+            task.input_record = {
+                "form": {"title": self.formTitle, "description": self.formDescription, "inputs": fields}
+            }
         task.output = {key: task.run.text}
         if self.startEphemeralMemory:
             task.output["ephemeralMemory"] = True
@@ -106,8 +108,8 @@ class Loop(AgentNode, frozen=True, kw_only=True, tag="loopAgentflow"):
         loops, (target, _, label) = task.loops, self.loopBackToNode.partition("-")
         most = self.maxLoopCount or _limit(task.run.ctx.environ.get(_MOST_ROUNDS, ""))
         content = f"Loop back to {label} ({target})"
-        task.shown = {"nodeID": target, "maxLoopCount": most}
-        task.output = {"content": content, **task.shown, "fallbackMessage": self.fallbackMessage}
+        task.input_record = {"nodeID": target, "maxLoopCount": most}
+        task.output = {"content": content, **task.input_record, "fallbackMessage": self.fallbackMessage}
         rounds = loops.rounds[task.node.id] = loops.rounds.get(task.node.id, 0) + 1
         if rounds < most:
             task.back_to, loops.gone_back = target, rounds
@@ -139,4 +141,4 @@ def _items(text: str, node: str) -> list[Any]:
         raise FlowError(f"{node!r} needs a JSON list to go through, not {text[:60]!r}") from None
 
 
-NODES = (Start, DirectReply, Loop, Iteration)
+NODES = (StartNode, DirectReply, Loop, Iteration)

@@ -37,7 +37,7 @@ class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
         if len(tools) != 1:
             raise FlowError(f"{task.node.id!r} needs one tool, and its node is {len(tools)}: give them to an agent")
         arguments = msgspec.to_builtins(self.toolInputArgs)
-        task.shown = {"toolInputArgs": arguments, "selectedTool": self.toolAgentflowSelectedTool}
+        task.input_record = {"toolInputArgs": arguments, "selectedTool": self.toolAgentflowSelectedTool}
         result = await _used(tools[0], {one.inputArgName: one.inputArgValue for one in self.toolInputArgs})
         beside: list[Event] = [SourceDocuments(list(result.documents))] if result.documents else []
         beside += [Artifacts(list(result.artifacts))] if result.artifacts else []

@@ -16,7 +16,7 @@ from headrace.retrieval.library import library
 from headrace.retrieval.loading import FileDocuments
 from headrace.retrieval.office import PdfUsage, docx_documents, pdf_documents
 from headrace.retrieval.tables import csv_documents, json_documents, jsonl_documents
-from headrace.retrieval.texts import text_documents, unnamed_documents
+from headrace.retrieval.text_decoding import text_documents, unnamed_documents
 
 
 class PlainText(Loader, frozen=True, kw_only=True, tag="plainText"):

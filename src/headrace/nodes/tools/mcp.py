@@ -17,7 +17,7 @@ from headrace.engine.tool_names import free_name, tool_name
 from headrace.errors import FetchFailed, FlowError
 from headrace.formats.openapi import Reader
 from headrace.nodes.tools.function import FunctionTool
-from headrace.nodes.tools.mcp_connection import Connection, Remote, Server, Start
+from headrace.nodes.tools.mcp_connection import Connection, LocalServer, Remote, Server
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, ContentBlock
@@ -60,13 +60,13 @@ def server_of(config: Mapping[str, Any], programs: Sequence[str]) -> Server:
         config = next(iter(inner.values()))
     try:
         if "command" in config:
-            return _allowed(msgspec.convert(config, Start), programs)
+            return _allowed(msgspec.convert(config, LocalServer), programs)
         return msgspec.convert(config, Remote)
     except msgspec.ValidationError as error:
         raise FlowError(f"'mcpServerConfig' cannot be used: {error}") from None
 
 
-def _allowed(start: Start, programs: Sequence[str]) -> Start:
+def _allowed(start: LocalServer, programs: Sequence[str]) -> LocalServer:
     """Checks the whole command line: an argument more would be another program. Raises FlowError."""
     line = [start.command, *start.args]
     for program in programs:

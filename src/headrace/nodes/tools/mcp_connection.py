@@ -49,7 +49,7 @@ class Remote(msgspec.Struct, frozen=True):
         return ("sse",) if named == "sse" else ("http",) if named else ("http", "sse")
 
 
-class Start(msgspec.Struct, frozen=True):
+class LocalServer(msgspec.Struct, frozen=True):
     """A server that is started for the run and speaks over its standard input and output."""
 
     command: str
@@ -62,7 +62,7 @@ class Start(msgspec.Struct, frozen=True):
         return ("stdio",)
 
 
-Server: TypeAlias = Remote | Start
+Server: TypeAlias = Remote | LocalServer
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -201,7 +201,7 @@ class Connection:
         except ImportError:
             raise FlowError("MCP servers need another package: pip install 'headrace[mcp]'") from None
         async with AsyncExitStack() as stack:
-            if isinstance(self._server, Start):
+            if isinstance(self._server, LocalServer):
                 server = self._server
                 nowhere = stack.enter_context(_nowhere())
                 start = StdioServerParameters(command=server.command, args=server.args, env=server.env)

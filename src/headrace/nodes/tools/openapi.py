@@ -19,7 +19,7 @@ from headrace.engine.references import text_of
 from headrace.errors import FetchFailed, FlowError
 from headrace.formats.openapi import Api, Operation, api_of, base_of
 from headrace.nodes.tools.function import FunctionTool
-from headrace.nodes.tools.requests import told
+from headrace.nodes.tools.requests import response_text
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import library
 
@@ -73,7 +73,7 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
             groups = {name: given.get(name) or {} for name in _GROUPS}
             request = self._request(base, operation, groups)
             if not self.customCode.strip():
-                return ToolResult(await told(await ctx.outside.fetch(request)))
+                return ToolResult(await response_text(await ctx.outside.fetch(request)))
             options = {"method": request.method, "headers": dict(request.headers)}
             options |= {"body": request.body.decode()} if request.body else {}
             value = await ctx.run_script(self.customCode, {**groups, "url": request.url, "options": options})

@@ -15,7 +15,7 @@ from headrace.engine.ports import FetchReply, FetchRequest, Tool, ToolResult
 from headrace.engine.references import text_of
 from headrace.errors import FetchFailed, FlowError
 from headrace.nodes.tools.function import FunctionTool
-from headrace.retrieval.pages import content_type, readable
+from headrace.retrieval.html_text import content_type, readable
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 Variable: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})]
@@ -70,7 +70,7 @@ class RequestNode(Node, frozen=True, kw_only=True):
 
         async def call(arguments: Mapping[str, Any]) -> ToolResult:
             request = self._request(parameters, arguments)
-            return ToolResult(shortened(await told(await ctx.outside.fetch(request)), self.maxOutputLength))
+            return ToolResult(shortened(await response_text(await ctx.outside.fetch(request)), self.maxOutputLength))
 
         spec = _spec(parameters, self.row.group, chooses=not self.url)
         return FunctionTool(self.name or self.row.tool, self.description or self.row.about, spec, call)
@@ -150,7 +150,7 @@ def _halves(url: str) -> tuple[str, str]:
     return (found[0], url[found.end() :].partition("#")[0]) if found else (url, "")
 
 
-async def told(reply: FetchReply) -> str:
+async def response_text(reply: FetchReply) -> str:
     """An answer as the model reads it. Raises FetchFailed for a status of 400 on."""
     text = await _said(reply)
     if reply.status >= 400:

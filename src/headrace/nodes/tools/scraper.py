@@ -14,7 +14,7 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolResult
 from headrace.errors import FetchFailed, FetchRefused, FlowError
 from headrace.nodes.tools.function import FunctionTool
-from headrace.retrieval.pages import Page, content_type, page_at, text_of
+from headrace.retrieval.html_text import Page, body_text, content_type, page_at
 from headrace.retrieval.site_map import listed
 
 _PAGES: Final = 100
@@ -125,9 +125,9 @@ class Scrape:
             raise FlowError(f"it leads to another host, {_host(reply.url)!r}, which is not read")
         kind = content_type(reply)
         if kind in _HTML or not kind:
-            return await page_at(text_of(reply), reply.url)
+            return await page_at(body_text(reply), reply.url)
         if kind.startswith("text/") or kind == "application/json":
-            return Page("", "", text_of(reply), ())
+            return Page("", "", body_text(reply), ())
         raise FlowError(f"it is no page but {kind!r}")
 
     async def _get(self, url: str) -> FetchReply:

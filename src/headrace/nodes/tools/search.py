@@ -17,7 +17,7 @@ from headrace.nodes.tools import results, services
 from headrace.nodes.tools.function import FunctionTool
 from headrace.nodes.tools.lookups import PATIENCE, Lookup, answer, looked_up
 from headrace.nodes.tools.results import Paper, papers
-from headrace.retrieval.pages import readable
+from headrace.retrieval.html_text import readable
 
 _ARXIV_KEY: Final = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
 

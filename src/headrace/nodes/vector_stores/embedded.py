@@ -12,7 +12,7 @@ from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.faiss_folder import folder_collection, folder_of
 from headrace.retrieval.library import library
-from headrace.retrieval.merged import Joined
+from headrace.retrieval.merged import MergedCollections
 from headrace.retrieval.retriever import StoreRetriever, all_documents, flow_collection
 
 
@@ -50,7 +50,7 @@ class _Embedded(Sink, frozen=True, kw_only=True):
         nothing_else = all(isinstance(one, NothingGiven) for one in self.document)
         if nothing_else and not await self._upserted(ctx).exists():
             return chat
-        return Joined(await self._store(ctx), chat)
+        return MergedCollections(await self._store(ctx), chat)
 
     async def _store(self, ctx: Context) -> Collection:
         """The upserted collection, or else that of the flow's own documents.

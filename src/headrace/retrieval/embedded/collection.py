@@ -21,9 +21,9 @@ from headrace.events import Document
 from headrace.retrieval.embedded import passages
 from headrace.retrieval.embedded.cached import fitting
 from headrace.retrieval.embedded.filters import condition
-from headrace.retrieval.embedded.floats import packed
-from headrace.retrieval.embedded.passages import Chunk, CollectionRow
-from headrace.retrieval.embedded.shelf import CollectionInfo, Shelf, info
+from headrace.retrieval.embedded.passages import CollectionRow, IndexedPassage
+from headrace.retrieval.embedded.searcher import CollectionInfo, Searcher, info
+from headrace.retrieval.embedded.vector_bytes import packed
 from headrace.store.database import Database
 from headrace.store.store import timestamp
 
@@ -41,10 +41,15 @@ class Collection:
     """Implements `headrace.engine.ports.VectorStore`. Without embeddings only words are looked at: `lexical`."""
 
     def __init__(
-        self, database: Database, shelf: Shelf, lock: asyncio.Lock, name: str, embeddings: Embeddings | None = None
+        self,
+        database: Database,
+        searcher: Searcher,
+        lock: asyncio.Lock,
+        name: str,
+        embeddings: Embeddings | None = None,
     ) -> None:
         self.name, self.embeddings, self.database, self.lock = name, embeddings, database, lock
-        self._shelf = shelf
+        self._searcher = searcher
 
     @property
     def lexical(self) -> bool:
@@ -53,7 +58,7 @@ class Collection:
 
     async def add(self, documents: Sequence[Document]) -> int:
         """Stores passages and says how many are new."""
-        return (await Upsert(self).run(given(documents))).numAdded
+        return (await Upsert(self).run(stream_of(documents))).numAdded
 
     async def search(self, search: Search) -> list[Scored]:
         """The best hits, best first. Raises FlowError, ProviderError and StorageError."""
@@ -61,7 +66,7 @@ class Collection:
             (vector,) = await fitting(self.embeddings, [search.text], await self.dimensions())
             search = msgspec.structs.replace(search, vector=vector)
         made_by = self.embeddings.name if self.embeddings else None
-        return await self.database.scan(lambda c: self._shelf.search(c, self.name, search, made_by))
+        return await self.database.scan(lambda c: self._searcher.search(c, self.name, search, made_by))
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Deletes passages and says how many."""
@@ -119,10 +124,10 @@ class Collection:
         while await self.database.write(lambda c: passages.delete_some(c, row, _DELETED)):
             pass
         await self.database.write(lambda c: passages.delete_collection(c, row))
-        await self.database.scan(lambda _: self._shelf.forget(row.id))
+        await self.database.scan(lambda _: self._searcher.forget(row.id))
 
 
-async def given(documents: Sequence[Document | LoadFailure]) -> AsyncGenerator[Document | LoadFailure]:
+async def stream_of(documents: Sequence[Document | LoadFailure]) -> AsyncGenerator[Document | LoadFailure]:
     """Documents that are here already, as an upsert takes them."""
     for document in documents:
         yield document
@@ -156,7 +161,7 @@ class Upsert:
             if self._fingerprint and await self._collection.fingerprint() == self._fingerprint:
                 return self._done  # whoever had the lock has done it
             row, number, first = await self._begin()
-            batch: dict[tuple[str, str], Chunk] = {}
+            batch: dict[tuple[str, str], IndexedPassage] = {}
             size = 0
             async for document in documents:
                 if isinstance(document, LoadFailure):
@@ -187,11 +192,11 @@ class Upsert:
     def _source(self, document: Document) -> str:
         return str(document.metadata.get(self._source_key) or "")
 
-    def _chunk(self, document: Document) -> Chunk:
+    def _chunk(self, document: Document) -> IndexedPassage:
         found = content_hash(document)
         source = self._source(document)
         self._sources.add(source)
-        return Chunk(source, document.id or found, found, document)
+        return IndexedPassage(source, document.id or found, found, document)
 
     async def _begin(self) -> tuple[CollectionRow, int, int]:
         collection, embeddings = self._collection, self._collection.embeddings
@@ -215,7 +220,7 @@ class Upsert:
         if embeddings:
             await embeddings.embed(["Does this model answer?"])
 
-    async def _store(self, row: CollectionRow, number: int, chunks: Sequence[Chunk]) -> None:
+    async def _store(self, row: CollectionRow, number: int, chunks: Sequence[IndexedPassage]) -> None:
         if not chunks:
             return
         database = self._collection.database
@@ -235,7 +240,9 @@ class Upsert:
         added = await database.write(work)
         self._count(len(chunks), added, there, fresh)
 
-    def _count(self, total: int, added: int, there: dict[tuple[str, str], str], fresh: Sequence[Chunk]) -> None:
+    def _count(
+        self, total: int, added: int, there: dict[tuple[str, str], str], fresh: Sequence[IndexedPassage]
+    ) -> None:
         updated = sum((chunk.source, chunk.key) in there for chunk in fresh)
         self._done.numUpdated += updated
         self._done.numAdded += added - updated
@@ -245,14 +252,14 @@ class Upsert:
         if self._progress:
             self._progress(self._done)
 
-    async def _embedded(self, row: CollectionRow, chunks: Sequence[Chunk]) -> list[Chunk]:
+    async def _embedded(self, row: CollectionRow, chunks: Sequence[IndexedPassage]) -> list[IndexedPassage]:
         embeddings = self._collection.embeddings
         if embeddings is None or not chunks:
             return list(chunks)
         known = await self._collection.dimensions()
         found = await fitting(embeddings, [chunk.document.pageContent for chunk in chunks], known)
-        given = len(found[0])
-        dimensions = await self._collection.database.write(lambda c: passages.fix_dimensions(c, row.name, given))
+        stream_of = len(found[0])
+        dimensions = await self._collection.database.write(lambda c: passages.fix_dimensions(c, row.name, stream_of))
         for chunk, vector in zip(chunks, found, strict=True):
             if len(vector) != dimensions:
                 raise FlowError(

@@ -44,7 +44,7 @@ class CollectionRow(NamedTuple):
         return self.first + _SPAN - 1
 
 
-class Chunk(NamedTuple):
+class IndexedPassage(NamedTuple):
     """A passage on its way into the database. `vector` is float32, little-endian; None without a model."""
 
     source: str
@@ -132,7 +132,7 @@ def known(c: Connection, collection: int, wanted: Sequence[tuple[str, str]]) -> 
     return {(source, key): found for source, key, found in rows}
 
 
-def add_chunks(c: Connection, collection: int, upsert: int, chunks: Sequence[Chunk]) -> list[int]:
+def add_chunks(c: Connection, collection: int, upsert: int, chunks: Sequence[IndexedPassage]) -> list[int]:
     """Stores those that are not there yet and marks the others as seen; returns the ids of the new ones.
 
     A chunk whose hash has changed takes the place of the one before.
@@ -157,7 +157,7 @@ def _each(c: Connection, statement: str, collection: int, values: list[tuple[Any
     )
 
 
-def _insert(c: Connection, collection: int, upsert: int, chunks: Sequence[Chunk]) -> list[int]:
+def _insert(c: Connection, collection: int, upsert: int, chunks: Sequence[IndexedPassage]) -> list[int]:
     following = c.exec_driver_sql(
         "UPDATE collection SET next = next + ?, version = version + 1 WHERE id = ? RETURNING next",
         (len(chunks), collection),

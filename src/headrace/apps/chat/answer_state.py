@@ -26,7 +26,7 @@ from headrace.events import (
 )
 
 
-class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
+class AnswerState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One answer so far. `seq` is the number of the last event in it; as JSON it is kept.
 
     It never changes, since one thread reads the events while another, or two in turn, draw what there is.
@@ -51,7 +51,7 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
     ended: bool = False
 
-    def after(self, event: Event, seq: int) -> Shown:
+    def after(self, event: Event, seq: int) -> AnswerState:
         """The answer with the next event, which has this number."""
         return replace(self, seq=seq, **self._news(event))
 

@@ -117,14 +117,14 @@ def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[
     return _reply(500, "the server made a mistake; its log says more", "internal")
 
 
-def shown(info: RunInfo) -> dict[str, Any]:
+def run_json(info: RunInfo) -> dict[str, Any]:
     """A run as the API shows it."""
     return {**msgspec.to_builtins(info), "links": info.links}
 
 
 def accepted(info: RunInfo) -> Response[dict[str, Any]]:
     """The answer to a prediction in the background."""
-    return Response(shown(info), status_code=202, headers={"X-Run-Id": info.id, "Location": info.links["self"]})
+    return Response(run_json(info), status_code=202, headers={"X-Run-Id": info.id, "Location": info.links["self"]})
 
 
 HANDLERS = {HeadraceError: on_headrace_error, HTTPException: on_http_exception, Exception: on_exception}

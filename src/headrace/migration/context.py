@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from headrace.errors import InvalidRequest
 from headrace.migration.install import Install
-from headrace.migration.placing import Target, place
+from headrace.migration.merge import Target, merge_rows
 from headrace.migration.report import Outcome, Report, Tally
 from headrace.migration.sources import Row, Source, Wanted
 from headrace.store.store import Store
@@ -21,7 +21,7 @@ class Advanced(Protocol):
         ...
 
 
-class Moving:
+class MoveContext:
     """One move. `dry` copies no files of chats; everything else goes into a data folder that is thrown away."""
 
     def __init__(
@@ -47,9 +47,9 @@ class Moving:
                 self.unreadable(tally, row, str(error))
         return found
 
-    async def place(self, tally: Tally, target: Target, rows: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
+    async def merge_rows(self, tally: Tally, target: Target, rows: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
         """Stores rows in one transaction, counts them, and says what became of each."""
-        outcomes = await self.store.database.write(lambda c: place(c, target, rows))
+        outcomes = await self.store.database.write(lambda c: merge_rows(c, target, rows))
         for row, outcome in zip(rows, outcomes, strict=True):
             self.count(tally, row, outcome)
         return outcomes

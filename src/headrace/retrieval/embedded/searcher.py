@@ -17,7 +17,7 @@ from headrace.errors import FlowError
 from headrace.retrieval.embedded import passages
 from headrace.retrieval.embedded.filters import Condition, condition
 from headrace.retrieval.embedded.passages import CollectionRow
-from headrace.retrieval.embedded.words import quoted_words
+from headrace.retrieval.embedded.query_words import quoted_words
 
 if TYPE_CHECKING:
     from headrace.retrieval.embedded.matrix import Matrix
@@ -31,7 +31,7 @@ FUSION = 60
 Hits = list[tuple[int, float]]
 
 
-class Shelf:
+class Searcher:
     """The matrices of the collections that were searched last."""
 
     def __init__(self, folder: Path) -> None:

@@ -22,11 +22,11 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from headrace.errors import FlowError
-from headrace.retrieval.parser import OUT_OF_MEMORY, Job
+from headrace.retrieval.parser_program import OUT_OF_MEMORY, Job
 from headrace.sandbox.pool import Pool
 
 _T = TypeVar("_T")
-_INSIDE: Final = str(Path(__file__).with_name("parser.py"))
+_PROGRAM: Final = str(Path(__file__).with_name("parser_program.py"))
 _LARGEST_FRAME: Final = 256 << 20  # bytes; a result is at most one long text of a file
 _MEMORY: Final = 1 << 30  # bytes of address space of a process
 _MOST: Final = 16  # processes at once
@@ -53,7 +53,7 @@ ATTACHMENT: Final = Bounds(cpu=20.0, wall=60.0, output=16 << 20)
 """Of a file or page that is read while somebody waits, and whose text a model is to read."""
 
 
-class Reader:
+class ParserProcess:
     """A process that does one job at a time. `spent` once it must not be used again."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -63,10 +63,10 @@ class Reader:
         self._ready, self._jobs = True, 0
 
     @classmethod
-    async def start(cls) -> Reader:
+    async def start(cls) -> ParserProcess:
         """A new process."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-B", _INSIDE, str(os.getpid()), str(_MEMORY), json.dumps(sys.path)),
+            *(sys.executable, "-I", "-B", _PROGRAM, str(os.getpid()), str(_MEMORY), json.dumps(sys.path)),
             env={},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -151,21 +151,21 @@ def _death(status: int, bounds: Bounds) -> str:
     return f"it is damaged: its parser ended with status {status}"
 
 
-class Readers:
+class ParserPool:
     """The processes of one event loop, and how many of them compute at once."""
 
     def __init__(self) -> None:
-        self.pool = Pool(Reader.start, _MOST, _IDLE)
+        self.pool = Pool(ParserProcess.start, _MOST, _IDLE)
         self.computing = asyncio.Semaphore(_COMPUTING)
 
 
-_OF: WeakKeyDictionary[asyncio.AbstractEventLoop, Readers] = WeakKeyDictionary()
+_OF: WeakKeyDictionary[asyncio.AbstractEventLoop, ParserPool] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def kept_warm() -> AsyncGenerator[Readers]:
+async def kept_warm() -> AsyncGenerator[ParserPool]:
     """Keeps processes for what this event loop reads. Without, each job has a process that ends with it."""
-    loop, readers = asyncio.get_running_loop(), Readers()
+    loop, readers = asyncio.get_running_loop(), ParserPool()
     _OF[loop] = readers
     try:
         yield readers
@@ -175,11 +175,11 @@ async def kept_warm() -> AsyncGenerator[Readers]:
 
 
 @asynccontextmanager
-async def _readers() -> AsyncGenerator[Readers]:
+async def _pool() -> AsyncGenerator[ParserPool]:
     if warm := _OF.get(asyncio.get_running_loop()):
         yield warm
     else:
-        alone = Readers()
+        alone = ParserPool()
         try:
             yield alone
         finally:
@@ -190,7 +190,7 @@ async def results(work: Callable[[], Iterator[_T]], kind: type[_T], bounds: Boun
     """Runs `work`, which can be pickled, in a child process. Raises FlowError. Leaving it ends the process."""
     job = pickle.dumps(Job(work, bounds.cpu))
     decoder: msgspec.json.Decoder[list[_T]] = msgspec.json.Decoder(GenericAlias(list, (kind,)))
-    async with _readers() as readers, readers.pool.taken() as reader:
+    async with _pool() as readers, readers.pool.taken() as reader:
         answers = reader.run(job, bounds, readers.computing)
         try:
             async for body in answers:

@@ -9,7 +9,7 @@ from typing import Any
 from headrace.engine.ports import Embeddings, Retriever
 from headrace.events import Document
 from headrace.retrieval.embedded.collection import content_hash
-from headrace.retrieval.embedded.shelf import FUSION
+from headrace.retrieval.embedded.searcher import FUSION
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s*")
 _TAG = re.compile(r"</?\w+>")

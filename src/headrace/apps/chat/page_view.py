@@ -14,12 +14,12 @@ from uuid import uuid4
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from headrace.apps.chat.board import Board
-from headrace.apps.chat.chats import Chat, Chats, Turn
+from headrace.apps.chat.answer_state import AnswerState
+from headrace.apps.chat.answer_stream import AnswerStream, stop
+from headrace.apps.chat.answer_view import AnswerView
+from headrace.apps.chat.chats import Chat, Chats, Exchange
 from headrace.apps.chat.defaults import FILE, FLOWS, LOOK
-from headrace.apps.chat.following import Following, stop
-from headrace.apps.chat.passages import literal
-from headrace.apps.chat.shown import Shown
+from headrace.apps.chat.safe_markdown import literal
 from headrace.apps.chat.uploads import content_of, taken, uploads_of
 from headrace.apps.chat.visitors import COOKIE, COOKIE_VALUE
 from headrace.client import Headrace
@@ -148,7 +148,7 @@ class Visit:
         if not turns:
             with welcome.container():
                 self._welcome()
-        waiting: list[tuple[Turn, Board, DeltaGenerator]] = []
+        waiting: list[tuple[Exchange, AnswerView, DeltaGenerator]] = []
         for turn in turns:
             _question(turn)
             if turn.shown is None:
@@ -196,19 +196,19 @@ class Visit:
             for number, question in enumerate(questions):
                 st.button(literal(question), key=f"{key} {number}", on_click=self._ask, args=(question,))
 
-    def _coming(self, turn: Turn) -> tuple[Board, DeltaGenerator]:
+    def _coming(self, turn: Exchange) -> tuple[AnswerView, DeltaGenerator]:
         """The place of an answer that is on its way, and one below it.
 
         What was shown here before is emptied first: Streamlit keeps it until the script ends, which may take long.
         """
         with st.empty().container(), st.chat_message("assistant", avatar=self._logo):
-            board = Board()
+            board = AnswerView()
             st.button("Stop", key=f"stop {turn.id}", icon=":material/stop_circle:", on_click=self._stop, args=(turn,))
             return board, st.empty()
 
-    def _answer(self, turn: Turn, shown: Shown, *, last: bool) -> None:
+    def _answer(self, turn: Exchange, shown: AnswerState, *, last: bool) -> None:
         with st.chat_message("assistant", avatar=self._logo):
-            Board().draw(shown)
+            AnswerView().draw(shown)
             if shown.aborted:
                 st.caption("Stopped")
             if shown.error:
@@ -235,14 +235,16 @@ class Visit:
             on_submit=self._submit,
         )
 
-    def _follow(self, turn: Turn, board: Board, below: DeltaGenerator) -> None:
+    def _follow(self, turn: Exchange, board: AnswerView, below: DeltaGenerator) -> None:
         """Shows the answer as it comes. An interrupted script leaves it; the next one goes on from there.
 
         Streamlit starts the next one before this one has noticed, so what they share, an answer so far, never changes.
         """
-        readers: dict[str, Following] = st.session_state.setdefault("readers", {})
+        readers: dict[str, AnswerStream] = st.session_state.setdefault("readers", {})
         before = readers.get(turn.id)
-        following = readers[turn.id] = Following(self._chats, turn, self._flow, before.shown if before else Shown())
+        following = readers[turn.id] = AnswerStream(
+            self._chats, turn, self._flow, before.shown if before else AnswerState()
+        )
         with following.reading():
             while not following.over(_TICK + len(following.shown.text) / _SLOWER):
                 board.draw(following.shown)
@@ -278,7 +280,7 @@ class Visit:
         self._chats.ask(self._user, chat, question, uploads)
         self._open(chat)
 
-    def _stop(self, turn: Turn) -> None:
+    def _stop(self, turn: Exchange) -> None:
         now = self._chats.turn(self._user, turn.chat, turn.id)
         try:
             if now and now.shown is None:
@@ -286,7 +288,7 @@ class Visit:
         except HeadraceError as error:
             st.session_state.notice = str(error)
 
-    def _rate(self, turn: Turn, message: str, key: str) -> None:
+    def _rate(self, turn: Exchange, message: str, key: str) -> None:
         chosen = st.session_state[key]
         if chosen is None:
             return
@@ -306,7 +308,7 @@ def _sentence(text: str) -> str:
     return literal(text[:1].upper() + text[1:])
 
 
-def _question(turn: Turn) -> None:
+def _question(turn: Exchange) -> None:
     with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.question)
         for file in turn.uploads:

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.engine.ports import FetchReply
 from headrace.errors import FlowError
-from headrace.retrieval.readers import result
+from headrace.retrieval.parser_processes import result
 
 MOST: Final = 1_000_000  # characters that are parsed; the parser's time may grow with their square
 _LINKS: Final = 5000
@@ -133,7 +133,7 @@ def content_type(reply: FetchReply) -> str:
     return values[-1].partition(";")[0].strip().lower() if values else ""
 
 
-def text_of(reply: FetchReply) -> str:
+def body_text(reply: FetchReply) -> str:
     """An answer's text, as `decoded` reads it."""
     return decoded(reply.body, " ".join(value for name, value in reply.headers if name.lower() == "content-type"))
 
@@ -155,7 +155,7 @@ def decoded(body: bytes, header: str = "") -> str:
 
 async def readable(reply: FetchReply) -> str:
     """An answer as a model reads it: HTML as text, anything else as it is."""
-    text = text_of(reply)
+    text = body_text(reply)
     if content_type(reply) in ("text/html", "application/xhtml+xml") or re.match(
         r"\s*<(!doctype html|html)\b", text, re.I
     ):

@@ -16,8 +16,8 @@ from threading import Event as Flag
 from anyio.from_thread import start_blocking_portal
 from msgspec import structs
 
-from headrace.apps.chat.chats import Chats, Turn
-from headrace.apps.chat.shown import Shown
+from headrace.apps.chat.answer_state import AnswerState
+from headrace.apps.chat.chats import Chats, Exchange
 from headrace.apps.chat.uploads import UNREAD, content_of
 from headrace.client import AsyncHeadrace, Headrace
 from headrace.client.requests import Options
@@ -28,10 +28,10 @@ _logger = logging.getLogger("headrace.chat")
 _ATTEMPTS = 3  # in a row without an event, before the page says that it has lost the server
 
 
-class Following:
+class AnswerStream:
     """One answer on its way."""
 
-    def __init__(self, chats: Chats, turn: Turn, flow: str, shown: Shown) -> None:
+    def __init__(self, chats: Chats, turn: Exchange, flow: str, shown: AnswerState) -> None:
         self._chats, self._turn, self._flow, self.shown = chats, turn, flow, shown
         self.lost = False
         """True when nothing more comes although the run may go on."""
@@ -87,14 +87,14 @@ class Following:
         return [*(file for file in files if file.type != UNREAD), *texts]
 
 
-def asking(turn: Turn) -> Options:
+def asking(turn: Exchange) -> Options:
     """How a turn's question is asked. Asked again, it joins its run, which goes on when nobody looks."""
     return Options(chat_id=turn.chat, uploads=turn.uploads, idempotency_key=turn.id, on_disconnect="continue")
 
 
-def stop(client: Headrace, chats: Chats, turn: Turn, flow: str) -> None:
+def stop(client: Headrace, chats: Chats, turn: Exchange, flow: str) -> None:
     """Ends the turn's run, wherever its beginning has got to."""
     if turn.run is None and any(file.type == UNREAD for file in turn.uploads):  # so it has not been asked
-        chats.ended(turn, Shown(aborted=True, ended=True))
+        chats.ended(turn, AnswerState(aborted=True, ended=True))
     else:
         client.cancel(turn.run or client.start(flow, turn.question, **asking(turn)).id)

@@ -13,22 +13,22 @@ import msgspec
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from headrace.apps.chat.passages import literal, marked, readable
-from headrace.apps.chat.shown import Shown
+from headrace.apps.chat.answer_state import AnswerState
+from headrace.apps.chat.safe_markdown import literal, marked, readable
 from headrace.events import Document, UsedTool
 
-_Part = Callable[[Shown], Any]
+_Part = Callable[[AnswerState], Any]
 _FIRST = 4  # sources that show at once
 
 
-class Board:
+class AnswerView:
     """The places of an answer's parts on the page."""
 
     def __init__(self) -> None:
         self._slots: list[DeltaGenerator] = [st.empty() for _ in _PARTS]
         self._drawn: list[Any] = [None] * len(_PARTS)
 
-    def draw(self, shown: Shown) -> None:
+    def draw(self, shown: AnswerState) -> None:
         """Shows the answer as far as it has come."""
         for n, (part, show) in enumerate(_PARTS):
             value = part(shown)
@@ -124,12 +124,12 @@ def _picture(data: str) -> bytes | None:
         return None
 
 
-def _part(value: Callable[[Shown], Any], show: Callable[[Any], None]) -> tuple[_Part, Callable[[Any], None]]:
+def _part(value: Callable[[AnswerState], Any], show: Callable[[Any], None]) -> tuple[_Part, Callable[[Any], None]]:
     """A part is shown once it has a value."""
     return (lambda shown: value(shown) or None), show
 
 
-def _tool_calls(shown: Shown) -> list[tuple[UsedTool, bool]]:
+def _tool_calls(shown: AnswerState) -> list[tuple[UsedTool, bool]]:
     return [*((tool, True) for tool in shown.tools), *((tool, False) for tool in shown.called)]
 
 

@@ -20,7 +20,7 @@ class Target(NamedTuple):
     unique: str = ""
 
 
-def place(c: Connection, target: Target, rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+def merge_rows(c: Connection, target: Target, rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     """Stores rows and says what became of each, in their order."""
     known = _known(c, target.table, [row["id"] for row in rows])
     owners = _owners(c, target, rows)

@@ -23,13 +23,13 @@ from waiting import until, within
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError
 from headrace.events import Document
-from headrace.retrieval import readers
+from headrace.retrieval import parser_processes
 from headrace.retrieval.files import File
 from headrace.retrieval.folder import parse_for
+from headrace.retrieval.html_text import page_at
 from headrace.retrieval.loading import FileDocuments, Finish
-from headrace.retrieval.pages import page_at
-from headrace.retrieval.readers import ATTACHMENT, Bounds, kept_warm, result, results
-from headrace.retrieval.texts import text_documents
+from headrace.retrieval.parser_processes import ATTACHMENT, Bounds, kept_warm, result, results
+from headrace.retrieval.text_decoding import text_documents
 
 TAKES = {"fullFileUpload": {"status": True, "allowedUploadFileTypes": "text/csv,application/pdf,application/json"}}
 
@@ -159,7 +159,7 @@ def test_a_file_that_is_made_to_cost_much_fails_within_bounds(name: str, monkeyp
 
 
 def test_a_small_text_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers.Reader, "start", None)
+    monkeypatch.setattr(parser_processes.ParserProcess, "start", None)
 
     async def run() -> list[Document | LoadFailure]:
         return [
@@ -208,7 +208,7 @@ def attaching(server: Server, name: str, mime: str, content: bytes) -> http.clie
 def children(pid: int) -> list[int]:
     """Processes that parse for this one."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"parser.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in found if b"parser_program.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_a_file_that_says_too_much_is_refused_and_a_good_one_is_read(server: Server) -> None:

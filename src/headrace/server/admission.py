@@ -11,9 +11,9 @@ from typing import Any, Final
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from headrace.errors import BodyTimeout, InvalidRequest, RateLimited
-from headrace.server.limits import block_of, caller
-from headrace.server.replies import refuse
-from headrace.server.sending import Outgoing, Sending
+from headrace.server.backpressure import Outgoing, Sending
+from headrace.server.error_responses import refuse
+from headrace.server.rate_limits import block_of, caller
 from headrace.settings import Settings
 
 Peer = tuple[str, int]
@@ -22,7 +22,7 @@ _HOST: Final = re.compile(rb"([\w.~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]{0
 _WAIT: Final = 1.0  # seconds after which a caller with too many requests may try again
 
 
-class Door:
+class Admission:
     """ASGI middleware around everything else. It knows which connections have requests in progress."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
