@@ -23,8 +23,8 @@ def start(**inputs: Any) -> Flow:
 def llm(base: str, number: int = 0, *, message: str = "", config: Flow | None = None, **rest: Any) -> Flow:
     """An LLM node that remembers, with an own message."""
     settings = {"modelName": "gpt-4o-mini", "basepath": base, "streaming": True, **(config or {})}
-    inputs: Flow = {"llmEnableMemory": True, "llmUserMessage": message, **rest}
-    return node("llm", number, llmModel="chatOpenAI", llmModelConfig=settings, **inputs)
+    inputs: Flow = {"llmEnableMemory": True, "llmUserMessage": message, "llmModelConfig": settings}
+    return node("llm", number, **{"llmModel": "chatOpenAI", **inputs, **rest})
 
 
 def reply(message: str, number: int = 0, **rest: Any) -> Flow:

@@ -40,6 +40,7 @@ from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
 from headrace.server.error_responses import HANDLERS
 from headrace.server.head_requests import answering_head
+from headrace.server.protocols import openai_chat, openai_models, openai_responses
 from headrace.server.rate_limits import RateLimiter
 from headrace.settings import Settings
 
@@ -67,6 +68,9 @@ ROUTES: Final = (
     version,
     kind,
     *predictions.ROUTES,
+    *openai_models.ROUTES,
+    *openai_chat.ROUTES,
+    *openai_responses.ROUTES,
     *runs.ROUTES,
     *widget.ROUTES,
     *visitors.ROUTES,

@@ -43,7 +43,7 @@ async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *perm
 async def may(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> bool:
     """True when the caller has a key with this permission."""
     await local(connection).store.refresh()
-    key = await _key(connection)
+    key = await caller_key(connection)
     return key is not None and not _beyond([permission], key)
 
 
@@ -79,7 +79,7 @@ def _beyond(permissions: Sequence[str], held: ApiKey) -> list[str]:
 async def _held(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey:
     """The caller's key. Raises Unauthorized."""
     await local(connection).store.refresh()
-    key = await _key(connection)
+    key = await caller_key(connection)
     if key is None:
         raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
     return key
@@ -89,7 +89,7 @@ async def check_flow_key(connection: ASGIConnection[Any, Any, Any, Any], flow: F
     """Lets callers of a flow that is bound to a key in only with that key. Raises Unauthorized."""
     if not flow.row.apikeyid:
         return
-    key = await _key(connection)
+    key = await caller_key(connection)
     if key is None or key.id != flow.row.apikeyid:
         raise Unauthorized("this flow needs its API key: send it as `Authorization: Bearer <key>`")
 
@@ -113,7 +113,8 @@ def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
     return not allowed or not allowed[0] or Sites(allowed, any_scheme=True).allow(origin)
 
 
-async def _key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey | None:
+async def caller_key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey | None:
+    """The key of this server that the caller has sent; None without one, and for an unknown one."""
     header = connection.headers.get("authorization", "")
     token = header.rpartition("Bearer ")[2].strip()
     return await local(connection).store.key(token) if token else None

@@ -70,6 +70,8 @@ class EventStream(Response[None]):
         super().__init__(None)
         self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
         self._timed = timed
+        self.headers_beside: Sequence[tuple[bytes, bytes]] = ()
+        """Headers of the response besides those of every event stream."""
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:
         """The response itself is the ASGI application: a batch costs one send, and no framework in between."""
@@ -77,7 +79,7 @@ class EventStream(Response[None]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends frames until the log ends, the reader leaves, or it has not read for too long."""
-        headers = [*_HEADERS, (b"x-run-id", self._run.encode())]
+        headers = [*_HEADERS, (b"x-run-id", self._run.encode()), *self.headers_beside]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["state"].get(HEAD):
             await send({**piece(b""), "more_body": False})
@@ -107,7 +109,7 @@ class EventStream(Response[None]):
                 async for entries in batches:
                     if not waiting.done():
                         await _cancelled(waiting)
-                    data = await self._with_times(entries) if self._timed else self._bytes(entries)
+                    data = await self._with_times(entries) if self._timed else self.encoded(entries)
                     del entries  # a slow reader holds the frames alone
                     if len(data) > PIECE:
                         await sending.all(data)
@@ -128,9 +130,15 @@ class EventStream(Response[None]):
         frame of its own: older widgets parse every frame as JSON.
         """
         await asyncio.sleep(_SOON)
-        await send(piece(f"id:{self._run}:{self._after}\n".encode()))
+        await send(piece(f"id:{self._run}:{self.position}\n".encode()))
 
-    def _bytes(self, entries: Sequence[Entry]) -> bytes:
+    @property
+    def position(self) -> str:
+        """The frame that the reader has, as it stands behind the run in a frame's id."""
+        return str(self._after)
+
+    def encoded(self, entries: Sequence[Entry]) -> bytes:
+        """The frames of the next events; without events a sign of life."""
         return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
 
     async def _with_times(self, entries: Sequence[Entry]) -> bytes:
@@ -142,7 +150,7 @@ class EventStream(Response[None]):
         return b"".join([line + self._frame(self._run, entry) for line, entry in zip(lines, entries, strict=True)])
 
 
-class FrameResponse(Response[None]):
+class PredictionResponse(Response[None]):
     """Sends a run's answer as JSON when the run has ended, unless its caller has left by then."""
 
     def __init__(self, runs: Runs, run: str) -> None:
@@ -168,7 +176,11 @@ class FrameResponse(Response[None]):
         prediction.isStreamValid = False  # Flowise says so in every JSON answer
         headers = [(b"content-type", b"application/json"), (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({**piece(_body(prediction)), "more_body": False})
+        await send({**piece(self.body(prediction)), "more_body": False})
+
+    def body(self, prediction: Prediction) -> bytes:
+        """The answer as JSON."""
+        return _body(prediction)
 
 
 def _body(prediction: Prediction) -> bytes:

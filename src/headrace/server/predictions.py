@@ -20,7 +20,7 @@ from headrace.server.docs import PredictionOperation
 from headrace.server.error_responses import accepted, error_reply
 from headrace.server.files import check_form, checked, upsert_for_chat
 from headrace.server.forms import is_form
-from headrace.server.frames import EventStream, FrameResponse, dialect_of, position
+from headrace.server.frames import EventStream, PredictionResponse, dialect_of, position
 from headrace.server.rate_limits import caller_of
 
 FlowId = Annotated[str, Parameter(description="The flow's id.")]
@@ -63,37 +63,36 @@ async def predict(
     await check_flow_key(request, flow)
     if is_form(request):
         check_form(flow, here.flows.catalog, body.overrideConfig or {})
-    body.uploads = await checked(flow, body, request.app.state.settings) or None
-    if any(upload.type == "file:rag" for upload in body.uploads or ()):
-        await while_there(request, upsert_for_chat(here, flow, body))
     streaming = body.wants_stream and flow.streams
-    run, after = await _run(request, here, flow, body, streaming=streaming)
+    run = await start_run(request, flow, body, streaming=streaming)
     if body.background or "respond-async" in request.headers.get("prefer", ""):
         return accepted(await here.runs.info(run))
     if streaming:
-        return EventStream(here.runs, run, after, dialect_of(request, dialect))
-    return FrameResponse(here.runs, run)
+        return EventStream(here.runs, run, position(request, run, 0), dialect_of(request, dialect))
+    return PredictionResponse(here.runs, run)
 
 
-async def _run(
-    request: Request[Any, Any, Any], here: Local, flow: Flow, body: PredictionRequest, *, streaming: bool
-) -> tuple[str, int]:
-    """The run that answers, and the number of its last event that the caller has.
+async def start_run(request: Request[Any, Any, Any], flow: Flow, body: PredictionRequest, *, streaming: bool) -> str:
+    """The run that answers a caller who may ask the flow. Files are checked, and upserted for the chat, before it.
 
     A POST that carries `Last-Event-ID` comes from a browser that reconnects: it joins its run. One with a known
     `Idempotency-Key` joins as well. Raises RunNotFound for a run that has expired: it must not begin anew.
     """
+    here = local(request)
+    body.uploads = await checked(flow, body, request.app.state.settings) or None
+    if any(upload.type == "file:rag" for upload in body.uploads or ()):
+        await while_there(request, upsert_for_chat(here, flow, body))
     if last := request.headers.get("last-event-id"):
         run = last.rpartition(":")[0]
         info = await here.runs.info(run)
         if info.chatflowid != flow.row.id:
             raise RunNotFound(f"this flow has no run {run!r}")
-        return run, position(request, run, 0)
+        return run
     if here.stopping:
         raise Interrupted("the server is stopping; ask again in a moment")
     key = request.headers.get("idempotency-key")
     claim = here.executions.claim if body.humanInput else None
-    return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim), 0
+    return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim)
 
 
 def _plain(error: RateLimited | OriginRefused) -> Response[Any]:
