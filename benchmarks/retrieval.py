@@ -41,7 +41,7 @@ from headrace.retrieval.splitters import ChunkSplitter, by_language
 from headrace.runtime.local import Local
 from headrace.schema import PredictionRequest
 from headrace.settings import Settings
-from headrace.store.database import Database
+from headrace.storage.database import Database
 
 QUESTIONS = {
     "the model's weights were chosen with these": "retrieval_questions.tsv",
@@ -116,7 +116,7 @@ async def quality(library: Library, folder: Path) -> None:
     print("\n| questions | number | answered by a quoted sentence | characters of an answer |\n|---|---|---|---|")
     async with opened(Settings(data_dir=str(folder / "flow"))) as here, here.working(heartbeat=15, grace=0):
         (row,) = read_export(EXAMPLE).flows
-        flow = (await here.store.add_flow(row)).id
+        flow = (await here.storage.add_flow(row)).id
         for about, part in [*asked.items(), ("all", everything)]:
             answers = [await answer(here, flow, question.text) for question in part]
             right = [question.answered_by(text) for question, text in zip(part, answers, strict=True)]

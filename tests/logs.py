@@ -18,9 +18,9 @@ from headrace.runtime.log import Entry, EventLog, MemoryLog, Retention
 from headrace.runtime.memory import Memory
 from headrace.runtime.queue import LocalQueue
 from headrace.schema import RunInfo
-from headrace.store.database import Database
-from headrace.store.presence import Presence
-from headrace.store.store import timestamp
+from headrace.storage.database import Database
+from headrace.storage.presence import Presence
+from headrace.storage.storage import timestamp
 
 Open: TypeAlias = Callable[[Path], AbstractAsyncContextManager[EventLog]]
 Play: TypeAlias = Callable[[Callable[[EventLog], Coroutine[None, None, None]]], None]

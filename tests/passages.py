@@ -13,7 +13,7 @@ from typing import Any
 from headrace.documents.library import DocumentLibrary
 from headrace.engine.ports import LoadFailure
 from headrace.events import Document
-from headrace.store.database import Database
+from headrace.storage.database import Database
 
 BIRDS = (
     "The Kestrel is a small falcon that hovers over open grassland while it looks for voles.",

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from waiting import eventually
 
-from headrace.store.database import Database
+from headrace.storage.database import Database
 
 KEY = "the-admin-key-of-the-tests"
 

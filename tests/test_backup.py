@@ -23,7 +23,7 @@ from test_cli import done, headrace, refused
 from upstream import Upstream
 
 from headrace.errors import InvalidRequest
-from headrace.store.backup import BrokenBackup, back_up, restore
+from headrace.storage.backup import BrokenBackup, back_up, restore
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
 PICTURE = (Path(__file__).parent / "pixel.png").read_bytes()

@@ -19,8 +19,8 @@ from waiting import turns, within
 
 from headrace.errors import StorageError
 from headrace.retrieval.embedded.tables import metadata
-from headrace.store import migrate, tables
-from headrace.store.database import Database, engine_for
+from headrace.storage import migrate, tables
+from headrace.storage.database import Database, engine_for
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from headrace.events import End, Error, Event, Start, Token
 from headrace.runtime.durable import _HOT_BYTES, DurableLog
 from headrace.runtime.log import Entry
 from headrace.schema import RunInfo
-from headrace.store import journal
+from headrace.storage import journal
 
 
 async def begun(log: DurableLog | Elsewhere, run: str, *events: Event) -> None:

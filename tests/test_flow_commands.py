@@ -17,7 +17,7 @@ from upstream import Upstream
 from headrace.engine.flow_credentials import with_credential
 from headrace.errors import InvalidRequest
 from headrace.nodes import built_in
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 
 def exported(folder: Path, flow_id: str) -> dict[str, Any]:
@@ -136,11 +136,11 @@ def test_a_file_with_several_flows_replaces_none(one: Path, tmp_path: Path) -> N
 def secret(one: Path, credential: str) -> Any:
     import asyncio
 
-    store = Store(one)
+    storage = Storage(one)
     try:
-        return asyncio.run(store.secrets(credential))
+        return asyncio.run(storage.secrets(credential))
     finally:
-        store.close()
+        storage.close()
 
 
 def test_a_credential_is_added_and_attached_to_a_node(one: Path) -> None:

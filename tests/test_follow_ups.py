@@ -108,7 +108,7 @@ def test_a_model_that_does_not_answer_holds_up_the_end_for_a_bounded_time(
         async with at_work(tmp_path / "data") as here:
             config = json.dumps(suggesting(upstream.url, "/stall 0")["followUpPrompts"])
             row = FlowRow("", "test", json.dumps(conversation(upstream.url)), followUpPrompts=config)
-            flow = await here.flows.get((await here.store.add_flow(row)).id)
+            flow = await here.flows.get((await here.storage.add_flow(row)).id)
             return await here.written(await here.start(flow, "/say Tea"))
 
     assert [type(event) for event in within(ask())] == [Start, Token, Metadata, End]

@@ -33,7 +33,7 @@ from servers import KEY, conversation, serving
 from upstream import Upstream
 from waiting import eventually
 
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 OPEN, BOUND, AGENT = own_id("open"), own_id("bound"), own_id("agent")
 STORE, LOADER = own_id("store"), own_id("loader")
@@ -124,11 +124,11 @@ KINDS = {
 
 def secrets(folder: Path, *ids: str) -> list[dict[str, str]]:
     async def read() -> list[dict[str, str]]:
-        store = Store(folder)
+        storage = Storage(folder)
         try:
-            return [dict(await store.secrets(one)) for one in ids]
+            return [dict(await storage.secrets(one)) for one in ids]
         finally:
-            store.close()
+            storage.close()
 
     return asyncio.run(read())
 

@@ -13,7 +13,7 @@ import pytest
 from old_install import ALL, counts, migrated, rows
 from servers import Server, serving
 
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 from headrace.vectors.postgres_server import Place
 
 INSTALL = Path(__file__).parents[2] / "shared" / "flowise" / "installs" / "a"
@@ -28,11 +28,11 @@ TABLES = {
 
 def secrets(folder: Path, facts: dict[str, Any]) -> dict[str, dict[str, str]]:
     async def read() -> dict[str, dict[str, str]]:
-        store = Store(folder)
+        storage = Storage(folder)
         try:
-            return {name: dict(await store.secrets(one["id"])) for name, one in facts["credentials"].items()}
+            return {name: dict(await storage.secrets(one["id"])) for name, one in facts["credentials"].items()}
         finally:
-            store.close()
+            storage.close()
 
     return asyncio.run(read())
 

@@ -15,7 +15,7 @@ from headrace.runtime.backend import Backend
 from headrace.runtime.log import Retention
 from headrace.runtime.registry import Order, Registered, SameSession, Terms
 from headrace.schema import RunInfo
-from headrace.store.store import timestamp
+from headrace.storage.storage import timestamp
 
 Play = Callable[[Callable[[World], Coroutine[None, None, None]]], None]
 PLAIN = Terms()

@@ -18,10 +18,10 @@ from waiting import within
 from headrace.errors import RunNotFound
 from headrace.events import End, Error, Event, Metadata, RunMetadata, Start, Thinking, Token, encode
 from headrace.runtime.log import Entry, Retention
-from headrace.store import journal
-from headrace.store.database import Database, engine_for
-from headrace.store.store import timestamp
-from headrace.store.tables import run_events
+from headrace.storage import journal
+from headrace.storage.database import Database, engine_for
+from headrace.storage.storage import timestamp
+from headrace.storage.tables import run_events
 
 HOUR = 3600.0
 AT_ONCE = Retention(hours=-1)

@@ -24,8 +24,8 @@ from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.runtime.log import Retention
 from headrace.schema import FlowRow, PredictionRequest
-from headrace.store.store import MessageFilter, Store
-from headrace.store.tables import run as run_table
+from headrace.storage.storage import MessageFilter, Storage
+from headrace.storage.tables import run as run_table
 
 
 class Here(Local):
@@ -34,7 +34,7 @@ class Here(Local):
     async def flow(self, upstream: Upstream, **api: object) -> Flow:
         text = msgspec.json.encode(conversation(upstream.url)).decode()
         row = FlowRow("", "test", text, apiConfig=msgspec.json.encode(api).decode())
-        return await self.flows.get((await self.store.add_flow(row)).id)
+        return await self.flows.get((await self.storage.add_flow(row)).id)
 
     async def start(self, flow: Flow, question: str, chat: str = "c", *, key: str | None = None, **more: object) -> str:
         request = msgspec.convert({"question": question, "chatId": chat, **more}, PredictionRequest)
@@ -45,7 +45,7 @@ class Here(Local):
 
     async def rows(self) -> dict[str, str]:
         """State of every run that the database knows."""
-        found = await self.store.database.read(lambda c: c.execute(select(run_table.c.id, run_table.c.state)).all())
+        found = await self.storage.database.read(lambda c: c.execute(select(run_table.c.id, run_table.c.state)).all())
         return {row.id: row.state for row in found}
 
 
@@ -53,15 +53,15 @@ class Here(Local):
 async def idle(folder: Path) -> AsyncGenerator[Here]:
     """Nothing is run yet."""
     http = ProviderHttp()
-    store = Store(folder)
-    library = DocumentLibrary(store.database, folder, {})
-    here = Here(store, backend_on(store), built_in(), only(http), Retention(), library)
+    storage = Storage(folder)
+    library = DocumentLibrary(storage.database, folder, {})
+    here = Here(storage, backend_on(storage), built_in(), only(http), Retention(), library)
     try:
         yield here
     finally:
         await http.close()
         here.backend.registry.close()
-        here.store.close()
+        here.storage.close()
 
 
 @asynccontextmanager
@@ -78,7 +78,7 @@ def test_a_job_runs_and_what_was_said_is_stored(tmp_path: Path, upstream: Upstre
             assert [type(event) for event in events] == [Start, Token, Token, Metadata, End]
             answer = await here.runs.answer(run)
             assert answer == fold(events)
-            rows = await here.store.messages(flow.row.id, MessageFilter())
+            rows = await here.storage.messages(flow.row.id, MessageFilter())
             assert [(row.role, row.content) for row in rows] == [
                 ("userMessage", "/say Hi there"),
                 ("apiMessage", "Hi there"),
@@ -121,7 +121,7 @@ def test_a_cancelled_run_ends_with_abort_and_keeps_what_was_said(tmp_path: Path,
             await here.runs.cancel(run)
             await turns(20)
             assert await here.written(run) == events
-            rows = await here.store.messages(flow.row.id, MessageFilter())
+            rows = await here.storage.messages(flow.row.id, MessageFilter())
             said = "".join(event.data for event in events if isinstance(event, Token))
             assert [(row.content, row.aborted) for row in rows] == (
                 [] if when == "at once" else [("/count 500 | /pace 10", None), (said, True)]
@@ -169,7 +169,7 @@ def test_a_flow_that_is_gone_when_its_job_is_taken_is_an_error_of_the_run(tmp_pa
         async with idle(tmp_path / "data") as here:
             flow = await here.flow(upstream)
             run = await here.start(flow, "/say Hi")
-            await here.store.delete_flow(flow.row.id)
+            await here.storage.delete_flow(flow.row.id)
             async with here.working(heartbeat=15, grace=10):
                 error, end = await here.written(run)
                 assert isinstance(error, Error)

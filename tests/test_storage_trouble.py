@@ -21,8 +21,8 @@ from waiting import eventually, within
 from headrace.events import End, Event, Token
 from headrace.runtime import log as log_module
 from headrace.runtime.log import Retention
-from headrace.store import journal
-from headrace.store.store import timestamp
+from headrace.storage import journal
+from headrace.storage.storage import timestamp
 
 
 def sound(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from uploads import allowing, counts, form, reading, sources, upsert
 from upstream import Upstream
 from waiting import eventually, within
 
-from headrace.store.database import Database
+from headrace.storage.database import Database
 
 LABEL = "Text"
 COUNT = 6_000

@@ -24,7 +24,7 @@ from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.library import Library
 from headrace.retrieval.library import library as library_of
 from headrace.schema import FlowRow
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 
 @pytest.fixture
@@ -233,26 +233,26 @@ def test_a_process_without_a_library_says_so():
 
 
 def test_a_deleted_flow_takes_its_documents_along(tmp_path: Path):
-    store = Store(tmp_path / "data")
+    storage = Storage(tmp_path / "data")
     try:
-        library = Library(store.database, tmp_path / "data")
+        library = Library(storage.database, tmp_path / "data")
 
         async def work() -> list[str]:
-            one, two = [await store.add_flow(FlowRow("", name, '{"nodes": []}')) for name in ("a", "b")]
+            one, two = [await storage.add_flow(FlowRow("", name, '{"nodes": []}')) for name in ("a", "b")]
             for flow in (one.id, two.id):
                 texts = await node(library, "plainText", text="The Wren is small.")
                 await node(library, "memoryVectorStore", flow, document=[texts])
-            await store.delete_flow(one.id)
+            await storage.delete_flow(one.id)
             await library.sweep()
-            names = await store.database.read(
+            names = await storage.database.read(
                 lambda c: c.exec_driver_sql("SELECT name FROM collection").scalars().all()
             )
-            assert await store.database.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM chunk").scalar()) == 1
+            assert await storage.database.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM chunk").scalar()) == 1
             return [name.split("/")[1] == two.id for name in names]
 
         assert within(work()) == [True]
     finally:
-        store.close()
+        storage.close()
 
 
 def test_a_server_gives_its_library_to_the_flows_that_it_runs(server: Server, upstream: Upstream):

@@ -25,20 +25,20 @@ from headrace.runtime.log import Retention
 from headrace.runtime.queue import LocalQueue
 from headrace.sandbox.sandbox import Sandbox
 from headrace.settings import Settings
-from headrace.store.presence import Presence
-from headrace.store.store import Store
+from headrace.storage.presence import Presence
+from headrace.storage.storage import Storage
 
 _LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of a page or file from the web
 
 
-def backend_on(store: Store) -> Backend:
+def backend_on(storage: Storage) -> Backend:
     """The backend of this process: its data folder's database, and a queue of its own. Blocking. Raises StorageError.
 
     The one place that says which backend runs stand on.
     """
-    presence = Presence(store.folder)
-    log = DurableLog(store.database, presence)
-    return Backend(log, LocalQueue(), DurableRegistry(store.database, presence, log))
+    presence = Presence(storage.folder)
+    log = DurableLog(storage.database, presence)
+    return Backend(log, LocalQueue(), DurableRegistry(storage.database, presence, log))
 
 
 @asynccontextmanager
@@ -65,21 +65,21 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
             async for part in parts:
                 yield part
 
-    store = await asyncio.to_thread(Store, settings.folder)
+    storage = await asyncio.to_thread(Storage, settings.folder)
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
         catalog = built_in()
-        library = DocumentLibrary(store.database, settings.folder, catalog, read_page)
+        library = DocumentLibrary(storage.database, settings.folder, catalog, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
-        backend = await asyncio.to_thread(backend_on, store)
+        backend = await asyncio.to_thread(backend_on, storage)
         try:
             async with kept_warm():
-                yield Local(store, backend, catalog, outside, retention, library)
+                yield Local(storage, backend, catalog, outside, retention, library)
         finally:
             backend.registry.close()
     finally:
         databases.close()
         await sandbox.close()
         await http.close()
-        await asyncio.to_thread(store.close)
+        await asyncio.to_thread(storage.close)

@@ -227,11 +227,11 @@ def ask_the_docs() -> str:
         "headraceDocs", "Headrace Docs", "Document Loaders", "Document", (-400, 0), textSplitter=_wire(splitter)
     )
     embeddings = _node("hashedEmbeddings", "Hashed Embeddings", "Embeddings", "Embeddings", (-400, 600))
-    store = _node("memoryVectorStore", "In-Memory Vector Store", "Vector Stores", "VectorStore", (0, 600),
+    storage = _node("memoryVectorStore", "In-Memory Vector Store", "Vector Stores", "VectorStore", (0, 600),
         document=[_wire(docs)], embeddings=_wire(embeddings))  # fmt: skip
-    store["data"]["outputs"] = {"output": "vectorStore"}
+    storage["data"]["outputs"] = {"output": "vectorStore"}
     retriever = _node("vectorStoreRetriever", "Vector Store Retriever", "Retrievers", "VectorStoreRetriever", (0, 900),
-        vectorStore=_wire(store), searchType="hybrid", topK=12)  # fmt: skip
+        vectorStore=_wire(storage), searchType="hybrid", topK=12)  # fmt: skip
     model = _node("chatExtractive", "Extractive", "Chat Models", "ChatModel", (0, 0), sentences=7)
     memory = _node("bufferMemory", "Buffer Memory", "Memory", "Memory", (0, 300), memoryKey="chat_history")
     chain = _node(
@@ -239,7 +239,7 @@ def ask_the_docs() -> str:
         "ConversationalRetrievalQAChain", (400, 300), model=_wire(model), vectorStoreRetriever=_wire(retriever),
         memory=_wire(memory), returnSourceDocuments=True,
     )  # fmt: skip
-    nodes = (splitter, docs, embeddings, store, retriever, model, memory, chain)
+    nodes = (splitter, docs, embeddings, storage, retriever, model, memory, chain)
     prompts = ("How do I resume a stream?", "How do I import a flow?", "Which node types run?")
     return _flow("Ask the docs", "5f0c9a52-7d3e-4b61-9a08-3c2f6d1e8b47", *nodes, prompts=prompts)
 

@@ -9,8 +9,8 @@ import click
 from headrace import __version__
 from headrace.cli.terminal import err, out
 from headrace.settings import Settings, variable
-from headrace.store.backup import BrokenBackup, Contents, back_up
-from headrace.store.backup import restore as put_back
+from headrace.storage.backup import BrokenBackup, Contents, back_up
+from headrace.storage.backup import restore as put_back
 
 _ELSEWHERE = ("brand", "tls_cert", "tls_key")
 

@@ -40,5 +40,5 @@ async def _own_flows(settings: Settings) -> list[str]:
     """The flows in the data folder, as `chat` takes them."""
     if not settings.folder.exists():
         return []
-    with storing(settings) as store:
-        return [f"{' '.join(row.name.split())}={row.id}" for row in await store.flows()]
+    with storing(settings) as storage:
+        return [f"{' '.join(row.name.split())}={row.id}" for row in await storage.flows()]

@@ -15,7 +15,7 @@ from headrace.errors import InvalidRequest, NotFound
 from headrace.nodes import built_in
 from headrace.schema import CredentialRow
 from headrace.settings import Settings
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 
 @click.group(invoke_without_command=True)
@@ -32,8 +32,8 @@ def credentials(ctx: click.Context) -> None:
 async def list_credentials(settings: Settings) -> None:
     """List credentials without their secrets."""
     table = Table("name", id_column(), "type", "changed")
-    with storing(settings) as store:
-        for row in await store.credentials():
+    with storing(settings) as storage:
+        for row in await storage.credentials():
             table.add_row(row.name, row.id, row.credentialName, row.updatedDate)
     out.print(table)
 
@@ -61,8 +61,8 @@ async def add_credential(settings: Settings, name: str, kind: str, fields: Seque
     values = dict(_field(field) for field in fields)
     check_fields(known[kind], values)
     check_complete(known[kind], values)
-    with storing(settings) as store:
-        row = await store.add_credential(name, kind, values)
+    with storing(settings) as storage:
+        row = await storage.add_credential(name, kind, values)
     out.print(row.id)
 
 
@@ -86,14 +86,14 @@ def _field(given: str) -> tuple[str, str]:
 @command
 async def attach(settings: Settings, flow: str, node: str, credential: str) -> None:
     """Give a flow's NODE, by id or label, a CREDENTIAL, by id or name."""
-    with storing(settings) as store:
-        row, given = await find(store, flow), await _found(store, credential)
+    with storing(settings) as storage:
+        row, given = await find(storage, flow), await _found(storage, credential)
         data = with_credential(row.flowData, node, given.id, given.credentialName, built_in())
-        await store.change_flow(row.id, {"flowData": data})
+        await storage.change_flow(row.id, {"flowData": data})
 
 
-async def _found(store: Store, wanted: str) -> CredentialRow:
-    found = [row for row in await store.credentials() if wanted in (row.id, row.name)]
+async def _found(storage: Storage, wanted: str) -> CredentialRow:
+    found = [row for row in await storage.credentials() if wanted in (row.id, row.name)]
     if not found:
         raise NotFound(f"there is no credential {wanted!r}: `headrace credentials` lists them")
     if len(found) > 1:

@@ -26,8 +26,8 @@ from headrace.settings import Settings
 @command
 async def flows(settings: Settings) -> None:
     """List the flows."""
-    with storing(settings) as store:
-        rows, has = await store.flows(), await inventory(store)
+    with storing(settings) as storage:
+        rows, has = await storage.flows(), await inventory(storage)
     catalog = built_in()
     table = Table("name", id_column(), "type", "changed", "nodes that are missing", "can answer")
     for row in rows:
@@ -44,8 +44,8 @@ async def flows(settings: Settings) -> None:
 @command
 async def export_(settings: Settings, flow: str, file: Path | None) -> None:
     """Write a flow, by id or name, with its settings as JSON. `headrace import` takes it."""
-    with storing(settings) as store:
-        text = exported(await find(store, flow))
+    with storing(settings) as storage:
+        text = exported(await find(storage, flow))
     if file is None:
         click.echo(text)
         return
@@ -67,12 +67,12 @@ def _write(file: Path, text: bytes) -> None:
 async def delete(settings: Settings, flow: str, *, yes: bool) -> None:
     """Delete a flow, by id or name, with its chats and files."""
     async with opened(settings) as here:
-        row = await find(here.store, flow)
+        row = await find(here.storage, flow)
         if not yes:
             if not sys.stdin.isatty():
                 raise InvalidRequest(f"the flow {row.name!r} would be deleted with its chats and files: say --yes")
             click.confirm(f"Delete {row.name!r} ({row.id}) with its chats and files?", abort=True)
-        await here.store.delete_flow(row.id)
+        await here.storage.delete_flow(row.id)
         await here.uploads.forget(row.id)
         await here.library.sweep()
 
@@ -86,8 +86,8 @@ async def rename(settings: Settings, flow: str, name: str) -> None:
     """Give a flow, by id or name, another name. Its id stays."""
     if not name.strip():
         raise InvalidRequest("a flow needs a name")
-    with storing(settings) as store:
-        await store.change_flow((await find(store, flow)).id, {"name": name})
+    with storing(settings) as storage:
+        await storage.change_flow((await find(storage, flow)).id, {"name": name})
 
 
 @click.command()
@@ -100,7 +100,7 @@ async def replace(settings: Settings, flow: str, file: Path) -> None:
     found = read_export(file).flows
     if len(found) != 1:
         raise InvalidRequest(f"{file} holds {len(found)} flows: name a file with one")
-    with storing(settings) as store:
-        row = await find(store, flow)
+    with storing(settings) as storage:
+        row = await find(storage, flow)
         changes = renewed(msgspec.structs.replace(found[0], name=row.name))
-        await store.change_flow(row.id, changes)
+        await storage.change_flow(row.id, changes)

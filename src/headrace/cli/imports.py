@@ -21,22 +21,22 @@ from headrace.nodes import built_in
 from headrace.runtime.inventory import inventory
 from headrace.schema import FlowRow
 from headrace.settings import Settings
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 
-async def take_files(store: Store, paths: list[Path], existing: Existing | None = None) -> Imported:
+async def take_files(storage: Storage, paths: list[Path], existing: Existing | None = None) -> Imported:
     """Stores what the files hold. All files are read before anything is written.
 
     Where flows are here already and `existing` does not say what to do, the person at the terminal does.
     """
     watched = track(flow_files(paths), "reading", console=err, transient=True, disable=not err.is_terminal)
     exports = read_exports(watched)
-    return await take(store, exports, existing or await _asked(store, exports))
+    return await take(storage, exports, existing or await _asked(storage, exports))
 
 
-async def _asked(store: Store, exports: Sequence[Export]) -> Existing:
+async def _asked(storage: Storage, exports: Sequence[Export]) -> Existing:
     """Raises InvalidRequest when there is nobody to ask."""
-    rows = await known(store, exports)
+    rows = await known(storage, exports)
     if not rows:
         return "new"
     names = ", ".join(repr(row.name) for row in rows)
@@ -56,9 +56,9 @@ async def _asked(store: Store, exports: Sequence[Export]) -> Existing:
 @command
 async def import_(settings: Settings, paths: tuple[Path, ...], existing: Existing | None) -> None:
     """Store flows, tools and document stores: exported files, folders of them, or a builder's ExportData.json."""
-    with storing(settings) as store:
-        done = await take_files(store, list(paths), existing)
-        has = await inventory(store)
+    with storing(settings) as storage:
+        done = await take_files(storage, list(paths), existing)
+        has = await inventory(storage)
     _report(done, has)
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from headrace.cli.terminal import command, id_column, out, storing
 from headrace.settings import Settings
-from headrace.store.store import ADMIN
+from headrace.storage.storage import ADMIN
 
 
 @click.group(invoke_without_command=True)
@@ -23,9 +23,9 @@ def keys(ctx: click.Context) -> None:
 @command
 async def list_keys(settings: Settings) -> None:
     """List API keys. The keys themselves are not stored."""
-    with storing(settings) as store:
+    with storing(settings) as storage:
         table = Table("name", id_column(), "permissions", "made")
-        for key in await store.keys():
+        for key in await storage.keys():
             table.add_row(key.keyName, key.id, ", ".join(key.permissions), key.createdDate)
     out.print(table)
 
@@ -37,8 +37,8 @@ async def list_keys(settings: Settings) -> None:
 @command
 async def add_key(settings: Settings, name: str, permissions: tuple[str, ...]) -> None:
     """Make an API key and show it, once."""
-    with storing(settings) as store:
-        key = await store.add_key(name, permissions or [ADMIN])
+    with storing(settings) as storage:
+        key = await storage.add_key(name, permissions or [ADMIN])
     out.print(key.apiKey, soft_wrap=True)
 
 
@@ -48,5 +48,5 @@ async def add_key(settings: Settings, name: str, permissions: tuple[str, ...]) -
 @command
 async def remove_key(settings: Settings, key_id: str) -> None:
     """Delete an API key."""
-    with storing(settings) as store:
-        await store.delete_key(key_id)
+    with storing(settings) as storage:
+        await storage.delete_key(key_id)

@@ -26,7 +26,7 @@ from headrace.runtime.inventory import inventory
 from headrace.runtime.local import Local
 from headrace.schema import UpsertRequest
 from headrace.settings import Settings, load
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 _COUNTS = ("found", "new", "changed", "same", "ours", "left", "unreadable")
 _HEADS = ("found", "new", "changed", "as before", "ours kept", "left behind", "unreadable")
@@ -58,9 +58,9 @@ async def migrate(
     """Move a whole Flowise install in: SOURCE is its home folder, its database (file or URL), or an export."""
     settings = load(data_dir=data_dir) if data_dir else settings
     try:
-        with _scratch(settings) if dry_run else storing(settings) as store:
-            report = await _move(find(source, key, storage), store, dry=dry_run)
-            has = await inventory(store)
+        with _scratch(settings) if dry_run else storing(settings) as opened:
+            report = await _move(find(source, key, storage), opened, dry=dry_run)
+            has = await inventory(opened)
     except HeadraceError as error:
         raise _Refused(str(error)) from None
     if report.to_upsert and not dry_run:
@@ -69,7 +69,7 @@ async def migrate(
 
 
 @contextmanager
-def _scratch(settings: Settings) -> Generator[Store]:
+def _scratch(settings: Settings) -> Generator[Storage]:
     """A copy of the data folder's rows, to be thrown away: a dry run does what a real one does."""
     with tempfile.TemporaryDirectory(prefix="headrace-migrate-") as name:
         folder = Path(name)
@@ -80,11 +80,11 @@ def _scratch(settings: Settings) -> Generator[Store]:
                 closing(sqlite3.connect(folder / "headrace.sqlite")) as copy,
             ):
                 here.backup(copy)
-        with storing(msgspec.structs.replace(settings, data_dir=name)) as store:
-            yield store
+        with storing(msgspec.structs.replace(settings, data_dir=name)) as storage:
+            yield storage
 
 
-async def _move(install: Install, store: Store, *, dry: bool) -> Report:
+async def _move(install: Install, storage: Storage, *, dry: bool) -> Report:
     shown = Progress(
         "{task.description}",
         BarColumn(),
@@ -97,7 +97,7 @@ async def _move(install: Install, store: Store, *, dry: bool) -> Report:
     async with opened(install.place) as source:
         with shown:
             bar = shown.add_task("moving", total=await size(source))
-            return await move(install, source, store, lambda rows: shown.advance(bar, rows), dry=dry)
+            return await move(install, source, storage, lambda rows: shown.advance(bar, rows), dry=dry)
 
 
 async def _upsert(settings: Settings, report: Report, *, wanted: bool) -> None:

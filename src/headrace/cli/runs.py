@@ -25,7 +25,7 @@ from headrace.settings import Settings
 async def run(settings: Settings, flow: str, question: str, chat: str | None) -> None:
     """Ask a flow, by id or name, and stream the answer here. Needs no running server."""
     async with opened(settings) as here, here.working(heartbeat=settings.heartbeat, grace=0):
-        row = await find(here.store, flow)
+        row = await find(here.storage, flow)
         request = PredictionRequest(question=question, chatId=chat)
         run_id = await here.runs.start(await here.flows.get(row.id), request, streaming=True)
         async with aclosing(here.runs.follow(run_id)) as batches:
@@ -51,7 +51,7 @@ async def upsert(settings: Settings, flow: str, node: str | None) -> None:
         disable=not err.is_terminal,
     )
     async with opened(settings) as here:
-        row = await find(here.store, flow)
+        row = await find(here.storage, flow)
         with shown:
             bar = shown.add_task("reading", total=None)
             done = await here.upserts.run(

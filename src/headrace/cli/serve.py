@@ -12,7 +12,7 @@ import click
 from headrace import __version__
 from headrace.cli.imports import take_files
 from headrace.settings import Settings, load
-from headrace.store.store import ADMIN, Store, hash_of
+from headrace.storage.storage import ADMIN, Storage, hash_of
 
 if TYPE_CHECKING:
     from headrace.server.tls import Certificate
@@ -39,19 +39,19 @@ def serve(*, data_dir: str | None, worker: bool, demo: bool, **flags: Any) -> No
 
     certificate = tls.certificate(settings)
 
-    async def prepare(store: Store) -> str:
-        return "ready\n" if worker else await _prepared(store, settings, certificate, demo=demo)
+    async def prepare(storage: Storage) -> str:
+        return "ready\n" if worker else await _prepared(storage, settings, certificate, demo=demo)
 
     server.run(settings, prepare, certificate, one_of_several=worker)
 
 
-async def _prepared(store: Store, settings: Settings, certificate: Certificate | None, *, demo: bool) -> str:
+async def _prepared(storage: Storage, settings: Settings, certificate: Certificate | None, *, demo: bool) -> str:
     """Makes the first key and the examples; returns how to begin."""
-    key = await _first_key(store, settings.admin_key)
-    rows = await store.flows()
+    key = await _first_key(storage, settings.admin_key)
+    rows = await storage.flows()
     if demo and not rows:
-        await take_files(store, _examples())
-        rows = await store.flows()
+        await take_files(storage, _examples())
+        rows = await storage.flows()
     url = _url(settings, certificate)
     lines = [f"\nHeadrace {__version__} answers at {url}   (API: {url}/docs, data: {settings.folder})"]
     if certificate:
@@ -76,17 +76,17 @@ def _url(settings: Settings, certificate: Certificate | None) -> str:
     return f"{'https' if certificate else 'http'}://{'localhost' if near else host}:{settings.port}"
 
 
-async def _first_key(store: Store, wanted: str) -> str | None:
+async def _first_key(storage: Storage, wanted: str) -> str | None:
     """Makes sure that there is an admin key; returns one that was made up here."""
-    keys = await store.keys()
+    keys = await storage.keys()
     if not wanted:
-        return None if keys else (await store.add_key("admin", [ADMIN])).apiKey
-    if await store.key(wanted) is None:
+        return None if keys else (await storage.add_key("admin", [ADMIN])).apiKey
+    if await storage.key(wanted) is None:
         old = next((key for key in keys if key.keyName == _ENVIRONMENT_KEY), None)
         if old:
-            await store.change_key(old.id, {"hash": hash_of(wanted)})
+            await storage.change_key(old.id, {"hash": hash_of(wanted)})
         else:
-            await store.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
+            await storage.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
     return None
 
 

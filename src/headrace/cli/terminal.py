@@ -16,7 +16,7 @@ from rich.table import Column
 from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
 from headrace.schema import FlowRow
 from headrace.settings import Settings
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 _P = ParamSpec("_P")
 _WIDE = None if sys.stdout.isatty() else 240  # columns: what is piped is not cut
@@ -55,18 +55,18 @@ class Commands(click.Group):
 
 
 @contextmanager
-def storing(settings: Settings) -> Generator[Store]:
+def storing(settings: Settings) -> Generator[Storage]:
     """The store of the data folder, for the time of the block."""
-    store = Store(settings.folder)
+    storage = Storage(settings.folder)
     try:
-        yield store
+        yield storage
     finally:
-        store.close()
+        storage.close()
 
 
-async def find(store: Store, wanted: str) -> FlowRow:
+async def find(storage: Storage, wanted: str) -> FlowRow:
     """The flow with this id or name. Raises FlowNotFound, and InvalidRequest when several have the name."""
-    found = [row for row in await store.flows() if wanted in (row.id, row.name)]
+    found = [row for row in await storage.flows() if wanted in (row.id, row.name)]
     if not found:
         raise FlowNotFound(f"there is no flow {wanted!r}: `headrace flows` lists them")
     if len(found) > 1:

@@ -19,11 +19,11 @@ from headrace.engine.ports import LoadFailure, unread
 from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.schema import is_id
-from headrace.store.database import Database
-from headrace.store.load_failures import kept
-from headrace.store.records import among
-from headrace.store.store import timestamp
-from headrace.store.tables import document_chunk, document_loader, document_store
+from headrace.storage.database import Database
+from headrace.storage.load_failures import kept
+from headrace.storage.records import among
+from headrace.storage.storage import timestamp
+from headrace.storage.tables import document_chunk, document_loader, document_store
 
 PAGE = 50
 _SOME = 1000

@@ -11,12 +11,12 @@ from headrace.engine.ports import Outside
 from headrace.errors import FlowError
 from headrace.events import Prediction
 from headrace.schema import MemoryMessage
-from headrace.store.session_notes import SessionNotes
-from headrace.store.store import Store
-from headrace.store.variables import variable_values
+from headrace.storage.session_notes import SessionNotes
+from headrace.storage.storage import Storage
+from headrace.storage.variables import variable_values
 
 
-async def upsert_context(store: Store, outside: Outside, flow: str, chat: str = "") -> Context:
+async def upsert_context(storage: Storage, outside: Outside, flow: str, chat: str = "") -> Context:
     """The context of nodes outside a run. They keep things under `flow`, the id of a flow or of a document store."""
 
     async def no_history(*, tools: bool = False) -> Sequence[MemoryMessage]:
@@ -32,11 +32,11 @@ async def upsert_context(store: Store, outside: Outside, flow: str, chat: str = 
         session=chat,
         message=str(uuid4()),
         question="",
-        variables=await variable_values(store),
+        variables=await variable_values(storage),
         history=no_history,
-        notes=SessionNotes(store.database, flow, chat),
-        secrets=store.secrets,
-        saved_tool=store.tool,
+        notes=SessionNotes(storage.database, flow, chat),
+        secrets=storage.secrets,
+        saved_tool=storage.tool,
         outside=outside,
         ask_flow=no_flows,
     )

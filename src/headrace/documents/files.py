@@ -19,7 +19,7 @@ import msgspec
 from headrace.documents.stores import StoredFile
 from headrace.errors import FlowError, InvalidRequest, StorageError
 from headrace.retrieval.files import File, files_of
-from headrace.store.store import timestamp
+from headrace.storage.storage import timestamp
 
 _STORED = "FILE-STORAGE::"
 _NAMED = ",filename:"

@@ -12,7 +12,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.node import Context
 from headrace.errors import FlowError
 from headrace.retrieval.library import Fetch, Library
-from headrace.store.database import Database
+from headrace.storage.database import Database
 
 
 class DocumentLibrary(Library):

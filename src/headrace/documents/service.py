@@ -28,9 +28,9 @@ from headrace.engine.ports import ChatModel, Documents, LoadFailure, Outside, Re
 from headrace.errors import FlowError, HeadraceError, InvalidRequest, NotFound, ProviderError
 from headrace.events import Document
 from headrace.schema import is_id
-from headrace.store.store import Store
-from headrace.store.tables import store_upsert_history
-from headrace.store.upserts import UpsertHistory
+from headrace.storage.storage import Storage
+from headrace.storage.tables import store_upsert_history
+from headrace.storage.upserts import UpsertHistory
 
 _BATCH: Final = 512
 _BATCH_TEXT: Final = 2_000_000  # characters
@@ -59,12 +59,12 @@ class Preview(NamedTuple):
 class DocumentService:
     """Loads, cuts, upserts and queries the document stores of a data folder."""
 
-    def __init__(self, library: DocumentLibrary, store: Store, outside: Outside, process: str) -> None:
+    def __init__(self, library: DocumentLibrary, storage: Storage, outside: Outside, process: str) -> None:
         """`process` is the id of this one, which owns the upserts it is at."""
-        self._library, self._store, self._outside, self._process = library, store, outside, process
+        self._library, self._storage, self._outside, self._process = library, storage, outside, process
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)
-        self.history = UpsertHistory(store.database, store_upsert_history)
+        self.history = UpsertHistory(storage.database, store_upsert_history)
         self.placing = asyncio.Lock()
         """Who stores a loader's files holds it until the loader names them."""
 
@@ -274,7 +274,7 @@ class DocumentService:
         return (await answer_text(cast("ChatModel", found), request, ctx)).strip()
 
     async def _context(self, folder: str) -> Context:
-        return await upsert_context(self._store, self._outside, folder)
+        return await upsert_context(self._storage, self._outside, folder)
 
 
 class _Filling:

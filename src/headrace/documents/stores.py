@@ -12,10 +12,10 @@ from sqlalchemy.exc import IntegrityError
 
 from headrace.engine.ports import LoadFailure
 from headrace.errors import InvalidRequest, NotFound
-from headrace.store.database import Database
-from headrace.store.records import among
-from headrace.store.store import timestamp
-from headrace.store.tables import document_loader, document_store, flow
+from headrace.storage.database import Database
+from headrace.storage.records import among
+from headrace.storage.storage import timestamp
+from headrace.storage.tables import document_loader, document_store, flow
 
 _T = TypeVar("_T")
 Status: TypeAlias = Literal["EMPTY", "NEW", "SYNC", "SYNCING", "STALE", "UPSERTING", "UPSERTED"]

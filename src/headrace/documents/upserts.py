@@ -19,7 +19,7 @@ from headrace.documents.stores import Component, Loader, StoreRow
 from headrace.engine.inputs import fields_of
 from headrace.engine.ports import LoadFailure, Upserted
 from headrace.errors import HeadraceError, InvalidRequest
-from headrace.store.store import timestamp
+from headrace.storage.storage import timestamp
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from headrace.migration.install import Install
 from headrace.migration.merge import Target, merge_rows
 from headrace.migration.report import Outcome, Report, Tally
 from headrace.migration.sources import Row, Source, Wanted
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 
 class Advanced(Protocol):
@@ -25,9 +25,9 @@ class MoveContext:
     """One move. `dry` copies no files of chats; everything else goes into a data folder that is thrown away."""
 
     def __init__(
-        self, install: Install, source: Source, store: Store, report: Report, advanced: Advanced, *, dry: bool
+        self, install: Install, source: Source, storage: Storage, report: Report, advanced: Advanced, *, dry: bool
     ) -> None:
-        self.install, self.source, self.store, self.report, self.dry = install, source, store, report, dry
+        self.install, self.source, self.storage, self.report, self.dry = install, source, storage, report, dry
         self._advanced = advanced
 
     async def rows(self, wanted: Wanted) -> AsyncIterator[list[Row]]:
@@ -49,7 +49,7 @@ class MoveContext:
 
     async def merge_rows(self, tally: Tally, target: Target, rows: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
         """Stores rows in one transaction, counts them, and says what became of each."""
-        outcomes = await self.store.database.write(lambda c: merge_rows(c, target, rows))
+        outcomes = await self.storage.database.write(lambda c: merge_rows(c, target, rows))
         for row, outcome in zip(rows, outcomes, strict=True):
             self.count(tally, row, outcome)
         return outcomes

@@ -15,7 +15,7 @@ from headrace.migration.merge import Target
 from headrace.migration.report import Tally
 from headrace.migration.sources import Row, Wanted
 from headrace.schema import ApiKey
-from headrace.store import tables
+from headrace.storage import tables
 
 _FLOWS: Final = Target(tables.flow)
 
@@ -23,7 +23,7 @@ _FLOWS: Final = Target(tables.flow)
 async def move_flows(context: MoveContext, own: Mapping[str, str]) -> None:
     """Moves flows; `own` has the ids of the keys here by their ids there."""
     tally = context.report.tally("flows")
-    keys = {key.id: key for key in await context.store.keys()}
+    keys = {key.id: key for key in await context.storage.keys()}
     async for rows in context.rows(Wanted("chat_flow", "createdDate")):
         for row in rows:
             await _move(context, tally, row, own, keys)
@@ -39,7 +39,7 @@ async def _move(context: MoveContext, tally: Tally, row: Row, own: Mapping[str, 
     if flow.apikeyid and flow.apikeyid in own:
         flow.apikeyid = own[flow.apikeyid]
     else:
-        await bind(context.store, flow, keys, done)
+        await bind(context.storage, flow, keys, done)
     await context.merge_rows(tally, _FLOWS, [msgspec.structs.asdict(flow)])
     context.report.notes += [*done.notes, *notes]
     context.report.keys += done.keys

@@ -13,7 +13,7 @@ from headrace.migration import cipher, row_kinds
 from headrace.migration.context import MoveContext
 from headrace.migration.merge import Target
 from headrace.migration.sources import Row, Wanted
-from headrace.store import tables
+from headrace.storage import tables
 
 _NO_KEY: Final = "give its key file with --key, or set FLOWISE_SECRETKEY_OVERWRITE as the old server had it"
 _KEYS: Final = Target(tables.api_key, unique="hash")
@@ -55,7 +55,7 @@ async def move_keys(context: MoveContext) -> dict[str, str]:
     if values and not any("permissions" in row for row in found):
         context.report.notes.append("the API keys have no permissions there: each may do everything, as it could")
     statement = select(tables.api_key.c.hash, tables.api_key.c.id)
-    here = dict(await context.store.database.read(lambda c: c.execute(statement).tuples().all()))
+    here = dict(await context.storage.database.read(lambda c: c.execute(statement).tuples().all()))
     return {row["id"]: here.get(row["hash"], row["id"]) for row in values}
 
 
@@ -82,7 +82,7 @@ def _credential(context: MoveContext, row: Row) -> dict[str, Any]:
         raise InvalidRequest("its fields are held in AWS Secrets Manager: enter them again")
     fields = {name: _field(value) for name, value in cipher.opened(text, context.install.keys).items()}
     named, kind = row_kinds.named(row), str(row.get("credentialName") or "")
-    return {**named, "credentialName": kind, "sealed": context.store.sealed(fields, named["id"])}
+    return {**named, "credentialName": kind, "sealed": context.storage.sealed(fields, named["id"])}
 
 
 def _field(value: Any) -> str:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table, insert, literal, select, update
 
 from headrace.migration.report import Outcome
-from headrace.store.records import among
-from headrace.store.store import timestamp
+from headrace.storage.records import among
+from headrace.storage.storage import timestamp
 
 
 class Target(NamedTuple):

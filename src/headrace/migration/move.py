@@ -26,7 +26,7 @@ from headrace.migration.row_kinds import KINDS, Kind
 from headrace.migration.sources import Row, Source, Wanted
 from headrace.migration.stores import move_document_stores, move_upserts
 from headrace.runtime.uploads import Uploads
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 _HOMELESS: Final = {
     "assistant": "assistants (their flows come)",
@@ -62,10 +62,10 @@ _COLUMNS: Final = {
 }
 
 
-async def move(install: Install, source: Source, store: Store, advanced: Advanced, *, dry: bool = False) -> Report:
+async def move(install: Install, source: Source, storage: Storage, advanced: Advanced, *, dry: bool = False) -> Report:
     """Moves everything that can be read. Raises InvalidRequest before anything is written, StorageError."""
     report = Report(install.place.name if isinstance(install.place, Path) else "the database")
-    context = MoveContext(install, source, store, report, advanced, dry=dry)
+    context = MoveContext(install, source, storage, report, advanced, dry=dry)
     folders = Folders(install.storage) if install.storage else None
     await check_key(context)
     _tell_missing_columns(context)
@@ -123,7 +123,7 @@ async def _move_files(context: MoveContext, folders: Folders | None) -> None:
         context.report.notes.append("no storage folder was found: name it with --storage to bring the files of chats")
         return
     tally = context.report.tally("files of chats")
-    uploads = Uploads(context.store.folder / "uploads")
+    uploads = Uploads(context.storage.folder / "uploads")
     for file in folders.of_chats([flow.id for flow in context.report.flows]):
         try:
             tally.add("new" if context.dry or await uploads.take(file.flow, file.chat, file.path) else "same")

@@ -15,8 +15,8 @@ from headrace.errors import InvalidRequest
 from headrace.exports import Export, export_of
 from headrace.migration.sources import Row, moment
 from headrace.schema import ExecutionRow, Feedback, FileUpload, FlowRow, Lead, Message, is_id
-from headrace.store import tables
-from headrace.store.store import ADMIN, hash_of
+from headrace.storage import tables
+from headrace.storage.storage import ADMIN, hash_of
 
 _MESSAGE_LISTS: Final = {
     **dict.fromkeys(("sourceDocuments", "usedTools", "fileAnnotations", "agentReasoning", "artifacts"), list[Any]),

@@ -18,7 +18,7 @@ from headrace.migration.folders import Folders, with_files
 from headrace.migration.merge import Target, compared, merge_rows
 from headrace.migration.report import Outcome, Tally
 from headrace.migration.sources import Row, Wanted
-from headrace.store import tables
+from headrace.storage import tables
 
 _OF_FLOWS: Final = Target(tables.upsert_history, ("chatflowid", tables.flow))
 _OF_STORES: Final = Target(tables.store_upsert_history, ("chatflowid", tables.document_store))
@@ -44,18 +44,18 @@ async def _move(
     context: MoveContext, store: StoreRow, chunks: Sequence[StoredChunk], folders: Folders | None, *, upserted: bool
 ) -> Outcome:
     statement = select(tables.document_store.c.updatedDate).where(tables.document_store.c.id == store.id)
-    here = await context.store.database.read(lambda c: c.execute(statement).scalar_one_or_none())
+    here = await context.storage.database.read(lambda c: c.execute(statement).scalar_one_or_none())
     outcome = compared(here, store.updatedDate)
     if outcome in ("new", "changed"):
         _bring_files(context, store, folders)
-        await DocumentChunks(context.store.database).restore(store, chunks, anew=True)
+        await DocumentChunks(context.storage.database).restore(store, chunks, anew=True)
     if outcome != "ours" and upserted and store.status == "SYNC":
         context.report.to_upsert.append(("store", store.id))
     return outcome
 
 
 def _bring_files(context: MoveContext, store: StoreRow, folders: Folders | None) -> None:
-    files = StoreFiles(context.store.folder / "files")
+    files = StoreFiles(context.storage.folder / "files")
     folder = folders.of_store(store.id) if folders else None
     found = [with_files(files, loader, folder) for loader in store.loaders]
     store.loaders = [loader for loader, _ in found]
@@ -80,12 +80,12 @@ async def move_upserts(context: MoveContext) -> None:
     tally, embedded = context.report.tally("upserts"), _embedded(context)
     async for rows in context.rows(Wanted("upsert_history", "date")):
         values = context.read(tally, rows, row_kinds.upsert)
-        for outcome in await context.store.database.write(lambda c, v=values: _either(c, v)):
+        for outcome in await context.storage.database.write(lambda c, v=values: _either(c, v)):
             tally.add(outcome)
         for row in values:
             embedded.get(row["chatflowid"], set()).add(row["id"])
     for flow, ids in embedded.items():
-        if ids and not await context.store.database.read(lambda c, f=flow, i=ids: _upserted_since(c, f, i)):
+        if ids and not await context.storage.database.read(lambda c, f=flow, i=ids: _upserted_since(c, f, i)):
             context.report.to_upsert.append(("flow", flow))
 
 

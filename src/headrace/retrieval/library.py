@@ -15,8 +15,8 @@ from headrace.retrieval.embedded import passages
 from headrace.retrieval.embedded.cached import CachedEmbeddings
 from headrace.retrieval.embedded.collection import Collection
 from headrace.retrieval.embedded.searcher import Searcher
-from headrace.store.database import Database
-from headrace.store.records import SqliteRecords
+from headrace.storage.database import Database
+from headrace.storage.records import SqliteRecords
 
 
 class Fetch(Protocol):

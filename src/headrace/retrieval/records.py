@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from headrace.store.records import Record
+from headrace.storage.records import Record
 
 __all__ = ["Record", "Records"]
 

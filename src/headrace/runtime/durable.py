@@ -21,10 +21,10 @@ from headrace.errors import RunNotFound
 from headrace.events import Event
 from headrace.runtime.log import Behind, Entry, MemoryLog, Retention, Tail
 from headrace.schema import RunInfo
-from headrace.store import journal
-from headrace.store.database import Database
-from headrace.store.presence import Presence
-from headrace.store.store import timestamp
+from headrace.storage import journal
+from headrace.storage.database import Database
+from headrace.storage.presence import Presence
+from headrace.storage.storage import timestamp
 
 _logger = logging.getLogger("headrace.log")
 _HOT_BYTES = 256 * 1024  # of a run in progress stay in memory; a reader that is further behind reads the database

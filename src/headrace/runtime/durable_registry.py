@@ -14,10 +14,10 @@ from headrace.runtime.durable import DurableLog
 from headrace.runtime.log import Retention
 from headrace.runtime.registry import Keyed, Order, Registered, Terms, Wish, answered, check_session, interrupted
 from headrace.schema import RunInfo
-from headrace.store import journal
-from headrace.store.database import Database
-from headrace.store.presence import Presence
-from headrace.store.store import timestamp
+from headrace.storage import journal
+from headrace.storage.database import Database
+from headrace.storage.presence import Presence
+from headrace.storage.storage import timestamp
 
 _logger = logging.getLogger("headrace.log")
 _LOOK = 0.02  # seconds between looks at what other processes have written

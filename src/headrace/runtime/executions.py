@@ -16,10 +16,10 @@ from headrace.errors import Conflict, HeadraceError, InvalidRequest, NotFound
 from headrace.events import whole
 from headrace.runtime.queue import Job
 from headrace.schema import ExecutionRow, HumanInput
-from headrace.store import executions as rows
-from headrace.store.database import Database
-from headrace.store.executions import ExecutionFilter
-from headrace.store.store import timestamp
+from headrace.storage import executions as rows
+from headrace.storage.database import Database
+from headrace.storage.executions import ExecutionFilter
+from headrace.storage.storage import timestamp
 
 _logger = logging.getLogger("headrace.runs")
 _INTERVAL = 0.05  # seconds between writes

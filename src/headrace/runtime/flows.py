@@ -19,7 +19,7 @@ from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import Event
 from headrace.schema import ContinueFor, FlowFile, FlowRow, NodeData, PredictionRequest
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 _T = TypeVar("_T")
 
@@ -182,14 +182,14 @@ def as_it_was(flow: Flow, drawn: str) -> Flow:
 class Flows:
     """The flows of a store, each read once."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
+    def __init__(self, storage: Storage, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._store = store
+        self._storage = storage
         self._kept: dict[str, Flow] = {}
 
     async def get(self, flow_id: str) -> Flow:
         """The flow as it is now. Raises FlowNotFound."""
-        row = await self._store.flow(flow_id)
+        row = await self._storage.flow(flow_id)
         flow = self._kept.get(flow_id)
         if flow is None or flow.row is not row:  # the store gives the same row until it changes
             flow = self._kept[flow_id] = Flow(row, self.catalog)

@@ -7,22 +7,22 @@ import os
 from headrace.documents.stores import DocumentStores, StoreRow
 from headrace.engine.findings import Inventory
 from headrace.retrieval.embedded import passages
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 
-async def inventory(store: Store) -> Inventory:
+async def inventory(storage: Storage) -> Inventory:
     """What is stored now, and this process's environment."""
-    variables = [one.name for one in await store.variables() if one.type == "static" or os.environ.get(one.name)]
-    collections = await store.database.read(lambda c: passages.collection_names(c, "upserted/"))
+    variables = [one.name for one in await storage.variables() if one.type == "static" or os.environ.get(one.name)]
+    collections = await storage.database.read(lambda c: passages.collection_names(c, "upserted/"))
     return Inventory(
         environ=os.environ,
-        credentials={one.id for one in await store.credentials()},
-        tools={one.id for one in await store.tools()},
-        flows={one.id for one in await store.flows()},
+        credentials={one.id for one in await storage.credentials()},
+        tools={one.id for one in await storage.tools()},
+        flows={one.id for one in await storage.flows()},
         variables=variables,
-        stores={one.id: _types(one) for one in await DocumentStores(store.database).all()},
+        stores={one.id: _types(one) for one in await DocumentStores(storage.database).all()},
         upserted={name.split("/")[1] for name in collections},
-        files=store.folder / "files",
+        files=storage.folder / "files",
     )
 
 

@@ -22,8 +22,8 @@ from headrace.runtime.runs import Runs
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
-from headrace.store.store import Store
-from headrace.store.visitors import Leads, Ratings
+from headrace.storage.storage import Storage
+from headrace.storage.visitors import Leads, Ratings
 
 _logger = logging.getLogger("headrace")
 _TIDY_EVERY = 60.0  # seconds
@@ -34,25 +34,25 @@ class Local:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         backend: Backend,
         catalog: Catalog,
         outside: Outside,
         retention: Retention,
         library: DocumentLibrary,
     ) -> None:
-        self.store, self.outside = store, outside
-        self.flows = Flows(store, catalog)
+        self.storage, self.outside = storage, outside
+        self.flows = Flows(storage, catalog)
         self.backend = backend
         self.runs = Runs(backend)
-        self.executions = Executions(store.database)
-        self.ratings, self.leads = Ratings(store.database), Leads(store.database)
-        self.uploads = Uploads(store.folder / "uploads")
-        self.upserts = Upserts(self.flows, store, outside)
+        self.executions = Executions(storage.database)
+        self.ratings, self.leads = Ratings(storage.database), Leads(storage.database)
+        self.uploads = Uploads(storage.folder / "uploads")
+        self.upserts = Upserts(self.flows, storage, outside)
         self.library = library
-        self.documents = DocumentService(library, store, outside, backend.registry.id)
+        self.documents = DocumentService(library, storage, outside, backend.registry.id)
         self.store_upserts = StoreUpserts(self.documents, library)
-        self._worker = Worker(backend, self.flows, store, self.executions, outside)
+        self._worker = Worker(backend, self.flows, storage, self.executions, outside)
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""

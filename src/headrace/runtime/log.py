@@ -14,7 +14,7 @@ import msgspec
 from headrace.errors import Conflict, RunNotFound
 from headrace.events import Abort, End, Error, Event, Metadata, Token, decode, encode
 from headrace.schema import RunInfo
-from headrace.store.store import timestamp
+from headrace.storage.storage import timestamp
 
 
 class Entry(NamedTuple):

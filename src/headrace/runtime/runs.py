@@ -22,7 +22,7 @@ from headrace.runtime.queue import Job
 from headrace.runtime.recording import failure
 from headrace.runtime.registry import Terms
 from headrace.schema import ContinueFor, PredictionRequest, RunInfo
-from headrace.store.store import timestamp
+from headrace.storage.storage import timestamp
 
 
 class Runs:

@@ -13,16 +13,16 @@ from headrace.engine.ports import Outside, Upserted, UpsertProgress
 from headrace.errors import InvalidRequest
 from headrace.runtime.flows import Flow, Flows
 from headrace.schema import UpsertRequest
-from headrace.store.store import Store
-from headrace.store.upserts import UpsertHistory
+from headrace.storage.storage import Storage
+from headrace.storage.upserts import UpsertHistory
 
 
 class Upserts:
     """Upserts, and the history of those before."""
 
-    def __init__(self, flows: Flows, store: Store, outside: Outside) -> None:
-        self._flows, self._store, self._outside = flows, store, outside
-        self.history = UpsertHistory(store.database)
+    def __init__(self, flows: Flows, storage: Storage, outside: Outside) -> None:
+        self._flows, self._storage, self._outside = flows, storage, outside
+        self.history = UpsertHistory(storage.database)
 
     async def run(
         self,
@@ -47,7 +47,7 @@ class Upserts:
                     f"no loader of the flow takes {name!r}: connect one with the input {wanted}, "
                     "and let callers set that input in the flow's configuration (apiConfig.overrideConfig)"
                 )
-        ctx = await upsert_context(self._store, self._outside, flow.row.id, request.chatId or "")
+        ctx = await upsert_context(self._storage, self._outside, flow.row.id, request.chatId or "")
         ctx.variables, ctx.kept = {**ctx.variables, **overrides.variables()}, flow.kept
         done = await chatflow.upsert(graph, catalog, ctx, overrides, progress)
         await self.history.add(flow.row.id, done, graph.order)

@@ -35,9 +35,9 @@ from headrace.runtime.recording import Recording
 from headrace.runtime.registry import Order
 from headrace.runtime.uploads import Uploads, attached
 from headrace.schema import FileUpload, HistoryMessage, MemoryMessage, Message, PredictionRequest
-from headrace.store.session_notes import SessionNotes
-from headrace.store.store import Store, timestamp
-from headrace.store.variables import variable_values
+from headrace.storage.session_notes import SessionNotes
+from headrace.storage.storage import Storage, timestamp
+from headrace.storage.variables import variable_values
 
 _logger = logging.getLogger("headrace.runs")
 _DEEPEST = 8  # flows that ask each other
@@ -50,11 +50,13 @@ NO_QUESTION = "undefined"
 class Worker:
     """Runs jobs until it is told to stop."""
 
-    def __init__(self, backend: Backend, flows: Flows, store: Store, executions: Executions, outside: Outside) -> None:
+    def __init__(
+        self, backend: Backend, flows: Flows, storage: Storage, executions: Executions, outside: Outside
+    ) -> None:
         self._log, self._queue, self._registry = backend
-        self._flows, self._store, self._outside = flows, store, outside
+        self._flows, self._storage, self._outside = flows, storage, outside
         self._executions = executions
-        self._uploads = Uploads(store.folder / "uploads")
+        self._uploads = Uploads(storage.folder / "uploads")
         self._readers = Readers(self._cancel)
         self._runs: dict[str, tuple[Recording, asyncio.Task[None]]] = {}
         self._early: defaultdict[str, list[Order]] = defaultdict(list)  # orders for jobs that are still in the queue
@@ -185,10 +187,10 @@ class Worker:
 
     async def _context(self, job: Job, flow: Flow) -> Context:
         overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
-        variables = await variable_values(self._store)
+        variables = await variable_values(self._storage)
 
         async def history(*, tools: bool = False) -> Sequence[MemoryMessage]:
-            turns = () if job.new_chat else await self._store.history(job.flow, job.session, tools=tools)
+            turns = () if job.new_chat else await self._storage.history(job.flow, job.session, tools=tools)
             seeing = flow.takes_images_with(job.request.overrideConfig)
             return await self._uploads.seen(job.flow, turns) if seeing else _heard(turns)
 
@@ -213,9 +215,9 @@ class Worker:
             prior=[turn for item in job.request.history or () if (turn := _turn(item))],
             variables=variables | overrides.variables(),
             history=history,
-            notes=SessionNotes(self._store.database, job.flow, job.session),
-            secrets=self._store.secrets,
-            saved_tool=self._store.tool,
+            notes=SessionNotes(self._storage.database, job.flow, job.session),
+            secrets=self._storage.secrets,
+            saved_tool=self._storage.tool,
             outside=self._outside,
             kept=flow.kept,
             form=job.request.form or None,
@@ -237,7 +239,7 @@ class Worker:
         except FlowNotFound as error:
             raise FlowError(f"{error}: choose another one in the flow that asks it") from None
         if flow.row.apikeyid:
-            key = await self._store.key(asked.key) if asked.key else None
+            key = await self._storage.key(asked.key) if asked.key else None
             if key is None or key.id != flow.row.apikeyid:
                 raise FlowError(f"the flow {flow.row.name!r} needs its API key: put it into the credential of the tool")
         request = PredictionRequest(question=asked.question, overrideConfig=dict(asked.overrides) or None)
@@ -300,7 +302,7 @@ class Worker:
             metadata.agentFlowExecutedData = execution.data if execution.amended else None
         files = await self._uploads.keep(job.flow, job.chat, job.request.uploads or ())
         rows = _turn_rows(job, metadata, answer, files, aborted=aborted)
-        await self._store.add_messages(rows)
+        await self._storage.add_messages(rows)
         for listener in ctx.listeners:
             try:
                 used = [msgspec.to_builtins(row.usedTools or []) for row in rows]

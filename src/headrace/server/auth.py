@@ -13,7 +13,7 @@ from headrace.runtime.flows import ChatbotConfig, Flow
 from headrace.runtime.local import Local
 from headrace.schema import ApiKey
 from headrace.server.origins import Sites
-from headrace.store.store import ADMIN
+from headrace.storage.storage import ADMIN
 
 PERMISSIONS: Final = {ADMIN}
 """Every permission that an endpoint asks for, and the one that includes all."""
@@ -42,7 +42,7 @@ async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *perm
 
 async def may(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> bool:
     """True when the caller has a key with this permission."""
-    await local(connection).store.refresh()
+    await local(connection).storage.refresh()
     key = await caller_key(connection)
     return key is not None and not _beyond([permission], key)
 
@@ -65,7 +65,7 @@ async def check_above(connection: ASGIConnection[Any, Any, Any, Any], *key_ids: 
     if not wanted:
         return
     held = await _held(connection)
-    for key in await local(connection).store.keys():
+    for key in await local(connection).storage.keys():
         if key.id in wanted and _beyond(key.permissions, held):
             raise Forbidden(f"the key {key.keyName!r} has permissions that this key does not have")
 
@@ -78,7 +78,7 @@ def _beyond(permissions: Sequence[str], held: ApiKey) -> list[str]:
 
 async def _held(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey:
     """The caller's key. Raises Unauthorized."""
-    await local(connection).store.refresh()
+    await local(connection).storage.refresh()
     key = await caller_key(connection)
     if key is None:
         raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>`")
@@ -117,4 +117,4 @@ async def caller_key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey |
     """The key of this server that the caller has sent; None without one, and for an unknown one."""
     header = connection.headers.get("authorization", "")
     token = header.rpartition("Bearer ")[2].strip()
-    return await local(connection).store.key(token) if token else None
+    return await local(connection).storage.key(token) if token else None

@@ -92,7 +92,7 @@ async def choices(here: Local, kind: type[Node], asked: Asked) -> list[Choice]:
     if asked.loadMethod not in _LISTS:
         known = ", ".join(sorted(_LISTS))
         raise InvalidRequest(f"{asked.loadMethod!r} at $.loadMethod is no list of this server: use {known}")
-    ctx = await upsert_context(here.store, here.outside, "")
+    ctx = await upsert_context(here.storage, here.outside, "")
     async with ctx.closing:
         return list(await _LISTS[asked.loadMethod](Request(here, ctx, kind, asked)))
 
@@ -203,7 +203,7 @@ async def _tools(request: Request) -> Sequence[Choice]:
     """Tools by node for agent flows; the stored ones for the node of custom tools."""
     if node_info(request.kind).category == "Agent Flows":
         return _nodes(request, "Tools", "Tools (MCP)")
-    return [Choice(row.id, row.name, row.description) for row in await request.here.store.tools()]
+    return [Choice(row.id, row.name, row.description) for row in await request.here.storage.tools()]
 
 
 async def _stores(request: Request) -> Sequence[Choice]:
@@ -215,11 +215,11 @@ async def _stores(request: Request) -> Sequence[Choice]:
 
 
 async def _flows(request: Request) -> Sequence[Choice]:
-    return [Choice(row.id, row.name) for row in await request.here.store.flows() if row.type == "CHATFLOW"]
+    return [Choice(row.id, row.name) for row in await request.here.storage.flows() if row.type == "CHATFLOW"]
 
 
 async def _agent_flows(request: Request) -> Sequence[Choice]:
-    return [Choice(row.id, row.name) for row in await request.here.store.flows() if row.type != "CHATFLOW"]
+    return [Choice(row.id, row.name) for row in await request.here.storage.flows() if row.type != "CHATFLOW"]
 
 
 async def _state_keys(request: Request) -> Sequence[Choice]:

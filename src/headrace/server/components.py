@@ -214,7 +214,7 @@ async def custom_function(request: Request[Any, Any, Any], data: CustomFunction)
     here, values = local(request), data.functionInputVariables
     if isinstance(values, str):
         values = _object(values)
-    ctx = await upsert_context(here.store, here.outside, "")
+    ctx = await upsert_context(here.storage, here.outside, "")
     if not await may(request, "variables:view"):
         ctx.variables = {}
     async with ctx.closing:

@@ -67,7 +67,7 @@ class Cors:
         if scope["path"] in _FLOW_IN_THE_BODY:
             return True  # the endpoint itself refuses the sites that its flow does not name
         try:
-            await self._here.store.refresh()
+            await self._here.storage.refresh()
             flow = await self._flow(scope["path"], scope["query_string"])
             return flow is not None and origin_allowed(origin, (await self._here.flows.get(flow)).chatbot)
         except RunNotFound:

@@ -49,7 +49,7 @@ async def list_credentials(
     limit: int = 0,
 ) -> list[CredentialRow] | dict[str, Any]:
     """All credentials without their secrets, or one page of them as `{data, total}`."""
-    rows = await local(request).store.credentials()
+    rows = await local(request).storage.credentials()
     return paged([row for row in rows if not kinds or row.credentialName in kinds], page, limit)
 
 
@@ -72,7 +72,7 @@ async def create_credential(request: Request[Any, Any, Any], data: CredentialInp
     kind = kinds[data.credentialName]
     check_fields(kind, fields)
     check_complete(kind, fields)
-    return await here.store.add_credential(data.name, kind.name, fields)
+    return await here.storage.add_credential(data.name, kind.name, fields)
 
 
 @get(
@@ -83,7 +83,7 @@ async def create_credential(request: Request[Any, Any, Any], data: CredentialInp
 )
 async def read_credential(request: Request[Any, Any, Any], credential_id: str) -> dict[str, Any]:
     """The credential with its fields hidden."""
-    store = local(request).store
+    store = local(request).storage
     row = await store.credential(credential_id)
     hidden = dict.fromkeys(await store.secrets(credential_id), HIDDEN)
     return {**msgspec.structs.asdict(row), "plainDataObj": hidden}
@@ -100,7 +100,7 @@ async def change_credential(
 ) -> CredentialRow:
     """Merges the fields over the stored ones; hidden fields stay as they are, and so does a name that is not given."""
     here = local(request)
-    store = here.store
+    store = here.storage
     row = await store.credential(credential_id)
     given = {name: value for name, value in _texts(data.plainDataObj).items() if value != HIDDEN}
     kind = kinds_of(here.flows.catalog).get(row.credentialName)  # None for one that was imported
@@ -135,7 +135,7 @@ def _text(value: str | float) -> str:
 )
 async def remove_credential(request: Request[Any, Any, Any], credential_id: str) -> Deleted:
     """Deletes a credential; flows that use it fail until they get another one."""
-    await local(request).store.delete_credential(credential_id)
+    await local(request).storage.delete_credential(credential_id)
     return Deleted()
 
 

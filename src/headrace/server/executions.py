@@ -10,7 +10,7 @@ from litestar.params import Parameter, QueryParameter
 
 from headrace.schema import ExecutionRow
 from headrace.server.auth import local, needs
-from headrace.store.executions import ExecutionFilter
+from headrace.storage.executions import ExecutionFilter
 
 _MOST = 500  # on one page
 ExecutionId = Annotated[str, Parameter(description="The execution's id.")]

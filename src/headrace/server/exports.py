@@ -62,9 +62,9 @@ async def import_export(
     if existing == "replace" and export.flows:
         await check_permission(request, "workspace:import", "chatflows:update")
     here = local(request)
-    done = await take(here.store, [export], existing)
+    done = await take(here.storage, [export], existing)
     flows: list[FlowRow] = done.flows
-    has = await inventory(here.store)
+    has = await inventory(here.storage)
     return ImportReply(
         message="success",
         flows=[flow_json(row, here.flows.catalog, has) for row in flows],

@@ -16,7 +16,7 @@ from headrace.server.auth import check_caller, local, needs
 from headrace.server.flows import flow_json
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.public import public_flow
-from headrace.store.store import ADMIN, MessageFilter
+from headrace.storage.storage import ADMIN, MessageFilter
 
 _PRIVATE: Final = ("credential", "credentialId", "FLOWISE_CREDENTIAL_ID", "headers", "authorization", "baseOptions")
 _HIDDEN: Final = ("password", "file", "folder", "credential")
@@ -31,15 +31,15 @@ _HIDDEN: Final = ("password", "file", "folder", "credential")
 async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[dict[str, Any]]:
     """The key in the path opens it. Keys without `chatflows:view` see the flows without what is secret in them."""
     here = local(request)
-    await here.store.refresh()
-    key = await here.store.key(api_key)
+    await here.storage.refresh()
+    key = await here.storage.key(api_key)
     if key is None:
         raise Unauthorized("this is no API key of this server")
-    rows = [row for row in await here.store.flows() if row.apikeyid == key.id]
+    rows = [row for row in await here.storage.flows() if row.apikeyid == key.id]
     if not rows:
         raise FlowNotFound("no flow is bound to this API key")
     if {ADMIN, "chatflows:view"} & set(key.permissions):
-        has = await inventory(here.store)
+        has = await inventory(here.storage)
         return [flow_json(row, here.flows.catalog, has) for row in rows]
     names = ("id", "name", "type", "category", "deployed", "isPublic", "createdDate", "updatedDate")
     return [{**{name: getattr(row, name) for name in names}, "flowData": public_flow(row.flowData)} for row in rows]
@@ -57,7 +57,7 @@ async def has_changed(
     since: Annotated[str, Parameter(description="The `updatedDate` that the caller knows.")],
 ) -> dict[str, bool]:
     """Says whether the flow's `updatedDate` is another one."""
-    row = await local(request).store.flow(flow_id)
+    row = await local(request).storage.flow(flow_id)
     try:
         return {"hasChanged": datetime.fromisoformat(since) != datetime.fromisoformat(row.updatedDate)}
     except (ValueError, TypeError):
@@ -84,8 +84,8 @@ _SHOWN: Final = ("label", "name", "type")
 async def stats(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, int]:
     """How many messages, sessions and ratings a flow has."""
     here = local(request)
-    await here.store.flow(flow_id)
-    rows = await here.store.messages(flow_id, MessageFilter())
+    await here.storage.flow(flow_id)
+    rows = await here.storage.messages(flow_id, MessageFilter())
     ratings = await here.ratings.of_flow(flow_id)
     return {
         "totalMessages": len(rows),

@@ -93,8 +93,8 @@ async def list_flows(
 ) -> list[dict[str, Any]] | dict[str, Any]:
     """All flows, or one page of them as `{data, total}`."""
     here = local(request)
-    has = await inventory(here.store)
-    rows = [flow_json(row, here.flows.catalog, has) for row in await here.store.flows(type)]
+    has = await inventory(here.storage)
+    rows = [flow_json(row, here.flows.catalog, has) for row in await here.storage.flows(type)]
     return paged(rows, page, limit)
 
 
@@ -109,27 +109,27 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
     here = local(request)
     if data.apikeyid:
         await check_above(request, data.apikeyid)
-    row = await here.store.add_flow(
+    row = await here.storage.add_flow(
         msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)
     )
-    return flow_json(row, here.flows.catalog, await inventory(here.store))
+    return flow_json(row, here.flows.catalog, await inventory(here.storage))
 
 
 @get("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read a flow", tags=["flows"])
 async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
     """One flow."""
     here = local(request)
-    return flow_json(await here.store.flow(flow_id), here.flows.catalog, await inventory(here.store))
+    return flow_json(await here.storage.flow(flow_id), here.flows.catalog, await inventory(here.storage))
 
 
 @put("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:update")], summary="Change a flow", tags=["flows"])
 async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInput) -> dict[str, Any]:
     """Changes what the body names; runs that have begun go on with the flow as it was."""
     here = local(request)
-    if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.store.flow(flow_id)).apikeyid):
+    if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.storage.flow(flow_id)).apikeyid):
         await check_above(request, data.apikeyid, bound)
-    row = await here.store.change_flow(flow_id, columns(data))
-    return flow_json(row, here.flows.catalog, await inventory(here.store))
+    row = await here.storage.change_flow(flow_id, columns(data))
+    return flow_json(row, here.flows.catalog, await inventory(here.storage))
 
 
 class Attachment(msgspec.Struct):
@@ -152,11 +152,11 @@ async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, da
     In agent flows the model and the tools inside of the node get it, as far as they take its type.
     """
     here = local(request)
-    row = await here.store.flow(flow_id)
-    given = await here.store.credential(data.credentialId)
+    row = await here.storage.flow(flow_id)
+    given = await here.storage.credential(data.credentialId)
     changed = with_credential(row.flowData, data.node, given.id, given.credentialName, here.flows.catalog)
-    row = await here.store.change_flow(flow_id, {"flowData": changed})
-    return flow_json(row, here.flows.catalog, await inventory(here.store))
+    row = await here.storage.change_flow(flow_id, {"flowData": changed})
+    return flow_json(row, here.flows.catalog, await inventory(here.storage))
 
 
 @delete(
@@ -169,7 +169,7 @@ async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, da
 async def remove(request: Request[Any, Any, Any], flow_id: FlowId) -> Deleted:
     """Deletes the flow with its messages and files."""
     here = local(request)
-    await here.store.delete_flow(flow_id)
+    await here.storage.delete_flow(flow_id)
     await here.uploads.forget(flow_id)
     await here.library.sweep()
     return Deleted()

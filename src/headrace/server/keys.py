@@ -14,7 +14,7 @@ from headrace.runtime.local import Local
 from headrace.schema import ApiKey
 from headrace.server.auth import check_above, check_gift, local, needs
 from headrace.server.pagination import Deleted, paged
-from headrace.store.store import ADMIN
+from headrace.storage.storage import ADMIN
 
 
 class KeyInput(msgspec.Struct):
@@ -53,7 +53,7 @@ class ShownKey(msgspec.Struct, omit_defaults=True):
 
 async def _shown(here: Local, keys: Sequence[ApiKey]) -> list[ShownKey]:
     bound: Mapping[str, list[BoundFlow]] = {key.id: [] for key in keys}
-    for flow in await here.store.flows():
+    for flow in await here.storage.flows():
         if flow.apikeyid in bound:
             categories = [part for part in (flow.category or "").split(";") if part]
             bound[flow.apikeyid].append(BoundFlow(flow.name, categories, flow.updatedDate))
@@ -64,7 +64,7 @@ async def _shown(here: Local, keys: Sequence[ApiKey]) -> list[ShownKey]:
 
 
 async def _found(here: Local, key_id: str) -> ApiKey:
-    for key in await here.store.keys():
+    for key in await here.storage.keys():
         if key.id == key_id:
             return key
     raise NotFound(f"there is no API key {key_id!r}")
@@ -74,7 +74,7 @@ async def _found(here: Local, key_id: str) -> ApiKey:
 async def list_keys(request: Request[Any, Any, Any], page: int = 0, limit: int = 0) -> list[ShownKey] | dict[str, Any]:
     """All keys without the keys themselves, or one page of them as `{data, total}`."""
     here = local(request)
-    return paged(await _shown(here, await here.store.keys()), page, limit)
+    return paged(await _shown(here, await here.storage.keys()), page, limit)
 
 
 @post(
@@ -90,7 +90,7 @@ async def create_key(request: Request[Any, Any, Any], data: KeyInput) -> ShownKe
         raise InvalidRequest("a key needs a name at $.keyName")
     await check_gift(request, data.permissions)
     here = local(request)
-    return (await _shown(here, [await here.store.add_key(data.keyName, data.permissions)]))[0]
+    return (await _shown(here, [await here.storage.add_key(data.keyName, data.permissions)]))[0]
 
 
 @put(
@@ -110,7 +110,7 @@ async def change_key(request: Request[Any, Any, Any], key_id: str, data: KeyChan
     await check_above(request, key_id)
     await check_gift(request, changes.get("permissions", ()))
     if changes:
-        await here.store.change_key(key_id, changes)
+        await here.storage.change_key(key_id, changes)
     return (await _shown(here, [await _found(here, key_id)]))[0]
 
 
@@ -124,7 +124,7 @@ async def change_key(request: Request[Any, Any, Any], key_id: str, data: KeyChan
 async def remove_key(request: Request[Any, Any, Any], key_id: str) -> Deleted:
     """Deletes a key that no flow is bound to, and that may not do more than the caller's."""
     await check_above(request, key_id)
-    await local(request).store.delete_key(key_id)
+    await local(request).storage.delete_key(key_id)
     return Deleted()
 
 
@@ -137,8 +137,8 @@ async def remove_key(request: Request[Any, Any, Any], key_id: str) -> Deleted:
 async def verify_key(request: Request[Any, Any, Any], api_key: str) -> Response[Any]:
     """Says OK to a key of this server. Raises Unauthorized for any other."""
     here = local(request)
-    await here.store.refresh()
-    if await here.store.key(api_key) is None:
+    await here.storage.refresh()
+    if await here.storage.key(api_key) is None:
         raise Unauthorized("this is no API key of this server")
     return Response(b'"OK"', media_type=MediaType.JSON)  # a text is sent as it stands, and this is JSON
 

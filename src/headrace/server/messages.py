@@ -14,7 +14,7 @@ from headrace.errors import InvalidRequest
 from headrace.schema import Feedback, Message
 from headrace.server.auth import local, needs
 from headrace.server.predictions import FlowId
-from headrace.store.store import MessageFilter
+from headrace.storage.storage import MessageFilter
 
 ChatTypes = Annotated[
     list[str] | None, QueryParameter(name="chatType", description="One or more; a JSON list is taken too.")
@@ -64,8 +64,8 @@ async def list_messages(
     """
     wanted = MessageFilter(chatId, sessionId, memoryType, messageId, _list(chat_types, "chatType"), startDate, endDate)
     here = local(request)
-    await here.store.flow(flow_id)
-    rows = await here.store.messages(flow_id, wanted, newest_first=order == "DESC")
+    await here.storage.flow(flow_id)
+    rows = await here.storage.messages(flow_id, wanted, newest_first=order == "DESC")
     ratings: dict[str, Feedback] = {}
     if feedback:
         ratings = {found.messageId: found for found in await here.ratings.of_flow(flow_id, chatId)}
@@ -121,8 +121,8 @@ async def delete_messages(
     """Deletes messages of a flow: all, or those that the query names. A chat goes with its files and passages."""
     wanted = MessageFilter(chatId, sessionId, memoryType, None, _list(chat_types, "chatType"), startDate, endDate)
     here = local(request)
-    await here.store.flow(flow_id)
-    count = await here.store.delete_messages(flow_id, wanted)
+    await here.storage.flow(flow_id)
+    count = await here.storage.delete_messages(flow_id, wanted)
     if wanted == MessageFilter(chatId):
         await here.uploads.forget(flow_id, chatId)
         await here.library.forget_chats(flow_id, chatId)

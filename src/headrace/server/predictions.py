@@ -30,7 +30,7 @@ async def flow_at(flow_id: str, here: Local) -> Flow:
     """The flow. Raises InvalidRequest for what is not an id, FlowNotFound."""
     if not is_id(flow_id):
         raise InvalidRequest(f"{flow_id!r} is not a flow id: `headrace flows` lists them")
-    await here.store.refresh()
+    await here.storage.refresh()
     return await here.flows.get(flow_id)
 
 

@@ -26,7 +26,7 @@ from headrace.server.connections import Connections
 from headrace.server.tls import Certificate
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 _CONNECTIONS = 4096  # at once; over HTTP/2, so many streams in one of them
 _BUFFER = 64 * 1024  # bytes that a connection's reader may leave untaken, and that a request's head may have
@@ -37,7 +37,7 @@ _CLOSING = 5.0  # seconds that ended streams get to reach their readers
 
 def run(
     settings: Settings,
-    prepare: Callable[[Store], Awaitable[str]],
+    prepare: Callable[[Storage], Awaitable[str]],
     certificate: Certificate | None = None,
     *,
     one_of_several: bool = False,
@@ -67,7 +67,7 @@ def run(
 
 async def _serve(
     settings: Settings,
-    prepare: Callable[[Store], Awaitable[str]],
+    prepare: Callable[[Storage], Awaitable[str]],
     look: Look,
     certificate: Certificate | None,
     *,
@@ -75,7 +75,7 @@ async def _serve(
 ) -> None:
     stop = stopped(with_parent=stops_with_parent)
     async with opened(settings) as here:
-        welcome = await prepare(here.store)
+        welcome = await prepare(here.storage)
         admission = create_app(settings, here, look)
         server = _listener(admission, settings, certificate)
         logs.install()  # the server below has set up logging in its own way

@@ -28,25 +28,25 @@ async def list_tools(
     request: Request[Any, Any, Any], page: int = 0, limit: int = 0
 ) -> list[CustomTool] | dict[str, Any]:
     """All tools, or one page of them as `{data, total}`."""
-    return paged(await local(request).store.tools(), page, limit)
+    return paged(await local(request).storage.tools(), page, limit)
 
 
 @post("/api/v1/tools", guards=[needs("tools:create")], status_code=200, summary="Create a tool", tags=["tools"])
 async def create_tool(request: Request[Any, Any, Any], data: CustomTool) -> CustomTool:
     """Stores a tool; nothing of it is run by that."""
-    return await local(request).store.add_tool(data)
+    return await local(request).storage.add_tool(data)
 
 
 @get("/api/v1/tools/{tool_id:str}", guards=[needs("tools:view")], summary="Read a tool", tags=["tools"])
 async def read_tool(request: Request[Any, Any, Any], tool_id: str) -> CustomTool:
     """One tool."""
-    return await local(request).store.tool(tool_id)
+    return await local(request).storage.tool(tool_id)
 
 
 @put("/api/v1/tools/{tool_id:str}", guards=[needs("tools:update")], summary="Change a tool", tags=["tools"])
 async def change_tool(request: Request[Any, Any, Any], tool_id: str, data: ToolChange) -> CustomTool:
     """Stores what is given."""
-    return await local(request).store.change_tool(tool_id, msgspec.to_builtins(data))
+    return await local(request).storage.change_tool(tool_id, msgspec.to_builtins(data))
 
 
 @delete(
@@ -58,7 +58,7 @@ async def change_tool(request: Request[Any, Any, Any], tool_id: str, data: ToolC
 )
 async def remove_tool(request: Request[Any, Any, Any], tool_id: str) -> Deleted:
     """Deletes a tool; flows that use it fail until they get another one."""
-    await local(request).store.delete_tool(tool_id)
+    await local(request).storage.delete_tool(tool_id)
     return Deleted()
 
 

@@ -34,7 +34,7 @@ async def list_variables(
     request: Request[Any, Any, Any], page: int = 0, limit: int = 0
 ) -> list[Variable] | dict[str, Any]:
     """All variables, or one page of them as `{data, total}`."""
-    return paged(await local(request).store.variables(), page, limit)
+    return paged(await local(request).storage.variables(), page, limit)
 
 
 @post(
@@ -46,7 +46,7 @@ async def list_variables(
 )
 async def create_variable(request: Request[Any, Any, Any], data: VariableInput) -> Variable:
     """Stores a variable, which flows read as `{{$vars.name}}`."""
-    return await local(request).store.add_variable(data.name, data.value, data.type)
+    return await local(request).storage.add_variable(data.name, data.value, data.type)
 
 
 @put(
@@ -57,7 +57,7 @@ async def create_variable(request: Request[Any, Any, Any], data: VariableInput) 
 )
 async def change_variable(request: Request[Any, Any, Any], variable_id: str, data: VariableChange) -> Variable:
     """Stores what the body names."""
-    return await local(request).store.change_variable(variable_id, msgspec.to_builtins(data))
+    return await local(request).storage.change_variable(variable_id, msgspec.to_builtins(data))
 
 
 @delete(
@@ -69,7 +69,7 @@ async def change_variable(request: Request[Any, Any, Any], variable_id: str, dat
 )
 async def remove_variable(request: Request[Any, Any, Any], variable_id: str) -> Deleted:
     """Deletes a variable."""
-    await local(request).store.delete_variable(variable_id)
+    await local(request).storage.delete_variable(variable_id)
     return Deleted()
 
 

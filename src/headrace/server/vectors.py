@@ -25,7 +25,7 @@ from headrace.server.forms import is_form, read_form
 from headrace.server.pagination import Deleted
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.rate_limits import caller_of
-from headrace.store.upserts import UpsertHistory, UpsertRow
+from headrace.storage.upserts import UpsertHistory, UpsertRow
 
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
 
@@ -119,7 +119,7 @@ async def _history_of(owner: str, request: Request[Any, Any, Any]) -> UpsertHist
     """Raises FlowNotFound when there is neither a flow nor a document store."""
     here = local(request)
     try:
-        await here.store.flow(owner)
+        await here.storage.flow(owner)
     except FlowNotFound as error:
         try:
             await here.documents.stores.get(owner)

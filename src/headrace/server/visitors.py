@@ -98,7 +98,7 @@ async def read_ratings(
 ) -> list[Feedback]:
     """The ratings of a flow's answers."""
     here = local(request)
-    await here.store.flow(flow_id)
+    await here.storage.flow(flow_id)
     return await here.ratings.of_flow(flow_id, chat_id, start, end, newest_first=order == "DESC")
 
 
@@ -120,7 +120,7 @@ async def read_leads(
 ) -> list[Lead] | dict[str, Any]:
     """The leads of a flow, oldest first, or one page of them as `{data, total}`."""
     here = local(request)
-    await here.store.flow(flow_id)
+    await here.storage.flow(flow_id)
     return paged(await here.leads.of_flow(flow_id), page, limit)
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from headrace.settings import Settings, variable
-from headrace.store.store import Store
+from headrace.storage.storage import Storage
 
 _logger = logging.getLogger("headrace.workers")
 _PIPES: Any = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
@@ -35,14 +35,14 @@ def stopped(*, with_parent: bool = False) -> asyncio.Event:
     return event
 
 
-async def supervise(settings: Settings, prepare: Callable[[Store], Awaitable[str]]) -> None:
+async def supervise(settings: Settings, prepare: Callable[[Storage], Awaitable[str]]) -> None:
     """Runs `settings.workers` processes until SIGINT or SIGTERM."""
     stop = stopped()
-    store = await asyncio.to_thread(Store, settings.folder)
+    storage = await asyncio.to_thread(Storage, settings.folder)
     try:
-        welcome = await prepare(store)
+        welcome = await prepare(storage)
     finally:
-        await asyncio.to_thread(store.close)
+        await asyncio.to_thread(storage.close)
     ready = asyncio.Semaphore(0)
     workers = [asyncio.create_task(_keep(settings, ready, stop)) for _ in range(settings.workers)]
     for _ in workers:

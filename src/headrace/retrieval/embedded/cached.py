@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headrace.engine.ports import Embeddings
 from headrace.retrieval.embedded import passages
 from headrace.retrieval.embedded.vector_bytes import packed, unpacked
-from headrace.store.database import Database
+from headrace.storage.database import Database
 
 _KEPT = 256 * 1024 * 1024  # bytes of vectors
 

@@ -24,8 +24,8 @@ from headrace.retrieval.embedded.filters import condition
 from headrace.retrieval.embedded.passages import CollectionRow, IndexedPassage
 from headrace.retrieval.embedded.searcher import CollectionInfo, Searcher, info
 from headrace.retrieval.embedded.vector_bytes import packed
-from headrace.store.database import Database
-from headrace.store.store import timestamp
+from headrace.storage.database import Database
+from headrace.storage.storage import timestamp
 
 Cleanup: TypeAlias = Literal["none", "incremental", "full"]
 """Passages absent from this upsert: keep, delete for its sources, or delete all."""

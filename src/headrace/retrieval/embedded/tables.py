@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import DDL, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, event
 
-from headrace.store.tables import metadata
+from headrace.storage.tables import metadata
 
 collection = Table(
     "collection",

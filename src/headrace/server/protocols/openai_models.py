@@ -39,7 +39,7 @@ async def model_flow(request: Request[Any, Any, Any], name: str) -> Flow:
 
 async def _listed(request: Request[Any, Any, Any]) -> list[FlowRow]:
     """The flows that the caller's key may see: all, or those that are bound to it."""
-    store = local(request).store
+    store = local(request).storage
     await store.refresh()
     key = await caller_key(request)
     if key is None:

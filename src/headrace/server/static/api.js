@@ -1,7 +1,7 @@
 /** The server: predictions and runs by the TypeScript library, administration and configuration by plain requests. */
 
 import { HeadraceClient } from "./sdk/index.js";
-import * as store from "./store.js";
+import * as storage from "./storage.js";
 import { listening } from "./wire.js";
 
 /** Where the server is; a proxy may have put it below a path. */
@@ -9,7 +9,7 @@ export const BASE = new URL("./", location.href.split(/[?#]/)[0]).href.replace(/
 
 /** The library, with its frames told as they come. */
 export function client(tell = () => {}) {
-  return new HeadraceClient({ baseUrl: BASE, apiKey: store.key.get(), fetch: listening(tell), attempts: 3 });
+  return new HeadraceClient({ baseUrl: BASE, apiKey: storage.key.get(), fetch: listening(tell), attempts: 3 });
 }
 
 /** A refused request: its status, and the server's words. */
@@ -23,7 +23,7 @@ export class Refused extends Error {
 /** A request for JSON. Throws Refused. */
 export async function ask(path, { method = "GET", body } = {}) {
   const headers = { Accept: "application/json" };
-  if (store.key.get()) headers.Authorization = `Bearer ${store.key.get()}`;
+  if (storage.key.get()) headers.Authorization = `Bearer ${storage.key.get()}`;
   if (body) headers["Content-Type"] = "application/json";
   let response;
   try {

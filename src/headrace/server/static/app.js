@@ -9,7 +9,7 @@ import { Graph } from "./graph.js";
 import { Inspector } from "./inspector.js";
 import { Lights } from "./lights.js";
 import { RunList } from "./runs.js";
-import * as store from "./store.js";
+import * as storage from "./storage.js";
 
 const TABS = ["live", "runs", "code"];
 const THEMES = [
@@ -70,7 +70,7 @@ function welcome(wrong) {
       el(
         "div",
         { class: "prompts" },
-        store.key.get() ? "" : button("Enter a key", askForKey, { class: "chip" }),
+        storage.key.get() ? "" : button("Enter a key", askForKey, { class: "chip" }),
         button("Flows", openFlows, { class: "chip only-narrow" }),
       ),
     ),
@@ -80,17 +80,17 @@ function welcome(wrong) {
 // The key
 
 function askForKey() {
-  at("key").value = store.key.get();
+  at("key").value = storage.key.get();
   at("key-error").textContent = "";
   at("key-dialog").showModal();
 }
 
 async function useKey(key) {
-  store.key.set(key.trim());
-  const wrong = await flows.load(Boolean(store.key.get()));
-  at("open-key").toggleAttribute("data-set", Boolean(store.key.get()) && !wrong);
-  at("open-key").textContent = store.key.get() && !wrong ? "Key ✓" : "Key";
-  return store.key.get() ? wrong : "";
+  storage.key.set(key.trim());
+  const wrong = await flows.load(Boolean(storage.key.get()));
+  at("open-key").toggleAttribute("data-set", Boolean(storage.key.get()) && !wrong);
+  at("open-key").textContent = storage.key.get() && !wrong ? "Key ✓" : "Key";
+  return storage.key.get() ? wrong : "";
 }
 
 at("open-key").addEventListener("click", askForKey);
@@ -168,7 +168,7 @@ at("chat").addEventListener("pointerdown", closeFlows);
 
 function colours(theme) {
   const [value, label, sign] = THEMES.find(([name]) => name === theme) ?? THEMES[0];
-  store.theme.set(value);
+  storage.theme.set(value);
   if (value) document.documentElement.dataset.theme = value;
   else delete document.documentElement.dataset.theme;
   at("theme").textContent = sign;
@@ -177,7 +177,7 @@ function colours(theme) {
 }
 
 at("theme").addEventListener("click", () => {
-  const now = THEMES.findIndex(([name]) => name === store.theme.get());
+  const now = THEMES.findIndex(([name]) => name === storage.theme.get());
   colours(THEMES[(now + 1) % THEMES.length][0]);
 });
 
@@ -207,14 +207,14 @@ chat.addEventListener("busy", () => {
 function keyInAddress() {
   const key = new URLSearchParams(location.hash.slice(1)).get("key");
   if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-  if (key) store.key.set(key);
+  if (key) storage.key.set(key);
 }
 
 async function begin() {
-  colours(store.theme.get());
+  colours(storage.theme.get());
   keyInAddress();
   welcome();
-  const wrong = await useKey(store.key.get());
+  const wrong = await useKey(storage.key.get());
   if (wrong) announce(wrong);
   const wanted = new URLSearchParams(location.search).get("flow") ?? flows.rows.at(-1)?.id;
   if (wanted) await openFlow(wanted);

@@ -4,7 +4,7 @@ import { Answer } from "./answer.js";
 import { client } from "./api.js";
 import { announce, at, button, el, seconds } from "./dom.js";
 import { pause, played, recorded } from "./replay.js";
-import * as store from "./store.js";
+import * as storage from "./storage.js";
 
 const TURN = 12; // milliseconds of events before the page gets its turn: many may come at once
 const NEAR = 80; // pixels from the end that still count as being there
@@ -34,7 +34,7 @@ export class Chat extends EventTarget {
       this.ask(this.#question.value);
     });
     at("stop").addEventListener("click", () => this.stop());
-    at("new-chat").addEventListener("click", () => this.open(this.flow, store.fresh()));
+    at("new-chat").addEventListener("click", () => this.open(this.flow, storage.fresh()));
     at("to-end").addEventListener("click", () => this.#toEnd());
     this.#talk.addEventListener("scroll", () => this.#scrolled());
   }
@@ -57,9 +57,9 @@ export class Chat extends EventTarget {
     this.flow = flow;
     this.inspector.clear();
     this.#turns.replaceChildren();
-    const wanted = id ?? store.current.get(flow.id) ?? store.fresh();
-    store.current.set(flow.id, wanted);
-    this.#chat = store.chats(flow.id).find((chat) => chat.id === wanted) ?? { id: wanted, at: Date.now(), turns: [] };
+    const wanted = id ?? storage.current.get(flow.id) ?? storage.fresh();
+    storage.current.set(flow.id, wanted);
+    this.#chat = storage.chats(flow.id).find((chat) => chat.id === wanted) ?? { id: wanted, at: Date.now(), turns: [] };
     this.lights.clear();
     this.dispatchEvent(new Event("lit"));
     this.#changed();
@@ -111,10 +111,10 @@ export class Chat extends EventTarget {
     if (!question || !this.flow || this.#live) return;
     this.#question.value = "";
     this.#grow();
-    const turn = { question, key: store.fresh() };
+    const turn = { question, key: storage.fresh() };
     this.#chat.turns.push(turn);
     this.#chat.at = Date.now();
-    store.keep(this.flow.id, this.#chat);
+    storage.keep(this.flow.id, this.#chat);
     this.inspector.clear();
     this.#follows = true;
     await this.#read(turn, this.#show(turn));
@@ -167,7 +167,7 @@ export class Chat extends EventTarget {
   #known({ turn, stream }) {
     if (!stream.runId || turn.run) return;
     turn.run = stream.runId;
-    store.keep(this.flow.id, this.#chat);
+    storage.keep(this.flow.id, this.#chat);
     this.#changed();
   }
 
@@ -177,7 +177,7 @@ export class Chat extends EventTarget {
     if (turn.run && error.kind === "connection_failed") answer.state = "detached";
     if (!turn.run) {
       turn.error = error.message;
-      store.keep(this.flow.id, this.#chat);
+      storage.keep(this.flow.id, this.#chat);
     }
     this.#light({ event: "error" });
   }

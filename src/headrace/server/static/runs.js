@@ -2,7 +2,7 @@
 
 import { client } from "./api.js";
 import { button, count, el, seconds } from "./dom.js";
-import * as store from "./store.js";
+import * as storage from "./storage.js";
 
 export class RunList {
   #root;
@@ -27,7 +27,7 @@ export class RunList {
       wrong = error.message;
     }
     if (asked !== this.#asked) return;
-    const earlier = store.chats(flow.id).filter((chat) => chat.id !== id && chat.turns.length);
+    const earlier = storage.chats(flow.id).filter((chat) => chat.id !== id && chat.turns.length);
     this.#root.replaceChildren(
       el(
         "div",
@@ -120,7 +120,7 @@ export class RunList {
   }
 
   #forget() {
-    store.forget(this.#chat.flow.id);
+    storage.forget(this.#chat.flow.id);
     this.show();
   }
 }

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
 from headrace.schema import ExecutionRow
-from headrace.store.tables import execution, flow
+from headrace.storage.tables import execution, flow
 
 # One statement, so that a flow deleted in the meantime takes its executions with it and nothing fails.
 _PUT = """

@@ -23,7 +23,7 @@ from typing import IO, Final
 import msgspec
 
 from headrace.errors import InvalidRequest
-from headrace.store.presence import in_use
+from headrace.storage.presence import in_use
 
 LEFT_OUT: Final = frozenset({"vectors", "processes"})
 """Vectors are made anew from the database; `processes` says which processes run."""

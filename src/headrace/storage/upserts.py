@@ -15,10 +15,10 @@ from headrace.engine.ports import Upserted
 from headrace.errors import NotFound
 from headrace.events import Document
 from headrace.schema import NodeData
-from headrace.store.database import Database
-from headrace.store.load_failures import kept
-from headrace.store.store import timestamp
-from headrace.store.tables import upsert_history
+from headrace.storage.database import Database
+from headrace.storage.load_failures import kept
+from headrace.storage.storage import timestamp
+from headrace.storage.tables import upsert_history
 
 _KEPT = 1000
 """Upserts of a flow or a document store: six weeks of hourly ones."""

@@ -7,8 +7,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowNotFound
-from headrace.store.database import Database
-from headrace.store.tables import note
+from headrace.storage.database import Database
+from headrace.storage.tables import note
 
 
 class SessionNotes:

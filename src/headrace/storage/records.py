@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from headrace.store.database import Database
-from headrace.store.tables import upsert_record
+from headrace.storage.database import Database
+from headrace.storage.tables import upsert_record
 
 _APART = 0.001  # seconds between two upserts, at least
 _VALUES = 100  # records in one statement

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from headrace.errors import StorageError
-from headrace.store.migrate import migrate
+from headrace.storage.migrate import migrate
 
 _T = TypeVar("_T")
 _GROUP = 500  # works in one transaction at most

@@ -17,33 +17,33 @@ from waiting import within
 
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import FlowRow, Message
-from headrace.store.encryption import Seal
-from headrace.store.store import MessageFilter, Store, hash_of, timestamp
+from headrace.storage.encryption import Seal
+from headrace.storage.storage import MessageFilter, Storage, hash_of, timestamp
 
 FLOW = FlowRow("", "x", '{"nodes": []}')
 
 
 @contextmanager
-def opened(folder: Path) -> Generator[Store]:
-    with closing(Store(folder)) as store:
-        yield store
+def opened(folder: Path) -> Generator[Storage]:
+    with closing(Storage(folder)) as storage:
+        yield storage
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Generator[Store]:
-    with opened(tmp_path / "data") as store:
-        yield store
+def storage(tmp_path: Path) -> Generator[Storage]:
+    with opened(tmp_path / "data") as storage:
+        yield storage
 
 
-def test_a_full_disk_is_said_and_costs_nothing_that_was_there(store: Store) -> None:
+def test_a_full_disk_is_said_and_costs_nothing_that_was_there(storage: Storage) -> None:
     async def scenario() -> None:
-        await store.add_variable("a", "small", "static")
-        await store._database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
+        await storage.add_variable("a", "small", "static")
+        await storage._database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
         with pytest.raises(StorageError, match="database or disk is full"):
-            await store.add_variable("b", "x" * 1_000_000, "static")
-        assert [v.name for v in await store.variables()] == ["a"]
-        await store._database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
-        await store.add_variable("b", "x" * 1_000_000, "static")
+            await storage.add_variable("b", "x" * 1_000_000, "static")
+        assert [v.name for v in await storage.variables()] == ["a"]
+        await storage._database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
+        await storage.add_variable("b", "x" * 1_000_000, "static")
 
     within(scenario())
 
@@ -52,21 +52,21 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_there(store: Store) -> N
 
 
 def test_a_migrated_database_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(tmp_path / "data") as store:
-        within(store.add_variable("a", "1", "static"))
+    with opened(tmp_path / "data") as storage:
+        within(storage.add_variable("a", "1", "static"))
     monkeypatch.setitem(sys.modules, "alembic", None)  # importing it would fail now
-    with opened(tmp_path / "data") as store:
-        assert [v.name for v in within(store.variables())] == ["a"]
+    with opened(tmp_path / "data") as storage:
+        assert [v.name for v in within(storage.variables())] == ["a"]
 
 
 OPENING = """
 import asyncio, sys
 from pathlib import Path
-from headrace.store.store import Store
-store = Store(Path(sys.argv[1]))
+from headrace.storage.storage import Storage
+storage = Storage(Path(sys.argv[1]))
 for name in sys.argv[2:]:
-    asyncio.run(store.add_variable(name, "from another process", "static"))
-store.close()
+    asyncio.run(storage.add_variable(name, "from another process", "static"))
+storage.close()
 """
 
 
@@ -84,23 +84,23 @@ def test_a_folder_may_be_opened_for_the_first_time_by_several_processes(tmp_path
     processes = [another_process(tmp_path / "data", f"v{n}") for n in range(4)]
     for process in processes:
         ended(process)
-    with opened(tmp_path / "data") as store:
-        assert [v.name for v in within(store.variables())] == ["v0", "v1", "v2", "v3"]
+    with opened(tmp_path / "data") as storage:
+        assert [v.name for v in within(storage.variables())] == ["v0", "v1", "v2", "v3"]
 
 
-def test_what_another_process_changes_is_seen_after_a_refresh(store: Store, tmp_path: Path) -> None:
+def test_what_another_process_changes_is_seen_after_a_refresh(storage: Storage, tmp_path: Path) -> None:
     async def scenario() -> None:
-        assert await store.variables() == []
+        assert await storage.variables() == []
         ended(another_process(tmp_path / "data", "town"))
-        assert await store.variables() == []  # kept in memory
-        await store.refresh()
-        assert [v.value for v in await store.variables()] == ["from another process"]
+        assert await storage.variables() == []  # kept in memory
+        await storage.refresh()
+        assert [v.value for v in await storage.variables()] == ["from another process"]
 
     within(scenario(), 30)
 
 
 def test_every_kind_of_change_is_seen_by_another_store(tmp_path: Path) -> None:
-    async def scenario(here: Store, there: Store) -> None:
+    async def scenario(here: Storage, there: Storage) -> None:
         flow = await there.add_flow(FLOW)
         key = await there.add_key("k", ["*"])
         secret = await there.add_credential("c", "openAIApi", {"key": "1"})
@@ -129,8 +129,8 @@ def test_every_kind_of_change_is_seen_by_another_store(tmp_path: Path) -> None:
 # The folder and its key
 
 
-def test_nobody_else_can_read_the_folder(store: Store, tmp_path: Path) -> None:
-    within(store.add_variable("a", "1", "static"))
+def test_nobody_else_can_read_the_folder(storage: Storage, tmp_path: Path) -> None:
+    within(storage.add_variable("a", "1", "static"))
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     for path in (tmp_path / "data").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
@@ -139,22 +139,22 @@ def test_nobody_else_can_read_the_folder(store: Store, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=f"the data folder '{tmp_path}/file"):
-        Store(tmp_path / "file")
+        Storage(tmp_path / "file")
     with pytest.raises(StorageError, match=f"the data folder '{tmp_path}/file/data'"):
-        Store(tmp_path / "file" / "data")
+        Storage(tmp_path / "file" / "data")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_must_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o500)
     with pytest.raises(StorageError, match=r"cannot be used: Permission denied"):
-        Store(tmp_path / "data")
+        Storage(tmp_path / "data")
 
 
 def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "headrace.sqlite").write_bytes(b"no database" * 500)
     with pytest.raises(StorageError, match="file is not a database"):
-        Store(tmp_path)
+        Storage(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "00", "no hex at all", "0" * 63, "\x00\xff"])
@@ -183,84 +183,84 @@ def message(flow: str, n: int, **more: Any) -> Message:
     return Message(f"m{n}", "userMessage", flow, f"text {n}", **fields)
 
 
-def test_messages_keep_the_order_in_which_they_were_stored(store: Store) -> None:
+def test_messages_keep_the_order_in_which_they_were_stored(storage: Storage) -> None:
     async def scenario() -> None:
-        flow = (await store.add_flow(FLOW)).id
+        flow = (await storage.add_flow(FLOW)).id
         for n in range(0, 40, 2):  # same moment, falling ids
             pair = [message(flow, 100 - n, createdDate="2026"), message(flow, 99 - n, createdDate="2026")]
-            await store.add_messages(pair)
-        found = [row.id for row in await store.messages(flow, MessageFilter())]
+            await storage.add_messages(pair)
+        found = [row.id for row in await storage.messages(flow, MessageFilter())]
         assert found == [f"m{n}" for n in range(100, 60, -1)]
-        assert [row.id for row in await store.messages(flow, MessageFilter(), newest_first=True)] == found[::-1]
+        assert [row.id for row in await storage.messages(flow, MessageFilter(), newest_first=True)] == found[::-1]
 
     within(scenario())
 
 
-def test_a_history_is_that_of_its_flow_and_session(store: Store) -> None:
+def test_a_history_is_that_of_its_flow_and_session(storage: Storage) -> None:
     async def scenario() -> None:
-        one, two = (await store.add_flow(FLOW)).id, (await store.add_flow(FLOW)).id
-        await store.add_messages([message(one, 1), message(one, 2, sessionId="t"), message(two, 3)])
-        assert [turn.content for turn in await store.history(one, "s")] == ["text 1"]
-        assert [turn.content for turn in await store.history(two, "s")] == ["text 3"]
-        assert not await store.history(one, "u")
+        one, two = (await storage.add_flow(FLOW)).id, (await storage.add_flow(FLOW)).id
+        await storage.add_messages([message(one, 1), message(one, 2, sessionId="t"), message(two, 3)])
+        assert [turn.content for turn in await storage.history(one, "s")] == ["text 1"]
+        assert [turn.content for turn in await storage.history(two, "s")] == ["text 3"]
+        assert not await storage.history(one, "u")
 
     within(scenario())
 
 
-def test_structured_columns_come_back_as_they_were(store: Store) -> None:
+def test_structured_columns_come_back_as_they_were(storage: Storage) -> None:
     async def scenario() -> None:
-        flow = (await store.add_flow(FLOW)).id
+        flow = (await storage.add_flow(FLOW)).id
         whole = message(
             flow, 1, sourceDocuments=[{"pageContent": "é", "metadata": {}}], usedTools=[], action={"a": None}
         )
-        await store.add_messages([whole])
-        (found,) = await store.messages(flow, MessageFilter())
+        await storage.add_messages([whole])
+        (found,) = await storage.messages(flow, MessageFilter())
         assert msgspec.to_builtins(found) == msgspec.to_builtins(whole)
 
     within(scenario())
 
 
-def test_messages_are_stored_together_or_not_at_all(store: Store) -> None:
+def test_messages_are_stored_together_or_not_at_all(storage: Storage) -> None:
     async def scenario() -> None:
-        flow = (await store.add_flow(FLOW)).id
-        await store.add_messages([message(flow, 1)])
+        flow = (await storage.add_flow(FLOW)).id
+        await storage.add_messages([message(flow, 1)])
         with pytest.raises(IntegrityError):
-            await store.add_messages([message(flow, 2), message(flow, 1)])
+            await storage.add_messages([message(flow, 2), message(flow, 1)])
         with pytest.raises(FlowNotFound):
-            await store.add_messages([message("no such flow", 3)])
-        assert [row.id for row in await store.messages(flow, MessageFilter())] == ["m1"]
+            await storage.add_messages([message("no such flow", 3)])
+        assert [row.id for row in await storage.messages(flow, MessageFilter())] == ["m1"]
 
     within(scenario())
 
 
-def test_what_is_not_there_is_named(store: Store) -> None:
+def test_what_is_not_there_is_named(storage: Storage) -> None:
     async def scenario() -> None:
-        for work in (store.flow("x"), store.change_flow("x", {"name": "y"}), store.delete_flow("x")):
+        for work in (storage.flow("x"), storage.change_flow("x", {"name": "y"}), storage.delete_flow("x")):
             with pytest.raises(FlowNotFound, match="'x'"):
                 await work
         for other in (
-            store.credential("x"),
-            store.secrets("x"),
-            store.delete_credential("x"),
-            store.delete_variable("x"),
-            store.delete_key("x"),
+            storage.credential("x"),
+            storage.secrets("x"),
+            storage.delete_credential("x"),
+            storage.delete_variable("x"),
+            storage.delete_key("x"),
         ):
             with pytest.raises(NotFound, match="'x'"):
                 await other
         with pytest.raises(InvalidRequest, match="no API key with this apikeyid"):
-            await store.add_flow(msgspec.structs.replace(FLOW, apikeyid="x"))
+            await storage.add_flow(msgspec.structs.replace(FLOW, apikeyid="x"))
 
     within(scenario())
 
 
-def test_a_key_is_found_by_its_hash_alone(store: Store) -> None:
+def test_a_key_is_found_by_its_hash_alone(storage: Storage) -> None:
     async def scenario() -> None:
-        made = await store.add_key("k", ["a", "b"], "given")
-        assert await store.key("given") == msgspec.structs.replace(made, apiKey=None)
-        assert await store.key(hash_of("given")) is None
-        assert await store.key("") is None
+        made = await storage.add_key("k", ["a", "b"], "given")
+        assert await storage.key("given") == msgspec.structs.replace(made, apiKey=None)
+        assert await storage.key(hash_of("given")) is None
+        assert await storage.key("") is None
         with pytest.raises(InvalidRequest, match="exists already"):
-            await store.add_key("again", [], "given")
+            await storage.add_key("again", [], "given")
 
     within(scenario())
 

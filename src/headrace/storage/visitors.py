@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound
 from headrace.schema import Feedback, Lead
-from headrace.store.database import Database
-from headrace.store.store import timestamp
-from headrace.store.tables import feedback, lead, message
+from headrace.storage.database import Database
+from headrace.storage.storage import timestamp
+from headrace.storage.tables import feedback, lead, message
 
 _T = TypeVar("_T")
 

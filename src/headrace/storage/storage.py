@@ -27,9 +27,9 @@ from headrace.schema import (
     Role,
     Variable,
 )
-from headrace.store import tables
-from headrace.store.database import Database
-from headrace.store.encryption import Seal
+from headrace.storage import tables
+from headrace.storage.database import Database
+from headrace.storage.encryption import Seal
 
 _T = TypeVar("_T")
 _JSON = frozenset(
@@ -71,7 +71,7 @@ class MessageFilter(msgspec.Struct, frozen=True):
     endDate: str | None = None
 
 
-class Store:
+class Storage:
     """The data folder: `headrace.sqlite` and `secret.key`."""
 
     def __init__(self, folder: Path) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from headrace.events import End, Error, Token, decode, encode
 from headrace.schema import RunInfo
-from headrace.store import executions
-from headrace.store.tables import run, run_events, run_order
+from headrace.storage import executions
+from headrace.storage.tables import run, run_events, run_order
 
 _ADD_EVENTS = 'INSERT INTO run_events (run, "first", "count", compact, data, times) VALUES (?, ?, ?, 0, ?, ?)'
 _LOST = 1_000_000
