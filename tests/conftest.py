@@ -1,6 +1,7 @@
 """What the tests share: one server, one scripted model endpoint, one scripted provider of any protocol, one browser."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -86,14 +87,20 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Generator[Milvus]:
 @pytest.fixture(scope="session")
 def sdk(pytestconfig: pytest.Config) -> Path:
     """A folder with npm's flowise-sdk, installed once."""
-    folder = pytestconfig.cache.mkdir(FLOWISE_SDK.replace("@", "-"))
+    return installed(pytestconfig, FLOWISE_SDK)
+
+
+def installed(pytestconfig: pytest.Config, *packages: str) -> Path:
+    """A folder with these packages of npm, installed once."""
+    names = ", ".join(packages)
     if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed, so npm's flowise-sdk is not tested")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), FLOWISE_SDK]
+        pytest.skip(f"node and npm are not installed, so {names} are not tested")
+    folder = pytestconfig.cache.mkdir(re.sub(r"[^\w.]+", "-", names))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), *packages]
     try:
         with alone(folder):
-            if not (folder / "node_modules" / "flowise-sdk" / "package.json").exists():
-                subprocess.run(command, check=True, capture_output=True, timeout=60)
+            if not (folder / "node_modules" / ".package-lock.json").exists():
+                subprocess.run(command, check=True, capture_output=True, timeout=120)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip(f"npm cannot install {FLOWISE_SDK} here, so it is not tested")
+        pytest.skip(f"npm cannot install {names} here, so they are not tested")
     return folder

@@ -40,7 +40,7 @@ from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
 from headrace.server.error_responses import HANDLERS
 from headrace.server.head_requests import answering_head
-from headrace.server.protocols import openai_chat, openai_models, openai_responses
+from headrace.server.protocols import ag_ui, ai_sdk, openai_chat, openai_models, openai_responses
 from headrace.server.rate_limits import RateLimiter
 from headrace.settings import Settings
 
@@ -71,6 +71,8 @@ ROUTES: Final = (
     *openai_models.ROUTES,
     *openai_chat.ROUTES,
     *openai_responses.ROUTES,
+    *ai_sdk.ROUTES,
+    *ag_ui.ROUTES,
     *runs.ROUTES,
     *widget.ROUTES,
     *visitors.ROUTES,

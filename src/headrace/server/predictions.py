@@ -72,8 +72,11 @@ async def predict(
     return PredictionResponse(here.runs, run)
 
 
-async def start_run(request: Request[Any, Any, Any], flow: Flow, body: PredictionRequest, *, streaming: bool) -> str:
+async def start_run(
+    request: Request[Any, Any, Any], flow: Flow, body: PredictionRequest, *, streaming: bool, key: str | None = None
+) -> str:
     """The run that answers a caller who may ask the flow. Files are checked, and upserted for the chat, before it.
+    `key` stands for the Idempotency-Key where the request has none.
 
     A POST that carries `Last-Event-ID` comes from a browser that reconnects: it joins its run. One with a known
     `Idempotency-Key` joins as well. Raises RunNotFound for a run that has expired: it must not begin anew.
@@ -90,7 +93,7 @@ async def start_run(request: Request[Any, Any, Any], flow: Flow, body: Predictio
         return run
     if here.stopping:
         raise Interrupted("the server is stopping; ask again in a moment")
-    key = request.headers.get("idempotency-key")
+    key = request.headers.get("idempotency-key", key)
     claim = here.executions.claim if body.humanInput else None
     return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim)
 

@@ -17,7 +17,7 @@ from headrace.server.auth import local
 from headrace.server.frames import PredictionResponse
 from headrace.server.protocols.openai_errors import OPENAI_HANDLERS, error_body
 from headrace.server.protocols.openai_models import model_flow
-from headrace.server.protocols.openai_requests import model_name, question, refuse_tools
+from headrace.server.protocols.openai_requests import model_name, openai_question
 from headrace.server.protocols.stream import DONE, ProtocolStream, begin, frame, json, json_text, place
 
 _EXTRAS: Final = (
@@ -145,10 +145,9 @@ async def chat_completion(request: Request[Any, Any, Any], data: dict[str, Any])
         raise InvalidRequest("expected a list of messages at $.messages")
     if data.get("n") not in (None, 1):
         raise InvalidRequest("a flow gives one answer: leave out $.n")
-    refuse_tools(data)
     flow = await model_flow(request, model_name(data))
     streaming = data.get("stream") is True
-    asked = question(request, data, messages, _chat(data), "$.messages")
+    asked = openai_question(request, data, messages, "$.messages", _chat(data))
     info = await begin(request, flow, asked, streaming=streaming)
     if not streaming:
         return ChatAnswer(request, info)

@@ -6,22 +6,23 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from headrace.events import (
-    Abort,
-    Document,
-    End,
-    Error,
-    Event,
-    Metadata,
-    SourceDocuments,
-    Thinking,
-    Token,
-    Usage,
-    UsedTool,
-    UsedTools,
-)
+from headrace.events import Document, Usage
 from headrace.runtime.log import Entry
 from headrace.schema import RunInfo
+from headrace.server.protocols.parts import (
+    Begun,
+    Closed,
+    Ended,
+    Facts,
+    Opened,
+    Part,
+    Parts,
+    Said,
+    Sources,
+    ToolUse,
+    is_address,
+    source_of,
+)
 from headrace.server.protocols.stream import BEGINNING, Place, json, json_text
 
 PREFIX: Final = "resp_"
@@ -41,6 +42,11 @@ def usage_of(usage: Usage | None) -> dict[str, Any] | None:
     }
 
 
+def place_after(number: int) -> Place:
+    """The place of the event that has this number; before the first one for a number below all."""
+    return divmod(number, _STEP) if number >= 0 else BEGINNING
+
+
 class ResponseEncoder:
     """Takes a run's events in; gives the events of its response, and the response so far.
 
@@ -50,10 +56,8 @@ class ResponseEncoder:
 
     def __init__(self, info: RunInfo) -> None:
         self._run = info.id
-        self._begun = False
-        self._open: dict[str, Any] | None = None
-        self._texts: list[str] = []
-        self._tools: list[UsedTool] = []
+        self._parts = Parts()
+        self._items: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self.response: dict[str, Any] = {
             "id": PREFIX + info.id,
@@ -67,7 +71,7 @@ class ResponseEncoder:
             "instructions": None,
             "metadata": {},
             "model": info.chatflowid,
-            "output": [],
+            "output": self._items,
             "parallel_tool_calls": False,
             "previous_response_id": None,
             "temperature": None,
@@ -80,142 +84,108 @@ class ResponseEncoder:
 
     def frames(self, entry: Entry) -> Iterable[bytes]:
         """The frames of the next event of the run."""
-        for number, told in enumerate(self._events(entry.event), entry.seq * _STEP):
-            told["sequence_number"] = number
-            yield b"event: %b\ndata: %b\n\n" % (told["type"].encode(), json(told))
+        number = entry.seq * _STEP
+        for part in self._parts.of(entry.event):
+            for told in self._events(part):
+                told["sequence_number"] = number
+                number += 1
+                yield b"event: %b\ndata: %b\n\n" % (told["type"].encode(), json(told))
 
-    def _events(self, event: Event) -> Iterable[dict[str, Any]]:
-        if not self._begun:
-            self._begun = True
-            yield {"type": "response.created", "response": self.response}
-            yield {"type": "response.in_progress", "response": self.response}
-        match event:
-            case Token():
-                yield from self._say(event.data)
-            case Thinking():
-                yield from self._think(event)
-            case UsedTools():
-                yield from self._use(event.data)
-            case SourceDocuments():
-                self._annotations = [_annotation(document, n) for n, document in enumerate(event.data)]
-            case Metadata():
-                if event.data.json is not None:
-                    yield from self._say(json_text(event.data.json))
-                self.response["usage"] = usage_of(event.data.usage)
-            case Abort():
-                self.response["usage"] = usage_of(event.usage)
-                self.response["status"] = "cancelled"
-            case Error():
-                self.response["status"] = "failed"
-                self.response["error"] = {"code": event.code or "server_error", "message": event.data}
-            case End():
-                yield from self._ending()
+    def _events(self, part: Part) -> Iterable[dict[str, Any]]:
+        match part:
+            case Begun():
+                yield {"type": "response.created", "response": self.response}
+                yield {"type": "response.in_progress", "response": self.response}
+            case Opened():
+                yield from self._open(part)
+            case Said("text"):
+                yield {**self._place(), "type": "response.output_text.delta", "delta": part.text, "logprobs": []}
+            case Said():
+                yield {**self._place(), "type": "response.reasoning_text.delta", "delta": part.text}
+            case Closed("text"):
+                yield from self._close_message(part.text)
+            case Closed():
+                yield {**self._place(), "type": "response.reasoning_text.done", "text": part.text}
+                yield self._done("completed", content=[{"type": "reasoning_text", "text": part.text}])
+            case ToolUse():
+                yield from self._call(part)
+            case Sources():
+                self._annotations = [_annotation(document, n) for n, document in enumerate(part.documents)]
+            case Facts():
+                self.response["usage"] = usage_of(part.metadata.usage)
+            case Ended():
+                yield self._end(part)
             case _:
                 pass
 
-    def _say(self, text: str) -> Iterable[dict[str, Any]]:
-        if self._open is None or self._open["type"] != "message":
-            yield from self._close()
-            yield from self._add({"type": "message", "role": "assistant", "content": []}, "msg")
-            yield {**self._place(), "type": "response.content_part.added", "part": _part("", [])}
-        self._texts.append(text)
-        yield {**self._place(), "type": "response.output_text.delta", "delta": text, "logprobs": []}
-
-    def _think(self, event: Thinking) -> Iterable[dict[str, Any]]:
-        if event.data:
-            if self._open is None or self._open["type"] != "reasoning":
-                yield from self._close()
-                yield from self._add({"type": "reasoning", "summary": [], "content": []}, "rs")
-            self._texts.append(event.data)
-            yield {**self._place(), "type": "response.reasoning_text.delta", "delta": event.data}
-        elif event.duration is not None and self._open is not None and self._open["type"] == "reasoning":
-            yield from self._close()
-
-    def _use(self, tools: list[UsedTool]) -> Iterable[dict[str, Any]]:
-        for tool in tools:
-            if tool in self._tools:  # the list holds the earlier ones too
-                continue
-            self._tools.append(tool)
-            yield from self._close()
-            arguments = tool.toolInput if isinstance(tool.toolInput, str) else json_text(tool.toolInput)
-            call = {"type": "mcp_call", "server_label": "flow", "name": tool.tool, "arguments": arguments}
-            yield from self._add({**call, "output": None, "error": None}, "mcp")
-            yield from self._close_call(tool)
-
-    def _close_call(self, tool: UsedTool) -> Iterable[dict[str, Any]]:
-        item, place = self._opened, self._place()
-        if tool.error:
-            item["error"] = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": tool.error}]}
-        else:
-            item["output"] = tool.toolOutput if isinstance(tool.toolOutput, str) else json_text(tool.toolOutput)
-        yield from self._done("failed" if tool.error else "completed", place)
-
-    def _close(self) -> Iterable[dict[str, Any]]:
-        """Ends the open item, if there is one."""
-        if self._open is None:
+    def _open(self, part: Opened) -> Iterable[dict[str, Any]]:
+        if part.kind == "reasoning":
+            yield self._added("rs", {"type": "reasoning", "summary": [], "content": []})
             return
-        place, text = self._place(), "".join(self._texts)
-        if self._open["type"] == "reasoning":
-            yield {**place, "type": "response.reasoning_text.done", "text": text}
-            self._open["content"] = [{"type": "reasoning_text", "text": text}]
+        yield self._added("msg", {"type": "message", "role": "assistant", "content": []})
+        yield {**self._place(), "type": "response.content_part.added", "part": _text_part("", [])}
+
+    def _close_message(self, text: str) -> Iterable[dict[str, Any]]:
+        place, whole = self._place(), _text_part(text, self._annotations)
+        for n, annotation in enumerate(self._annotations):
+            told = {"type": "response.output_text.annotation.added", "annotation_index": n}
+            yield {**place, **told, "annotation": annotation}
+        yield {**place, "type": "response.output_text.done", "text": text, "logprobs": []}
+        yield {**place, "type": "response.content_part.done", "part": whole}
+        yield self._done("completed", content=[whole])
+
+    def _call(self, part: ToolUse) -> Iterable[dict[str, Any]]:
+        tool = part.tool
+        call = {
+            "type": "mcp_call",
+            "server_label": "flow",
+            "name": tool.tool,
+            "arguments": tool.toolInput if isinstance(tool.toolInput, str) else json_text(tool.toolInput),
+            "output": None,
+            "error": None,
+        }
+        yield self._added("mcp", call)
+        if tool.error:
+            failed = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": tool.error}]}
+            yield self._done("failed", error=failed)
         else:
-            for n, annotation in enumerate(self._annotations):
-                told = {"type": "response.output_text.annotation.added", "annotation_index": n}
-                yield {**place, **told, "annotation": annotation}
-            yield {**place, "type": "response.output_text.done", "text": text, "logprobs": []}
-            part = _part(text, self._annotations)
-            yield {**place, "type": "response.content_part.done", "part": part}
-            self._open["content"] = [part]
-        yield from self._done("completed", place)
+            output = tool.toolOutput if isinstance(tool.toolOutput, str) else json_text(tool.toolOutput)
+            yield self._done("completed", output=output)
 
-    def _done(self, status: str, place: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        item, self._open = self._opened, None
-        self._texts = []
-        item["status"] = status
-        yield {"type": "response.output_item.done", "output_index": place["output_index"], "item": item}
+    def _added(self, prefix: str, item: dict[str, Any]) -> dict[str, Any]:
+        index = len(self._items)
+        self._items.append({"id": f"{prefix}_{self._run}_{index}", **item, "status": "in_progress"})
+        return {"type": "response.output_item.added", "output_index": index, "item": self._items[index]}
 
-    def _add(self, item: dict[str, Any], prefix: str) -> Iterable[dict[str, Any]]:
-        output: list[dict[str, Any]] = self.response["output"]
-        self._open = {"id": f"{prefix}_{self._run}_{len(output)}", **item, "status": "in_progress"}
-        output.append(self._open)
-        yield {"type": "response.output_item.added", "output_index": len(output) - 1, "item": self._open}
-
-    @property
-    def _opened(self) -> dict[str, Any]:
-        assert self._open is not None
-        return self._open
+    def _done(self, status: str, **fields: Any) -> dict[str, Any]:
+        self._items[-1].update(fields, status=status)
+        index = len(self._items) - 1
+        return {"type": "response.output_item.done", "output_index": index, "item": self._items[index]}
 
     def _place(self) -> dict[str, Any]:
-        index = len(self.response["output"]) - 1
-        return {"item_id": self._opened["id"], "output_index": index, "content_index": 0}
+        return {"item_id": self._items[-1]["id"], "output_index": len(self._items) - 1, "content_index": 0}
 
-    def _ending(self) -> Iterable[dict[str, Any]]:
-        if self.response["status"] == "in_progress":
-            yield from self._close()
-            self.response["status"] = "completed"
-            yield {"type": "response.completed", "response": self.response}
-            return
-        failed = self.response["status"] == "failed"
-        if self._open is not None:
-            self._open["content"] = [_part("".join(self._texts), [])] if self._open["type"] == "message" else []
-            self._open["status"] = "incomplete"
-        yield {"type": "response.failed" if failed else "response.incomplete", "response": self.response}
-
-
-def place_after(number: int) -> Place:
-    """The place of the frame that has this number; of none, before the first one, for a number below."""
-    return divmod(number, _STEP) if number >= 0 else BEGINNING
+    def _end(self, part: Ended) -> dict[str, Any]:
+        if self._items and self._items[-1]["status"] == "in_progress":
+            self._items[-1]["status"] = "incomplete"
+        if part.error:
+            error = {"code": part.error.code or "server_error", "message": part.error.data}
+            self.response.update(status="failed", error=error)
+            return {"type": "response.failed", "response": self.response}
+        if part.cancelled is not None:
+            self.response.update(status="cancelled", usage=usage_of(part.usage))
+            return {"type": "response.incomplete", "response": self.response}
+        self.response["status"] = "completed"
+        return {"type": "response.completed", "response": self.response}
 
 
-def _part(text: str, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+def _text_part(text: str, annotations: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}
 
 
 def _annotation(document: Document, number: int) -> dict[str, Any]:
-    """A source: an address where the passage has one, else the name of what it comes from."""
-    about = document.metadata
-    source = next((str(about[key]) for key in ("url", "source", "fileName", "pdf") if about.get(key)), "document")
-    title = str(about.get("title") or source)
-    if source.startswith(("https://", "http://")):
+    source = source_of(document)
+    title = str(document.metadata.get("title") or source)
+    if is_address(source):
         return {"type": "url_citation", "url": source, "title": title, "start_index": 0, "end_index": 0}
     return {"type": "file_citation", "file_id": document.id or source, "filename": title, "index": number}

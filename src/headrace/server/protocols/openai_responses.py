@@ -16,7 +16,7 @@ from headrace.server.auth import check_caller, local
 from headrace.server.predictions import flow_at
 from headrace.server.protocols.openai_errors import OPENAI_HANDLERS
 from headrace.server.protocols.openai_models import model_flow
-from headrace.server.protocols.openai_requests import model_name, question, refuse_tools
+from headrace.server.protocols.openai_requests import model_name, openai_question
 from headrace.server.protocols.openai_response import PREFIX, ResponseEncoder, place_after
 from headrace.server.protocols.stream import ProtocolStream, begin, place
 
@@ -50,10 +50,9 @@ async def response_of(here: Local, info: RunInfo, last: int | None = None) -> di
 async def create_response(request: Request[Any, Any, Any], data: dict[str, Any]) -> Response[Any]:
     """Runs a flow. Raises InvalidRequest for what a flow cannot be asked, RunNotFound for an unknown response."""
     here = local(request)
-    refuse_tools(data)
     flow = await model_flow(request, model_name(data))
     chat = await _chat(request, data, flow.row.id)
-    asked = question(request, data, _input(data), chat, "$.input")
+    asked = openai_question(request, data, _input(data), "$.input", chat)
     streaming = data.get("stream") is True
     info = await begin(request, flow, asked, streaming=streaming)
     if streaming:

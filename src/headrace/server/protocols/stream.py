@@ -61,20 +61,33 @@ def place(request: Request[Any, Any, Any], run: str) -> Place:
     return int(seq), int(index)
 
 
-async def begin(request: Request[Any, Any, Any], flow: Flow, asked: PredictionRequest, *, streaming: bool) -> RunInfo:
-    """Starts the run that answers, under the flow's limit, sites and key, as a prediction does."""
+async def begin(
+    request: Request[Any, Any, Any],
+    flow: Flow,
+    asked: PredictionRequest,
+    *,
+    streaming: bool,
+    key: str | None = None,
+) -> RunInfo:
+    """Starts the run that answers, under the flow's limit, sites and key, as a prediction does.
+
+    `key` stands for the Idempotency-Key where the request has none.
+    """
     state = request.app.state
     state.limiter.check(flow.row.id, caller_of(request, state.trusted), flow.api.rateLimit)
     await check_caller(request, flow)
-    run = await start_run(request, flow, asked, streaming=streaming)
+    run = await start_run(request, flow, asked, streaming=streaming, key=key)
     return await local(request).runs.info(run)
 
 
 class ProtocolStream(EventStream):
     """Sends the frames that an encoder makes of a run, after the one that the reader has."""
 
-    def __init__(self, runs: Runs, run: str, encoder: Encoder, after: Place = BEGINNING) -> None:
+    def __init__(
+        self, runs: Runs, run: str, encoder: Encoder, after: Place, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         super().__init__(runs, run, 0, "flowise")
+        self.headers_beside = headers
         self._id, self._encoder, self._place = run, encoder, after
 
     @property
