@@ -381,5 +381,5 @@ def test_an_unusable_address_or_key_is_refused_at_once(make: Any, url: str | Non
 
 
 def test_an_address_that_no_url_can_have_is_refused():
-    with Headrace("http://host:port") as client, pytest.raises(errors.InvalidRequest, match="is no address"):
+    with pytest.raises(errors.InvalidRequest, match="is no address"), Headrace("http://host:port") as client:
         client.predict("flow", "Hi")

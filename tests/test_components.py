@@ -113,7 +113,8 @@ def test_a_credential_that_fits_no_kind_is_refused(own: Server, kind: str, field
 def test_optional_fields_and_those_with_defaults_may_be_left_out(
     own: Server, kind: str, fields: dict[str, Any]
 ) -> None:
-    ok(call(own, "POST", "credentials", {"name": "x", "credentialName": kind, "plainDataObj": fields}))
+    stored = ok(call(own, "POST", "credentials", {"name": "x", "credentialName": kind, "plainDataObj": fields}))
+    assert stored["credentialName"] == kind
 
 
 def test_a_change_may_not_add_or_blank_what_the_kind_forbids(own: Server) -> None:

@@ -92,6 +92,7 @@ def test_a_log_goes_on_however_much_has_ended(tmp_path: Path) -> None:
         for n in range(5):
             await begun(process.log, f"r{n}", *[Token("x" * 4_000_000)] * 4, End())
             await process.log.commit()
+            assert await collected(process.log.follow(f"r{n}", 4)) == numbered([*[Token("")] * 4, End()], 4)
         process.close()
 
     within(scenario(), 30)

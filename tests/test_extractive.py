@@ -167,7 +167,7 @@ def test_an_abbreviation_or_a_number_does_not_end_a_sentence():
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# Only a heading", "```\ncode\n```", "|", "| a |", "-", "\0", "𝔘" * 5])
 def test_any_text_can_be_read(text: str):
-    quote(text, "What is only code?", 3)
+    assert quote(text, "What is only code?", 3) in text
 
 
 def test_a_prompt_without_a_system_message_quotes_its_own_paragraphs():

@@ -14,7 +14,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "headrace"
 
-CONTRACT = {"events", "sse", "errors", "schema"}
+CONTRACT = {"events", "sse", "errors", "schema", "surrogates"}
 CLIENT = {"client"}
 ANYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -103,12 +103,14 @@ def test_no_file_imports_itself_by_way_of_others():
     files_by_module = {module(path): path for path in SOURCE.rglob("*.py")}
     graph = {name: imported_files(path, set(files_by_module)) for name, path in files_by_module.items()}
     assert graph["headrace.runtime.local"], "the graph has no arrows"
-    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the files of the circle
+    assert (
+        set(TopologicalSorter(graph).static_order()) >= graph.keys()
+    )  # raises CycleError  # raises CycleError, which names the files of the circle
 
 
 def test_no_layer_imports_itself_by_way_of_others():
     graph = {name: may - {name} for name, may in MAY_IMPORT.items() if may != ANYTHING and name not in CONTRACT}
-    tuple(TopologicalSorter(graph).static_order())
+    assert set(TopologicalSorter(graph).static_order()) >= graph.keys()  # raises CycleError
 
 
 def distributions(name: str) -> set[str]:

@@ -54,6 +54,16 @@ class Pattern(NamedTuple):
             self.compiled.match(text)
 
 
+def ended(pattern: Pattern, text: str) -> bool:
+    """True when the search has come to its end within the time."""
+    try:
+        with bounded():
+            pattern.run(text)
+    except Late:
+        return False
+    return True
+
+
 def patterns() -> Iterator[tuple[str, Pattern]]:
     """The patterns that stand in the source as texts, by place."""
     for path in sorted(SOURCE.rglob("*.py")):
@@ -90,15 +100,14 @@ FOUND = dict(patterns())
 
 def test_the_patterns_are_found() -> None:
     assert len(FOUND) > 100
-    assert any("passages.py" in place for place in FOUND)
+    assert any("safe_markdown.py" in place for place in FOUND)
 
 
 @pytest.mark.parametrize("place", FOUND)
 def test_a_pattern_searches_in_linear_time(place: str) -> None:
     pattern = FOUND[place]
     for repeated, last in product(REPEATED, ("", "!")):
-        with bounded():
-            pattern.run(repeated * (LENGTH // len(repeated)) + last)
+        assert ended(pattern, repeated * (LENGTH // len(repeated)) + last), repeated
 
 
 def test_a_pattern_that_takes_the_square_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

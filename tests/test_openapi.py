@@ -20,7 +20,8 @@ from headrace.nodes.tools.openapi import known
 )  # fmt: skip
 @pytest.mark.parametrize("top", [{}, {"host": 5, "basePath": [], "schemes": "x"}, {"parameters": []}])
 def test_odd_documents_of_version_2_are_read_or_refused(hostile: dict[str, Any], top: dict[str, Any]) -> None:
-    api_of(json.dumps({"swagger": "2.0", **top, "paths": {"/a": {"post": hostile, "parameters": [None]}}}))
+    api = api_of(json.dumps({"swagger": "2.0", **top, "paths": {"/a": {"post": hostile, "parameters": [None]}}}))
+    assert [operation.path for operation in api.operations] == ["/a"]
 
 
 def test_references_that_grow_are_bounded() -> None:

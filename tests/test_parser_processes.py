@@ -232,7 +232,9 @@ def test_parsing_ends_with_its_caller_and_with_the_server(tmp_path: Path, end: s
                 connection.close()
             else:
                 server.process.send_signal(end)
-            await until(lambda: not Path(f"/proc/{child}").exists())
+            gone = Path(f"/proc/{child}")
+            await until(lambda: not gone.exists())
+            assert not gone.exists()
 
         within(look(), 60)
         connection.close()

@@ -169,7 +169,7 @@ def test_a_providers_message_is_quoted_without_our_key() -> None:
     ids=["no body", "half a body", "another protocol", "nothing"],
 )
 def test_odd_answers_are_unavailability(answer: bytes, message: str) -> None:
-    with one_answer(answer) as base, pytest.raises(ProviderUnavailable, match=message):
+    with pytest.raises(ProviderUnavailable, match=message), one_answer(answer) as base:
         ask(base, "Hi", limits=ProviderLimits(attempts=1))
 
 

@@ -163,8 +163,8 @@ def test_what_is_no_flow_id_is_refused_with_advice(server: Server, streaming: bo
 
 @pytest.mark.parametrize("resource", ["chatflows-streaming", "public-chatbotConfig", "chatflows-uploads"])
 def test_public_endpoints_refuse_unknown_flows_too(server: Server, resource: str) -> None:
-    refused(server.send("GET", f"/api/v1/{resource}/{UNKNOWN}"), 404, "flow_not_found")
-    refused(server.send("GET", f"/api/v1/{resource}/x"), 400, "invalid_request")
+    assert UNKNOWN in refused(server.send("GET", f"/api/v1/{resource}/{UNKNOWN}"), 404, "flow_not_found")
+    assert refused(server.send("GET", f"/api/v1/{resource}/x"), 400, "invalid_request")
 
 
 def test_an_unknown_path_is_not_found_as_json(server: Server) -> None:
@@ -178,7 +178,7 @@ def test_a_wrong_method_is_refused_as_json(server: Server, chat: str) -> None:
         ("PATCH", "/api/v1/ping"),
         ("PUT", "/api/v1/chatflows"),
     ):
-        refused(server.send(method, path), 405, "method_not_allowed")
+        assert refused(server.send(method, path), 405, "method_not_allowed")
 
 
 # The body's size
@@ -200,7 +200,7 @@ def raw(server: Server, head: str, parts: Iterable[bytes]) -> bytes:
         return received
 
 
-def over_the_limit(server: Server, path: str, *headers: str, parts: Iterable[bytes]) -> None:
+def check_over_the_limit(server: Server, path: str, *headers: str, parts: Iterable[bytes]) -> None:
     """Sends a body that is too large. The refusal may come before all is sent, so this is no job for urllib."""
     lines = [f"POST {path} HTTP/1.1", "Content-Type: application/json", *headers]
     answer = raw(server, "\r\n".join(lines), [b"\r\n", *parts])
@@ -226,13 +226,13 @@ def test_a_body_over_the_limit_is_refused(small: Server, upstream: Upstream, way
         "announced": ("Content-Length: 99999999", []),
         "in chunks": ("Transfer-Encoding: chunked", [*[chunk] * 17, b"0\r\n\r\n"]),
     }[way]
-    over_the_limit(small, f"/api/v1/prediction/{flow_id}", headers, parts=parts)
+    check_over_the_limit(small, f"/api/v1/prediction/{flow_id}", headers, parts=parts)
     assert nothing_stored(small, flow_id)
 
 
 def test_administration_has_the_same_limit(small: Server) -> None:
     headers = (f"Authorization: Bearer {KEY}", "Content-Length: 1114112")
-    over_the_limit(small, "/api/v1/variables", *headers, parts=[b"x" * 65536] * 17)
+    check_over_the_limit(small, "/api/v1/variables", *headers, parts=[b"x" * 65536] * 17)
 
 
 # Flows that cannot run

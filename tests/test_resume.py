@@ -89,7 +89,7 @@ async def _cut_and_resumed(session: aiohttp.ClientSession, base: str, flow: str,
     return b"".join(frames(whole) + frames(rest))
 
 
-def _fifty_readers(server: Server, flow: str) -> None:
+def _check_fifty_readers(server: Server, flow: str) -> None:
     async def everything() -> list[bytes]:
         chance = random.Random(11)
         # Each request on a connection of its own: with several processes any of them may get it.
@@ -108,13 +108,13 @@ def _fifty_readers(server: Server, flow: str) -> None:
 
 
 def test_fifty_readers_cut_at_random_bytes_lose_nothing(server: Server, chat: str) -> None:
-    _fifty_readers(server, chat)
+    _check_fifty_readers(server, chat)
 
 
 def test_any_of_two_processes_gives_back_the_others_streams(tmp_path: Path, upstream: Upstream) -> None:
     with serving(tmp_path / "data", "--workers", "2") as server:
         flow = server.create_flow(conversation(upstream.url))
-        _fifty_readers(server, flow)
+        _check_fifty_readers(server, flow)
         whole = server.ask(flow, "/count 50 | /burst", streaming=True)
         for after in range(0, 53, 4):
             assert frames(events(server, whole.headers["X-Run-Id"], after).body) == frames(whole.body)[after:]

@@ -24,7 +24,8 @@ from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.runtime.log import Retention
 from headrace.schema import FlowRow, PredictionRequest
-from headrace.storage.storage import MessageFilter, Storage
+from headrace.storage.rows import MessageFilter
+from headrace.storage.storage import Storage
 from headrace.storage.tables import run as run_table
 
 

@@ -275,7 +275,7 @@ def test_servers_that_the_operator_has_not_allowed_are_refused(
 
 def test_a_server_without_a_driver_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.providers.sql_servers.find_spec", lambda name: None)
-    with closing(Databases(tmp_path, "allowed")) as databases, pytest.raises(FlowError, match="pip install psycopg"):
+    with pytest.raises(FlowError, match="pip install psycopg"), closing(Databases(tmp_path, "allowed")) as databases:
         databases.open("postgres", "postgresql://u@allowed/x")
 
 

@@ -161,3 +161,4 @@ def test_a_statement_that_nobody_waits_for_is_stopped(database: SqlDatabase, wor
         return await database.query(waiting) == "n\n1"
 
     within(left(database.query(f"SELECT {work}"), running), 8)
+    assert not within(running())

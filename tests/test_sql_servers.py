@@ -111,6 +111,7 @@ def test_a_statement_that_nobody_waits_for_is_stopped(databases: Databases, addr
         return await database.query(waiting) == "n\n1"
 
     within(left(database.query("SELECT pg_sleep(9)"), running), 8)
+    assert not within(running())
 
 
 def test_of_very_many_rows_only_those_are_fetched_that_are_told(databases: Databases, address: str) -> None:

@@ -18,7 +18,8 @@ from waiting import within
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import FlowRow, Message
 from headrace.storage.encryption import Seal
-from headrace.storage.storage import MessageFilter, Storage, hash_of, timestamp
+from headrace.storage.rows import MessageFilter
+from headrace.storage.storage import Storage, hash_of, timestamp
 
 FLOW = FlowRow("", "x", '{"nodes": []}')
 

@@ -120,7 +120,7 @@ def own_disk(folder: Path) -> Generator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _no_space(folder: Path, upstream: Upstream, full: Callable[[Server], Any]) -> None:
+def _check_no_space(folder: Path, upstream: Upstream, full: Callable[[Server], Any]) -> None:
     text = " ".join(["z" * 3000] * 300)
     with serving(folder) as server:
         flow = server.create_flow(conversation(upstream.url))
@@ -158,12 +158,12 @@ def _stored(folder: Path, run: str) -> str | None:
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process can be set on Linux only")
 def test_files_that_cannot_grow_cost_no_token_and_later_runs_work(tmp_path: Path, upstream: Upstream) -> None:
-    _no_space(tmp_path / "data", upstream, small_files)
+    _check_no_space(tmp_path / "data", upstream, small_files)
 
 
 def test_a_full_disk_costs_no_token_and_later_runs_work(tmp_path: Path, upstream: Upstream) -> None:
     with own_disk(tmp_path / "disk") as disk:
-        _no_space(disk / "data", upstream, full_disk)
+        _check_no_space(disk / "data", upstream, full_disk)
 
 
 # Not writable

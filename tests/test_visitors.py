@@ -153,7 +153,7 @@ def test_a_lead_is_stored_and_read_with_a_key_only(server: Server, chat: str) ->
     ],
 )
 def test_a_lead_belongs_to_a_flow(server: Server, body: dict[str, Any], status: int, code: str) -> None:
-    refused(leave(server, **body), status, code)
+    assert refused(leave(server, **body), status, code)
 
 
 def test_leads_have_the_flows_rate_limit_for_themselves(server: Server, upstream: Upstream) -> None:
@@ -166,7 +166,7 @@ def test_leads_have_the_flows_rate_limit_for_themselves(server: Server, upstream
 def test_leads_go_with_their_flow(server: Server, chat: str) -> None:
     leave(server, chatflowid=chat, name="Eve")
     server.send("DELETE", f"/api/v1/chatflows/{chat}", admin=True)
-    refused(server.send("GET", f"/api/v1/leads/{chat}", admin=True), 404, "flow_not_found")
+    assert chat in refused(server.send("GET", f"/api/v1/leads/{chat}", admin=True), 404, "flow_not_found")
 
 
 # Who may

@@ -70,7 +70,7 @@ class Chat:
         self.box.fill(question)
         self.box.press("Enter")
 
-    def says(self, text: str) -> None:
+    def expect_answer(self, text: str) -> None:
         """Waits until the newest answer is this."""
         soon(self.page, LAST, text)
         expect(self.answers.last).to_have_text(text)
@@ -99,7 +99,7 @@ def test_an_answer_grows_in_each_of_the_widgets(
     chat.open()
     chat.ask("/count 9 | /hold 1 2 3 5 8")
     grown(chat.answers.last, [counted(number) for number in (1, 2, 3, 5, 8)], upstream.go_on)
-    chat.says(counted(9))
+    chat.expect_answer(counted(9))
     assert eventually(lambda: messages(server, flow))[-1]["content"] == counted(9)
     assert shop.foreign == []
 
@@ -108,7 +108,7 @@ def test_an_answer_shows_its_sources(server: Server, upstream: Upstream, shop: S
     shop.embed(chat.page, server, server.create_flow(qa(upstream.url, returnSourceDocuments=True)))
     chat.open()
     chat.ask("/say It spears fish, says the heron's page.")
-    chat.says("It spears fish, says the heron's page.")
+    chat.expect_answer("It spears fish, says the heron's page.")
     chat.widget.get_by_title("The heron spears fish.").click()
     expect(chat.widget.get_by_role("dialog")).to_contain_text('"source": "birds"')
     assert shop.foreign == []
@@ -120,7 +120,7 @@ def test_an_agent_flow_shows_what_its_nodes_did(server: Server, upstream: Upstre
     shop.embed(chat.page, server, flow, theme={"chatWindow": {"showAgentMessages": True}})
     chat.open()
     chat.ask("/say Done.")
-    chat.says("Done.")
+    chat.expect_answer("Done.")
     chat.widget.get_by_title("Traces").click()
     expect(chat.widget.get_by_text("Process Flow")).to_be_visible()
     expect(chat.widget.get_by_text("llm 0")).to_be_visible()
@@ -139,7 +139,7 @@ def test_an_agent_flow_begins_with_its_form(server: Server, upstream: Upstream, 
     chat.widget.locator("input[name=drink]").fill("tea")
     chat.widget.locator("select[name=size]").select_option("large")
     chat.widget.get_by_text("Submit").click()
-    chat.says("large tea")
+    chat.expect_answer("large tea")
 
 
 def test_a_stopped_answer_closes_the_way_to_the_model(
@@ -157,7 +157,7 @@ def test_a_stopped_answer_closes_the_way_to_the_model(
     expect(chat.box).to_be_enabled()
     assert eventually(lambda: messages(server, flow))[-1]["aborted"] is True
     chat.ask("/say Again.")
-    chat.says("Again.")
+    chat.expect_answer("Again.")
 
 
 def test_clearing_the_chat_of_a_chatflow_stops_it(server: Server, upstream: Upstream, shop: Shop, chat: Chat) -> None:
@@ -182,7 +182,7 @@ def test_a_failure_of_the_model_is_said_in_words(
     chat.ask(question)
     expect(chat.answers.last).to_contain_text(words)
     chat.ask("/say Better now.")
-    chat.says("Better now.")
+    chat.expect_answer("Better now.")
 
 
 def test_two_users_have_chats_of_their_own(server: Server, upstream: Upstream, shop: Shop, browser: Browser) -> None:
@@ -195,7 +195,7 @@ def test_two_users_have_chats_of_their_own(server: Server, upstream: Upstream, s
         for chat, name in zip(chats, ("Ann", "Bob"), strict=True):
             chat.ask(f"/count 20 | /pace 20 | /say I am {name}.")
         for chat, name in zip(chats, ("Ann", "Bob"), strict=True):
-            chat.says(f"I am {name}.")
+            chat.expect_answer(f"I am {name}.")
             expect(chat.answers).to_have_count(2)
         assert len({message["chatId"] for message in messages(server, flow)}) == 2
 
@@ -205,7 +205,7 @@ def test_a_starter_prompt_is_asked_by_a_click(server: Server, upstream: Upstream
     shop.embed(chat.page, server, flow_for(server, upstream, starterPrompts=starters))
     chat.open()
     chat.widget.get_by_text("/say Hello to you.").click()
-    chat.says("Hello to you.")
+    chat.expect_answer("Hello to you.")
     expect(chat.questions).to_have_text(["/say Hello to you."])
 
 
@@ -216,11 +216,11 @@ def test_follow_up_prompts_are_shown_and_asked_by_a_click(
     shop.embed(chat.page, server, flow)
     chat.open()
     chat.ask("/say Tea.")
-    chat.says("Tea.")
+    chat.expect_answer("Tea.")
     expect(chat.widget.get_by_text("Try these prompts")).to_be_visible()
     expect(chat.widget.get_by_text("Why?")).to_be_visible()
     chat.widget.get_by_text("/say A leaf.").click()
-    chat.says("A leaf.")
+    chat.expect_answer("A leaf.")
 
 
 def test_a_flow_that_does_not_stream_answers_all_at_once(
@@ -234,10 +234,10 @@ def test_a_flow_that_does_not_stream_answers_all_at_once(
     shop.embed(chat.page, server, server.create_flow(conversation(upstream.url), **columns))
     chat.open()
     chat.ask("/say Tea.")
-    chat.says("TEA.")
+    chat.expect_answer("TEA.")
     expect(chat.widget.get_by_title("Thumbs Up")).to_be_visible()
     chat.widget.get_by_text("/say A leaf.").click()
-    chat.says("A LEAF.")
+    chat.expect_answer("A LEAF.")
     chat.ask("/status 401")
     expect(chat.answers.last).to_contain_text("answered 401")
 
@@ -247,7 +247,7 @@ def test_thumbs_are_saved_with_what_the_user_says(server: Server, upstream: Upst
     shop.embed(chat.page, server, flow)
     chat.open()
     chat.ask("/say Tea.")
-    chat.says("Tea.")
+    chat.expect_answer("Tea.")
     chat.widget.get_by_title("Thumbs Down").click()
     chat.widget.locator("textarea.feedback-input").fill("I asked for coffee.")
     chat.widget.get_by_text("Submit Feedback").click()
@@ -274,7 +274,7 @@ def test_a_lead_is_saved_and_named_with_each_question(
     chat.widget.locator("input[name=email]").press("Enter")
     expect(chat.widget.locator("input[name=email]")).to_have_count(0)
     chat.ask("/say Hello.")
-    chat.says("Hello.")
+    chat.expect_answer("Hello.")
     question, _ = messages(server, flow)
     assert question["leadEmail"] == "eve@shop.example"
     (lead,) = server.send("GET", f"/api/v1/leads/{flow}", admin=True).json
@@ -291,7 +291,7 @@ def test_a_picture_goes_to_the_model_and_is_there_after_a_reload(
     chat.widget.locator("input[type=file]").set_input_files(file)
     expect(chat.widget.locator("img")).to_be_visible()
     chat.ask("What is it?")
-    chat.says("You said:")  # the picture comes last
+    chat.expect_answer("You said:")  # the picture comes last
     shown = upstream.requests[0].body["messages"][-1]["content"]
     assert shown[-1]["image_url"]["url"] == f"data:image/png;base64,{PIXEL}"
     chat.page.reload()
@@ -311,7 +311,7 @@ def test_a_document_is_read_and_stands_before_the_question(
     chat.widget.locator("input[type=file]").set_input_files(note)
     expect(chat.widget.get_by_text("note.txt")).to_be_visible()
     chat.ask("/say I have read it.")
-    chat.says("I have read it.")
+    chat.expect_answer("I have read it.")
     asked = upstream.requests[0].body["messages"][-1]["content"]
     assert asked.startswith("<doc name='note.txt'>Tea is a leaf.</doc>")
 
@@ -322,7 +322,7 @@ def test_a_document_is_searched_by_its_chat(server: Server, upstream: Upstream, 
     note: Any = {"name": "wren.txt", "mimeType": "text/plain", "buffer": b"The Wren is small."}
     chat.widget.locator("input[type=file]").set_input_files(note)
     chat.ask("wren | /say It is small.")
-    chat.says("It is small.")
+    chat.expect_answer("It is small.")
     expect(chat.widget.get_by_title("The Wren is small.")).to_be_visible()
 
 
@@ -352,7 +352,7 @@ def test_a_reload_in_mid_answer_keeps_the_question_and_the_server_the_answer(
     assert server.send("GET", run["links"]["events"]).kinds[-1] == "end"
     assert eventually(lambda: messages(server, flow))[-1]["content"] == counted(40)
     chat.ask("/say And on.")
-    chat.says("And on.")
+    chat.expect_answer("And on.")
 
 
 def snippets(server: Server, flow: str, language: str = "html") -> list[str]:
@@ -365,7 +365,7 @@ def test_the_page_of_the_docs_has_the_widget(server: Server, upstream: Upstream,
     shop.show(chat.page, snippets(server, flow_for(server, upstream))[0])
     chat.open()
     chat.ask("/say Hello.")
-    chat.says("Hello.")
+    chat.expect_answer("Hello.")
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["bubble", "full"])
@@ -382,7 +382,7 @@ def test_the_other_page_of_the_docs_has_the_whole_answer_after_a_reload(
     expect(chat.answers).to_have_text([GREETING, counted(40)])
     expect(chat.widget.get_by_title("Thumbs Up")).to_be_visible()
     chat.ask("/say And on.")
-    chat.says("And on.")
+    chat.expect_answer("And on.")
     chat.page.reload()
     chat.open()
     expect(chat.answers).to_have_text([GREETING, counted(40), "And on."])
@@ -404,7 +404,7 @@ def test_the_component_of_the_docs_has_the_whole_answer_after_a_reload(
     chat.open()
     expect(chat.answers).to_have_text([GREETING, counted(40)])
     chat.ask("/say And on.")
-    chat.says("And on.")
+    chat.expect_answer("And on.")
     assert len(messages(server, flow)) == 4
 
 
@@ -427,7 +427,7 @@ def test_the_widget_asks_others_only_for_icons_and_a_policy_stops_that(
     shop.embed(chat.page, server, flow, policy=policy.replace("http://localhost:3000", server.url) if guarded else "")
     chat.open()
     chat.ask("wren | /say Small.")
-    chat.says("Small.")
+    chat.expect_answer("Small.")
     source = chat.widget.get_by_role("button", name="/wren")
     expect(source.locator("svg")).to_be_visible()  # stands in for an icon that was tried, and did not come
     asked = {url.partition("?")[0] for url in shop.foreign}  # once for each time that the widget draws the source

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from headrace.surrogates import all_whole
+
 
 class Document(msgspec.Struct, omit_defaults=True):
     """A passage that an answer rests on."""
@@ -30,7 +32,7 @@ class UsedTool(msgspec.Struct, omit_defaults=True):
 
 
 class Usage(msgspec.Struct, omit_defaults=True):
-    """Tokens as the provider counted them."""
+    """Tokens as the provider counted them; `estimated` when the run was cancelled before it told them."""
 
     input_tokens: int
     output_tokens: int
@@ -38,7 +40,6 @@ class Usage(msgspec.Struct, omit_defaults=True):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     estimated: bool | None = None
-    """True when the provider did not get to say: the run was cancelled first."""
 
 
 class Base(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):
@@ -186,13 +187,12 @@ class Abort(Base, frozen=True, tag="abort"):
 
 
 class Error(Base, frozen=True, tag="error"):
-    """The run failed; `end` follows. `code` is one of `headrace.errors`."""
+    """The run failed; `end` follows. `code` is one of `headrace.errors`, `retryAfter` seconds to wait, if known."""
 
     data: str
     code: str | None = None
     retryable: bool | None = None
     retryAfter: float | None = None
-    """Seconds to wait before another attempt, when known."""
 
 
 class End(Base, frozen=True, tag="end", omit_defaults=False):
@@ -331,17 +331,8 @@ def encode(event: Event) -> bytes:
     try:
         data = _encode(value)
     except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 has no form for
-        data = _encode(whole(msgspec.to_builtins(value)))
+        data = _encode(all_whole(msgspec.to_builtins(value)))
     return data.replace(b"data:", b"data\\u003a") if b"data:" in data else data
-
-
-def whole(value: Any) -> Any:
-    """The value with `?` for what is no character."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {whole(key): whole(item) for key, item in value.items()}
-    return [whole(item) for item in value] if isinstance(value, list) else value
 
 
 class Fold:

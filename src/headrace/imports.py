@@ -41,7 +41,7 @@ async def known(storage: Storage, exports: Sequence[Export]) -> list[FlowRow]:
 
 
 def renewed(row: FlowRow) -> dict[str, Any]:
-    """What a flow takes over from one that replaces it: all that is given, but not who may call it."""
+    """The values that a replaced flow takes over: all that are set, but not who may call it."""
     values = msgspec.structs.asdict(row).items()
     return {name: value for name, value in values if value is not None and name not in _DOORS}
 

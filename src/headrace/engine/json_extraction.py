@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from headrace.engine.surrogates import all_whole, decoded
+from headrace.surrogates import all_whole, decoded
 
 _FENCE: Final = re.compile(r"(?:```|~~~)[ \t]*\w*[ \t]*\n?")
 _MOST_TRIALS: Final = 200  # braces and brackets that are looked at in one answer

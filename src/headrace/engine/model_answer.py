@@ -18,9 +18,9 @@ from headrace.engine.chat import (
     ToolCallDelta,
     UsageDelta,
 )
-from headrace.engine.surrogates import all_whole, decoded
 from headrace.errors import ProviderMalformed
 from headrace.events import Usage
+from headrace.surrogates import all_whole, decoded
 
 LONGEST_ARGUMENTS: Final = 1_000_000
 """Characters of one call."""

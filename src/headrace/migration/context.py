@@ -1,4 +1,4 @@
-"""What the kinds of a move share: where rows come from and go to, and how what became of them is told."""
+"""The context of a move: its source, its target, and the report of what became of each row."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compared(here: str | None, there: str) -> Outcome:
-    """What becomes of a row by the dates of its last change: None for one that is not here, "" where nobody knows."""
+    """The outcome for a row, by when it changed last: None for a row that is not here, "" where the date is unknown."""
     if here is None:
         return "new"
     return "same" if there in (here, "") else "changed" if here < there else "ours"

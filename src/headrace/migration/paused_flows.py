@@ -23,7 +23,7 @@ _LOOP: Final = "loopAgentflow"
 
 
 class Paused(msgspec.Struct, frozen=True):
-    """What is asked, and where the flow is."""
+    """The question to a person, and the flow's progress."""
 
     action: dict[str, Any]
     progress: Progress

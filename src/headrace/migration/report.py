@@ -31,7 +31,7 @@ class Tally(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """What a move has done."""
+    """The result of a move."""
 
     source: str
     tallies: list[Tally] = []

@@ -116,7 +116,7 @@ def execution(row: Row) -> dict[str, Any]:
 
 
 def upsert(row: Row) -> dict[str, Any]:
-    """What an upsert of a flow or a document store did."""
+    """The result of one upsert into a flow or a document store, as its history has it."""
     _id(row)
     result, nodes = _json(row, "result", dict[str, Any]), _json(row, "flowData", list[dict[str, Any]])
     return {
@@ -142,7 +142,7 @@ def chunk(row: Row) -> StoredChunk:
 
 
 def named(row: Row) -> dict[str, str]:
-    """What credentials and the like begin with: id, name and dates."""
+    """Id, name and dates of a row: the columns that credentials, variables and tools share."""
     _id(row)
     changed = moment(row.get("updatedDate") or row.get("createdDate"))
     return {"id": row["id"], "name": str(row.get("name") or ""), "createdDate": _created(row), "updatedDate": changed}

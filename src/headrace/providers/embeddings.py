@@ -13,11 +13,11 @@ import msgspec
 
 from headrace.engine.concurrency import gather_some
 from headrace.engine.ports import Http, HttpCall
-from headrace.engine.surrogates import whole
 from headrace.errors import ProviderMalformed
 from headrace.providers.error_mapping import carries_error, failure_inside
 from headrace.providers.lenient_json import LenientDecoder
 from headrace.providers.response_parser import read_answer
+from headrace.surrogates import whole
 
 Vector: TypeAlias = Sequence[float]
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.engine.ports import Http, HttpCall
-from headrace.engine.surrogates import all_whole
+from headrace.surrogates import all_whole
 
 _JSON = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-from headrace.engine.surrogates import whole
 from headrace.errors import (
     ProviderContextTooLong,
     ProviderError,
@@ -21,6 +20,7 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.providers.lenient_json import value_of
+from headrace.surrogates import whole
 
 _LONGEST = 2000  # characters of a provider's message that are passed on
 _LONGEST_PAGE = 500  # and of what is no message but a page of some proxy

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from headrace.engine.chat import Finish
-from headrace.engine.surrogates import whole
 from headrace.errors import ProviderContextTooLong, ProviderError, ProviderFiltered, ProviderUnavailable
+from headrace.surrogates import whole
 
 _FINISH: Final[Mapping[str, Finish]] = {
     **dict.fromkeys("stop stopsequence endturn complete completed eos eostoken success succeeded".split(), "stop"),

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import inspect
 
-from headrace.engine.surrogates import rescued
+from headrace.surrogates import rescued
 
 T = TypeVar("T")
 

@@ -20,7 +20,6 @@ from headrace.engine.chat import (
     UsageDelta,
 )
 from headrace.engine.ports import Images
-from headrace.engine.surrogates import whole
 from headrace.errors import InvalidRequest
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import failure_inside, is_failure
@@ -34,6 +33,7 @@ from headrace.providers.structured_output import offered
 from headrace.providers.token_counts import usage_of
 from headrace.providers.tool_arguments import as_object
 from headrace.providers.tool_calls import Calls, as_text
+from headrace.surrogates import whole
 
 _IMAGES: Final = ImageLimits(frozenset(("image/jpeg", "image/png", "image/webp")), 20 * 1024 * 1024)
 

@@ -24,7 +24,6 @@ from headrace.engine.chat import (
     UsageDelta,
 )
 from headrace.engine.ports import Images
-from headrace.engine.surrogates import all_whole
 from headrace.events import Document
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import failure_inside, is_failure
@@ -36,6 +35,7 @@ from headrace.providers.response_parser import answered
 from headrace.providers.structured_output import as_instruction, as_tool, offered, tool_as_text
 from headrace.providers.token_counts import TokenCount
 from headrace.providers.tool_calls import Calls
+from headrace.surrogates import all_whole
 
 
 class _Piece(msgspec.Struct, gc=False):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from headrace.engine.surrogates import all_whole
 from headrace.providers.lenient_json import as_json, value_of
+from headrace.surrogates import all_whole
 
 OF_MESSAGES: Final = ("reasoning_content", "reasoning", "reasoning_details")
 """Fields of a message in OpenAI's protocol."""

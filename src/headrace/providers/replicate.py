@@ -13,7 +13,6 @@ import msgspec
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, TextDelta
 from headrace.engine.ports import HttpCall, Images
 from headrace.engine.references import text_of
-from headrace.engine.surrogates import whole
 from headrace.errors import ProviderError, ProviderMalformed
 from headrace.providers.completions import prompt_of
 from headrace.providers.endpoint import Endpoint
@@ -22,6 +21,7 @@ from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.lenient_json import LenientDecoder, as_json
 from headrace.providers.response_parser import ResponseParser, answered, loose_answer, says_something
 from headrace.sse import Decoder
+from headrace.surrogates import whole
 
 _LONGEST_REFUSAL: Final = 64 * 1024  # bytes
 _LOOK_EVERY: Final = 0.5  # seconds between two looks at a prediction that does not stream

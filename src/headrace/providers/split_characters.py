@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from headrace.engine.chat import Delta, TextDelta, ThinkingDelta
-from headrace.engine.surrogates import all_whole, parted, whole
+from headrace.surrogates import all_whole, parted, whole
 
 _Said: TypeAlias = TextDelta | ThinkingDelta
 

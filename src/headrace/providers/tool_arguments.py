@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.engine.surrogates import all_whole, decoded
+from headrace.surrogates import all_whole, decoded
 
 
 def as_object(arguments: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from headrace.engine.chat import ToolCallDelta
-from headrace.engine.surrogates import all_whole
 from headrace.providers.lenient_json import value_of
+from headrace.surrogates import all_whole
 
 _LONGEST_LOOK: Final = 200_000  # characters of arguments that are looked at to see whether they are complete
 

@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.progress import Progress
 from headrace.errors import Conflict, HeadraceError, InvalidRequest, NotFound
-from headrace.events import whole
 from headrace.runtime.queue import Job
 from headrace.schema import ExecutionRow, HumanInput
 from headrace.storage import executions as rows
 from headrace.storage.database import Database
 from headrace.storage.executions import ExecutionFilter
 from headrace.storage.storage import timestamp
+from headrace.surrogates import all_whole
 
 _logger = logging.getLogger("headrace.runs")
 _INTERVAL = 0.05  # seconds between writes
@@ -170,4 +170,4 @@ def _json(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # half a surrogate pair
-        return msgspec.json.encode(whole(value)).decode()
+        return msgspec.json.encode(all_whole(value)).decode()

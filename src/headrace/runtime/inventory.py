@@ -11,7 +11,7 @@ from headrace.storage.storage import Storage
 
 
 async def inventory(storage: Storage) -> Inventory:
-    """What is stored now, and this process's environment."""
+    """The names and ids that are stored now, and this process's environment."""
     variables = [one.name for one in await storage.variables() if one.type == "static" or os.environ.get(one.name)]
     collections = await storage.database.read(lambda c: passages.collection_names(c, "upserted/"))
     return Inventory(

@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar import Request
 
-from headrace.engine.surrogates import all_whole
-from headrace.engine.surrogates import decoded as json_value
 from headrace.errors import BodyMissing, InvalidRequest
 from headrace.schema import PredictionRequest
 from headrace.server.forms import is_form, json_field, read_form
+from headrace.surrogates import all_whole
+from headrace.surrogates import decoded as json_value
 
 _PLACE = re.compile(r" - at `(.+)`$")
 _BYTE = re.compile(r" \(byte (\d+)\)$")

@@ -16,7 +16,8 @@ from headrace.server.auth import check_caller, local, needs
 from headrace.server.flows import flow_json
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.public import public_flow
-from headrace.storage.storage import ADMIN, MessageFilter
+from headrace.storage.rows import MessageFilter
+from headrace.storage.storage import ADMIN
 
 _PRIVATE: Final = ("credential", "credentialId", "FLOWISE_CREDENTIAL_ID", "headers", "authorization", "baseOptions")
 _HIDDEN: Final = ("password", "file", "folder", "credential")

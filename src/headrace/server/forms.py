@@ -18,10 +18,10 @@ from multipart import (
     parse_options_header,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
-from headrace.engine.surrogates import all_whole, decoded
 from headrace.errors import InvalidRequest
 from headrace.retrieval.files import to_base64
 from headrace.retrieval.folder import TEXTS
+from headrace.surrogates import all_whole, decoded
 
 _MOST_PARTS = 1000
 _INPUTS = {

@@ -14,7 +14,7 @@ from headrace.errors import InvalidRequest
 from headrace.schema import Feedback, Message
 from headrace.server.auth import local, needs
 from headrace.server.predictions import FlowId
-from headrace.storage.storage import MessageFilter
+from headrace.storage.rows import MessageFilter
 
 ChatTypes = Annotated[
     list[str] | None, QueryParameter(name="chatType", description="One or more; a JSON list is taken too.")

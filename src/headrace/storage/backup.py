@@ -144,7 +144,7 @@ def _check_name(name: str) -> None:
 
 
 def _beside(path: Path) -> bool:
-    """What SQLite keeps beside a database; the database's own copy has it already."""
+    """True for a file that SQLite keeps beside a database, whose own copy has its content already."""
     name = path.name
     return any(name.endswith(end) and path.with_name(name.removesuffix(end)).exists() for end in _BESIDE)
 

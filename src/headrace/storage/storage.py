@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Boolean, RowMapping, Table, bindparam, case, delete, insert, select, update
+from sqlalchemy import Boolean, Table, bindparam, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
@@ -20,22 +20,17 @@ from headrace.schema import (
     ApiKey,
     CredentialRow,
     CustomTool,
-    FileUpload,
     FlowRow,
     MemoryMessage,
     Message,
-    Role,
     Variable,
 )
 from headrace.storage import tables
 from headrace.storage.database import Database
 from headrace.storage.encryption import Seal
+from headrace.storage.rows import MessageFilter, column, conditions, memory_message, record
 
 _T = TypeVar("_T")
-_JSON = frozenset(
-    "sourceDocuments usedTools fileAnnotations agentReasoning reasonContent fileUploads artifacts action".split()
-)
-_FLAGS = ("deployed", "isPublic")  # older rows have null
 _HISTORY = (
     select(*(tables.message.c[name] for name in ("role", "content", "fileUploads", "chatId")))
     .add_columns(case((bindparam("tools", type_=Boolean), tables.message.c.usedTools)))
@@ -57,18 +52,6 @@ def timestamp(seconds: float | None = None) -> str:
 def hash_of(key: str) -> str:
     """The stored hash of an API key. A key has 256 random bits, so a fast hash is as good as a slow one."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-class MessageFilter(msgspec.Struct, frozen=True):
-    """Which messages of a flow are meant; None means any."""
-
-    chatId: str | None = None
-    sessionId: str | None = None
-    memoryType: str | None = None
-    messageId: str | None = None
-    chatTypes: Sequence[str] = ()
-    startDate: str | None = None
-    endDate: str | None = None
 
 
 class Storage:
@@ -134,7 +117,7 @@ class Storage:
         statement = select(tables.flow).order_by(tables.flow.c.updatedDate.desc(), tables.flow.c.name)
         if kind:
             statement = statement.where(tables.flow.c.type == kind)
-        return await self._database.scan(lambda c: [_read(row, FlowRow) for row in c.execute(statement).mappings()])
+        return await self._database.scan(lambda c: [record(row, FlowRow) for row in c.execute(statement).mappings()])
 
     async def add_flow(self, row: FlowRow) -> FlowRow:
         """Stores a new flow; an empty id gets one, empty dates are now. Raises InvalidRequest when the id is taken."""
@@ -172,7 +155,7 @@ class Storage:
         table = tables.credential
         statement = select(table).order_by(table.c.name)
         return await self._database.read(
-            lambda c: [_read(row, CredentialRow) for row in c.execute(statement).mappings()]
+            lambda c: [record(row, CredentialRow) for row in c.execute(statement).mappings()]
         )
 
     async def credential(self, credential_id: str) -> CredentialRow:
@@ -216,7 +199,7 @@ class Storage:
         if self._variables is not None:
             return self._variables
         seen, statement = self._revision, select(tables.variable).order_by(tables.variable.c.name)
-        found = await self._database.read(lambda c: [_read(row, Variable) for row in c.execute(statement).mappings()])
+        found = await self._database.read(lambda c: [record(row, Variable) for row in c.execute(statement).mappings()])
         if seen == self._revision:
             self._variables = found
         return found
@@ -254,7 +237,7 @@ class Storage:
     async def tools(self) -> list[CustomTool]:
         """All tools by name."""
         statement = select(tables.tool).order_by(tables.tool.c.name)
-        return await self._database.read(lambda c: [_read(row, CustomTool) for row in c.execute(statement).mappings()])
+        return await self._database.read(lambda c: [record(row, CustomTool) for row in c.execute(statement).mappings()])
 
     async def add_tool(self, tool: CustomTool) -> CustomTool:
         """Stores a new tool; an empty id gets one, empty dates are now. Raises InvalidRequest when the id is taken."""
@@ -280,7 +263,7 @@ class Storage:
         if found is None:
             seen, statement = self._revision, select(tables.api_key)
             rows = await self._database.read(lambda c: c.execute(statement).mappings().all())
-            found = {row["hash"]: _read(row, ApiKey) for row in rows}
+            found = {row["hash"]: record(row, ApiKey) for row in rows}
             if seen == self._revision:
                 self._keys = found
         return found.get(hash_of(token))
@@ -288,7 +271,7 @@ class Storage:
     async def keys(self) -> list[ApiKey]:
         """All keys, without the keys themselves."""
         statement = select(tables.api_key).order_by(tables.api_key.c.createdDate)
-        return await self._database.read(lambda c: [_read(row, ApiKey) for row in c.execute(statement).mappings()])
+        return await self._database.read(lambda c: [record(row, ApiKey) for row in c.execute(statement).mappings()])
 
     async def add_key(
         self, name: str, permissions: Sequence[str], token: str | None = None, *, key_id: str | None = None
@@ -315,18 +298,18 @@ class Storage:
     async def history(self, flow_id: str, session_id: str, *, tools: bool = False) -> list[MemoryMessage]:
         """The turns of a session, oldest first; `tools` asks for the used tools too."""
         values = {"flow": flow_id, "session": session_id, "tools": tools}
-        return await self._database.read(lambda c: [_turn(*row) for row in c.execute(_HISTORY, values)])
+        return await self._database.read(lambda c: [memory_message(*row) for row in c.execute(_HISTORY, values)])
 
     async def messages(self, flow_id: str, wanted: MessageFilter, *, newest_first: bool = False) -> list[Message]:
         """Messages of a flow in the order they were stored."""
         position = tables.message.c.position
-        statement = select(tables.message).where(*_conditions(flow_id, wanted))
+        statement = select(tables.message).where(*conditions(flow_id, wanted))
         statement = statement.order_by(position.desc() if newest_first else position)
-        return await self._database.scan(lambda c: [_read(row, Message) for row in c.execute(statement).mappings()])
+        return await self._database.scan(lambda c: [record(row, Message) for row in c.execute(statement).mappings()])
 
     async def add_messages(self, rows: Sequence[Message]) -> None:
         """Stores messages, all or none. Raises FlowNotFound when their flow has been deleted."""
-        values = [{key: _column(key, item) for key, item in msgspec.structs.asdict(row).items()} for row in rows]
+        values = [{key: column(key, item) for key, item in msgspec.structs.asdict(row).items()} for row in rows]
         try:
             await self._database.write(lambda c: c.execute(_ADD_MESSAGE, values))
         except IntegrityError as error:
@@ -336,7 +319,7 @@ class Storage:
 
     async def delete_messages(self, flow_id: str, wanted: MessageFilter) -> int:
         """Deletes messages of a flow and says how many."""
-        statement = delete(tables.message).where(*_conditions(flow_id, wanted))
+        statement = delete(tables.message).where(*conditions(flow_id, wanted))
         return await self._database.write(lambda c: c.execute(statement).rowcount)
 
     # What all tables share
@@ -344,7 +327,7 @@ class Storage:
     async def _one(self, table: Table, row_id: str, kind: type[_T]) -> _T | None:
         statement = select(table).where(table.c.id == row_id)
         row = await self._database.read(lambda c: c.execute(statement).mappings().one_or_none())
-        return None if row is None else _read(row, kind)
+        return None if row is None else record(row, kind)
 
     async def _insert(self, table: Table, values: Mapping[str, Any], taken: str) -> None:
         try:
@@ -379,43 +362,5 @@ def _dates(row: FlowRow | CustomTool | Variable) -> dict[str, str]:
     return {"createdDate": row.createdDate or now, "updatedDate": row.updatedDate or row.createdDate or now}
 
 
-def _turn(role: Role, content: str, uploads: str | None, chat: str, tools: str | None) -> MemoryMessage:
-    files = msgspec.json.decode(uploads, type=list[FileUpload]) if uploads else ()
-    return MemoryMessage(role, content, files, chat if files else "", msgspec.json.decode(tools) if tools else ())
-
-
 def _violation(error: IntegrityError, taken: str) -> str:
     return "there is no API key with this apikeyid" if "FOREIGN KEY" in str(error.orig) else taken
-
-
-def _conditions(flow_id: str, wanted: MessageFilter) -> list[Any]:
-    columns = tables.message.c
-    equal = {
-        columns.chatId: wanted.chatId,
-        columns.sessionId: wanted.sessionId,
-        columns.memoryType: wanted.memoryType,
-        columns.id: wanted.messageId,
-    }
-    conditions = [columns.chatflowid == flow_id, *(column == value for column, value in equal.items() if value)]
-    if wanted.chatTypes:
-        conditions.append(columns.chatType.in_(wanted.chatTypes))
-    if wanted.startDate:
-        conditions.append(columns.createdDate >= wanted.startDate)
-    if wanted.endDate:
-        conditions.append(columns.createdDate <= wanted.endDate)
-    return conditions
-
-
-def _read(row: RowMapping, kind: type[_T]) -> _T:
-    # Column names are a subclass of str, which msgspec does not take as keys.
-    return msgspec.convert({str(name): _parsed(name, value) for name, value in row.items()}, kind)
-
-
-def _parsed(name: str, value: Any) -> Any:
-    if name in _FLAGS:
-        return bool(value)
-    return msgspec.json.decode(value) if value is not None and name in (*_JSON, "permissions") else value
-
-
-def _column(name: str, value: Any) -> Any:
-    return msgspec.json.encode(value).decode() if value is not None and name in _JSON else value

@@ -53,7 +53,7 @@ class OpenAPIToolkit(Node, frozen=True, kw_only=True, tag="openAPIToolkit"):
         return [self._tool(ctx, base, operation) for operation in api.operations]
 
     async def api(self, ctx: Context) -> Api:
-        """What the document says, of its operations the chosen ones. Raises FlowError."""
+        """The API that the document describes, with the chosen operations alone. Raises FlowError."""
         text = await self._document(ctx)
         return await known(ctx.kept.setdefault("openapi", {}), text, frozenset(self.selectedEndpoints))
 

@@ -18,14 +18,13 @@ export interface UsedTool {
     toolOutput: unknown;
     error?: string;
 }
-/** Tokens as the provider counted them. */
+/** Tokens as the provider counted them; `estimated` when the run was cancelled before it told them. */
 export interface Usage {
     input_tokens: number;
     output_tokens: number;
     total_tokens: number;
     cached_tokens?: number;
     reasoning_tokens?: number;
-    /** True when the provider did not get to say: the run was cancelled first. */
     estimated?: boolean;
 }
 /** Payload of `metadata`. */
@@ -252,13 +251,12 @@ export interface AbortEvent {
     data: string;
     usage?: Usage;
 }
-/** The run failed; `end` follows. `code` is one of `headrace.errors`. */
+/** The run failed; `end` follows. `code` is one of `headrace.errors`, `retryAfter` seconds to wait, if known. */
 export interface ErrorEvent {
     event: "error";
     data: string;
     code?: string;
     retryable?: boolean;
-    /** Seconds to wait before another attempt, when known. */
     retryAfter?: number;
 }
 /** The last event of every stream. */

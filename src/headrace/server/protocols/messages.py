@@ -19,7 +19,7 @@ _INSTRUCTIONS: Final = ("systemMessagePrompt", "systemMessage")  # inputs of cha
 
 
 class Content(msgspec.Struct):
-    """What one message holds."""
+    """The text and the files of one message."""
 
     text: str = ""
     files: list[FileUpload] = []

@@ -1,4 +1,4 @@
-"""What agent flows have done."""
+"""Executions of agent flows."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What was upserted into each flow; and collections that upserts filled go with their flow."""
+"""The history of each flow's upserts; collections that upserts filled are deleted with their flow."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What memories note of a session."""
+"""Notes of memories on a session."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What visitors leave: feedback on answers, and leads."""
+"""Feedback on answers, and leads: contact details that visitors leave."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What was upserted into each document store."""
+"""The history of each document store's upserts."""
 
 import sqlalchemy as sa
 from alembic import op
