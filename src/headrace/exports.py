@@ -16,6 +16,7 @@ import msgspec
 from headrace.documents.chunks import StoredChunk
 from headrace.documents.exports import document_chunk, document_store
 from headrace.documents.stores import StoreRow
+from headrace.engine.complaints import complaint
 from headrace.engine.flow_file import read_flow
 from headrace.errors import InvalidRequest
 from headrace.schema import CustomTool, FlowFile, FlowRow, Variable, is_id
@@ -225,14 +226,14 @@ def _variable(values: dict[str, Any]) -> Variable:
     try:
         return msgspec.convert(values, Variable)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"a variable of the export cannot be read: {error}") from None
+        raise InvalidRequest(f"a variable of the export cannot be read: {complaint(error)}") from None
 
 
 def _tool(values: dict[str, Any]) -> CustomTool:
     try:
         tool = msgspec.convert({key: value for key, value in values.items() if value is not None}, CustomTool)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"a tool of the export cannot be read: {error}") from None
+        raise InvalidRequest(f"a tool of the export cannot be read: {complaint(error)}") from None
     tool.id = tool.id if is_id(tool.id) else ""
     return tool
 
@@ -263,7 +264,7 @@ def _row(values: dict[str, Any]) -> FlowRow:
     try:
         return msgspec.convert({"id": "", "type": _type(flow), **kept, "flowData": text}, FlowRow, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"a flow of the export cannot be read: {error}") from None
+        raise InvalidRequest(f"a flow of the export cannot be read: {complaint(error)}") from None
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from headrace.documents.chunks import StoredChunk
 from headrace.documents.graph import EMBEDDED
 from headrace.documents.stores import StoreRow
+from headrace.engine.complaints import complaint
 from headrace.errors import InvalidRequest
 from headrace.schema import is_id
 
@@ -26,7 +27,7 @@ def document_store(values: Mapping[str, Any]) -> StoreRow:
         row["loaders"] = [_loader(loader, str(row.get("id"))) for loader in row.get("loaders") or []]
         store = msgspec.convert(row, StoreRow)
     except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"a document store of the export cannot be read: {error}") from None
+        raise InvalidRequest(f"a document store of the export cannot be read: {complaint(error)}") from None
     if not all(is_id(one.id) for one in (store, *store.loaders)):
         raise InvalidRequest(f"the document store {store.name!r} of the export, or a loader of it, has no id")
     local = store.vectorStoreConfig is None or store.vectorStoreConfig.name in _LOCAL
@@ -52,4 +53,4 @@ def document_chunk(values: Mapping[str, Any]) -> StoredChunk:
         row = {**values, "metadata": msgspec.json.encode(msgspec.convert(metadata or {}, dict[str, Any])).decode()}
         return msgspec.convert(row, StoredChunk)
     except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"a chunk of the export cannot be read: {error}") from None
+        raise InvalidRequest(f"a chunk of the export cannot be read: {complaint(error)}") from None

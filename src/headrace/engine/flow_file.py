@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.engine.complaints import complaint
 from headrace.errors import InvalidRequest
 from headrace.schema import FlowFile
 
@@ -27,7 +28,7 @@ def read_flow(text: str) -> FlowFile:
     try:
         return msgspec.convert(_tidied(value), FlowFile)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"this is not a flow: {error}; export it from the builder again") from None
+        raise InvalidRequest(f"this is not a flow: {complaint(error)}; export it from the builder again") from None
 
 
 def _decoded(text: str) -> Any:

@@ -11,6 +11,7 @@ from sqlalchemy import Table
 from headrace.documents.chunks import StoredChunk
 from headrace.documents.exports import document_chunk, document_store
 from headrace.documents.stores import StoreRow
+from headrace.engine.complaints import complaint
 from headrace.errors import InvalidRequest
 from headrace.exports import Export, export_of
 from headrace.migration.sources import Row, moment
@@ -159,7 +160,7 @@ def _record(values: Mapping[str, Any], kind: Any) -> Any:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(str(error)) from None
+        raise InvalidRequest(complaint(error)) from None
 
 
 def _json(row: Mapping[str, Any], name: str, kind: Any = Any) -> Any:
@@ -170,8 +171,10 @@ def _json(row: Mapping[str, Any], name: str, kind: Any = Any) -> Any:
     try:
         read = msgspec.json.decode(value) if isinstance(value, str) else value
         return msgspec.convert(read, kind | None)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidRequest(f"its {name!r} cannot be read: {error}") from None
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest(f"its {name!r} cannot be read: {complaint(error)}") from None
+    except RecursionError:
+        raise InvalidRequest(f"its {name!r} is nested too deeply to be read") from None
 
 
 def _encoded(value: Any) -> str | None:

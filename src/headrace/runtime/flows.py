@@ -11,6 +11,7 @@ import msgspec
 from headrace.engine.agentflow.flow import Agentflow
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
+from headrace.engine.complaints import complaint
 from headrace.engine.flow_file import read_flow
 from headrace.engine.graph import Graph, reads_question, sink, streams, takes_images
 from headrace.engine.inputs import fields_of
@@ -163,7 +164,7 @@ def read_config(text: str | None, kind: type[_T], name: str) -> _T:
         value: Any = msgspec.json.decode(text) if text else None
         return msgspec.convert({} if value is None else _set_values(value), kind, strict=False)
     except msgspec.MsgspecError as error:
-        raise FlowError(f"the flow's {name} cannot be read: {error}") from None
+        raise FlowError(f"the flow's {name} cannot be read: {complaint(error)}") from None
 
 
 def _set_values(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.engine.complaints import complaint
 from headrace.errors import FlowError
 
 _LOOSE: dict[str, Any] = {"type": "object", "additionalProperties": True}
@@ -59,7 +60,9 @@ def _item(field: FormField) -> dict[str, Any]:
     try:
         values = msgspec.json.decode(field.jsonSchema, type=dict[str, dict[str, Any]])
     except msgspec.MsgspecError as error:
-        raise FlowError(f"the JSON schema of the structured output {field.key!r} cannot be read: {error}") from None
+        raise FlowError(
+            f"the JSON schema of the structured output {field.key!r} cannot be read: {complaint(error)}"
+        ) from None
     if isinstance(properties := values.get("properties"), dict):  # a JSON Schema proper
         return {**values, "type": "object"}
     properties = {key: {k: v for k, v in value.items() if k != "required"} for key, value in values.items()}

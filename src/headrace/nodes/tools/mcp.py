@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 
 from headrace.engine.annotations import Code, Input, NodeInfo, Package
+from headrace.engine.complaints import complaint
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.tool_names import free_name, tool_name
@@ -63,7 +64,7 @@ def server_of(config: Mapping[str, Any], programs: Sequence[str]) -> Server:
             return _allowed(msgspec.convert(config, LocalServer), programs)
         return msgspec.convert(config, Remote)
     except msgspec.ValidationError as error:
-        raise FlowError(f"'mcpServerConfig' cannot be used: {error}") from None
+        raise FlowError(f"'mcpServerConfig' cannot be used: {complaint(error)}") from None
 
 
 def _allowed(start: LocalServer, programs: Sequence[str]) -> LocalServer:
