@@ -332,7 +332,7 @@ ADMIN_BODIES: dict[str, tuple[str, Any, str]] = {
     ),
     "key of a flow": ("chatflows", {"name": "x", "flowData": '{"nodes": []}', "apikeyid": "zz"}, "no API key"),
     "variable type": ("variables", {"name": "x", "type": "zz"}, "at $.type"),
-    "variable without a name": ("variables", {"value": "x"}, "`name` at $"),
+    "variable without a name": ("variables", {"value": "x"}, "`name` is missing at $"),
     "credential field": (
         "credentials",
         {"name": "x", "credentialName": "y", "plainDataObj": {"a": [5]}},

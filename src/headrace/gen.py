@@ -30,6 +30,7 @@ from headrace.nodes.tools.search import ROWS as LOOKUPS
 from headrace.nodes.tools.search import LookupNode
 from headrace.nodes.vector_stores.served import ServedNode
 from headrace.server import app
+from headrace.server.auth import guards_of
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
@@ -164,8 +165,7 @@ def api_part() -> str:
 
 
 def _permission(route: Any) -> str:
-    every = [inspect.getclosurevars(guard).nonlocals["permissions"] for guard in route.guards or ()]
-    return ", ".join(" or ".join(map(_code, some)) for some in every)
+    return ", ".join(" or ".join(map(_code, guard.permissions)) for guard in guards_of(route))
 
 
 def settings_part() -> str:

@@ -298,8 +298,8 @@ class ExecutionRow(msgspec.Struct):
 RunState = Literal["running", "finished", "failed", "cancelled"]
 
 
-class RunInfo(msgspec.Struct, omit_defaults=True):
-    """A run's state. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event."""
+class RunFacts(msgspec.Struct, omit_defaults=True):
+    """The facts about a run. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event."""
 
     id: str
     chatflowid: str
@@ -313,6 +313,10 @@ class RunInfo(msgspec.Struct, omit_defaults=True):
     usage: Usage | None = None
     error: str | None = None
     code: str | None = None
+
+
+class RunInfo(RunFacts, omit_defaults=True):
+    """A run's state. Dates are ISO 8601 in UTC; `lastSeq` is the number of its newest event."""
 
     @property
     def links(self) -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import Final
 from litestar import Litestar, MediaType, get
 from litestar.datastructures import State
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace import __version__
 from headrace.runtime.local import Local
@@ -38,8 +37,9 @@ from headrace.server.admission import Admission
 from headrace.server.bodies import JsonRequest
 from headrace.server.cors import Cors
 from headrace.server.docs import DocsPage
-from headrace.server.error_responses import HANDLERS
+from headrace.server.error_responses import HANDLERS, on_options
 from headrace.server.head_requests import answering_head
+from headrace.server.openapi import COMPONENTS, Document
 from headrace.server.protocols import ag_ui, ai_sdk, openai_chat, openai_models, openai_responses
 from headrace.server.rate_limits import RateLimiter
 from headrace.settings import Settings
@@ -102,13 +102,15 @@ def create_app(settings: Settings, here: Local, look: brand.Look) -> Admission:
     app = Litestar(
         route_handlers=ROUTES,
         request_class=JsonRequest,
+        before_request=on_options,
         exception_handlers=HANDLERS,  # type: ignore[arg-type]  # handlers take the exception they are listed for
         request_max_body_size=settings.max_body_mb * 1024 * 1024,
         openapi_config=OpenAPIConfig(
             title=look[0].name,
             version=__version__,
             path="/docs",
-            render_plugins=[DocsPage(look), JsonRenderPlugin(path="/openapi.json")],
+            components=COMPONENTS,
+            render_plugins=[DocsPage(look), Document(path="/openapi.json")],
         ),
         state=State(
             {

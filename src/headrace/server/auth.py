@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -17,6 +17,11 @@ from headrace.storage.storage import ADMIN
 
 PERMISSIONS: Final = {ADMIN}
 """Every permission that an endpoint asks for, and the one that includes all."""
+OF_A_FLOW: Final = {"key": "of the flow"}
+"""Among an endpoint's options: it asks for the key and for the sites of the flow that it is about, if that has any."""
+
+ANY_KEY: Final = {"asks": "any key"}
+"""Among an endpoint's options: it asks for a key, whatever that may do."""
 
 
 def local(connection: ASGIConnection[Any, Any, Any, Any]) -> Local:
@@ -24,14 +29,29 @@ def local(connection: ASGIConnection[Any, Any, Any, Any]) -> Local:
     return connection.app.state.local
 
 
-def needs(*permissions: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
-    """A guard that lets in keys with one of these permissions. Raises Unauthorized and Forbidden."""
-    PERMISSIONS.update(permissions)
+class Guard:
+    """Lets in keys with one of its permissions. Raises Unauthorized and Forbidden."""
 
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        await check_permission(connection, *permissions)
+    open_too = False
+    """True for a guard that lets some requests in without a key."""
 
-    return guard
+    def __init__(self, *permissions: str) -> None:
+        PERMISSIONS.update(permissions)
+        self.permissions = permissions
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        """Called before the endpoint."""
+        await check_permission(connection, *self.permissions)
+
+
+def needs(*permissions: str) -> Guard:
+    """A guard that lets in keys with one of these permissions."""
+    return Guard(*permissions)
+
+
+def guards_of(handler: BaseRouteHandler) -> list[Guard]:
+    """The endpoint's guards."""
+    return [guard for guard in handler.guards or () if isinstance(guard, Guard)]
 
 
 async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *permissions: str) -> None:

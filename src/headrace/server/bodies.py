@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
 
+from headrace.engine.complaints import complaint
 from headrace.errors import BodyMissing, InvalidRequest
 from headrace.schema import PredictionRequest
 from headrace.server.forms import is_form, json_field, read_form
 from headrace.surrogates import all_whole
 from headrace.surrogates import decoded as json_value
 
-_PLACE = re.compile(r" - at `(.+)`$")
+_T = TypeVar("_T")
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-_LENIENT: dict[str, type] = {"history": list, "uploads": list, "overrideConfig": dict}
-_TEXTS = ("question", "chatId", "streaming", "leadEmail")
-_VALUES = ("history", "uploads", "form", "action", "humanInput")
+LENIENT: Final[Mapping[str, type]] = {"history": list, "uploads": list, "overrideConfig": dict}
+"""Fields that are ignored when they have another type, as Flowise does."""
+TEXTS: Final = ("question", "chatId", "streaming", "leadEmail")
+VALUES: Final = ("history", "uploads", "form", "action", "humanInput")
+"""A form's fields: texts, and JSON texts."""
 _IGNORED = ("overrideConfig", "chatflowId")
 
 
@@ -30,8 +34,13 @@ class JsonRequest(Request[Any, Any, Any]):
     """A request whose JSON body is read, and refused, as a prediction's is."""
 
     async def json(self) -> Any:
-        """The body's value. Raises InvalidRequest."""
-        return decoded(await self.body())
+        """The body as its endpoint takes it. Raises InvalidRequest.
+
+        The framework itself would take 1 for true and "5" for 5, which the API's description does not.
+        """
+        return converted(
+            decoded(await self.body()), self.route_handler.parsed_fn_signature.parameters["data"].annotation
+        )
 
 
 def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
@@ -52,7 +61,7 @@ def prediction_request(body: bytes, content_type: str) -> PredictionRequest:
         fields = {}
     if not isinstance(fields, dict):
         raise InvalidRequest('the body must be a JSON object such as {"question": "…"}')
-    for name, wanted in _LENIENT.items():
+    for name, wanted in LENIENT.items():
         if not isinstance(fields.get(name), wanted):
             fields.pop(name, None)
     return _converted(fields)
@@ -66,9 +75,9 @@ async def asked(request: Request[Any, Any, Any]) -> PredictionRequest:
     if not is_form(request):
         return prediction_request(await request.body(), request.headers.get("content-type", ""))
     form = await read_form(request)
-    fields: dict[str, Any] = {name: value for name, value in form.fields.items() if name in _TEXTS and value}
-    fields |= {name: json_field(form.fields, name) for name in _VALUES if form.fields.get(name)}
-    overrides = await asyncio.to_thread(form.overrides, (*_TEXTS, *_VALUES, *_IGNORED))
+    fields: dict[str, Any] = {name: value for name, value in form.fields.items() if name in TEXTS and value}
+    fields |= {name: json_field(form.fields, name) for name in VALUES if form.fields.get(name)}
+    overrides = await asyncio.to_thread(form.overrides, (*TEXTS, *VALUES, *_IGNORED))
     return _converted({**fields, "overrideConfig": overrides})
 
 
@@ -85,6 +94,14 @@ def decoded(body: bytes) -> Any:
         raise InvalidRequest("the body is nested too deeply to be read") from None
 
 
+def converted(value: Any, kind: type[_T]) -> _T:
+    """The JSON value as a record. Raises InvalidRequest with the JSON path of the mistake."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(complaint(error)) from None
+
+
 def _mistake(body: bytes, error: Exception) -> str:
     """Describes and locates the decoding error; msgspec's own message on text that is no UTF-8 is vague."""
     try:
@@ -96,12 +113,7 @@ def _mistake(body: bytes, error: Exception) -> str:
 
 
 def _converted(fields: dict[str, Any]) -> PredictionRequest:
-    try:
-        request = msgspec.convert(fields, PredictionRequest)
-    except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        text = _PLACE.sub("", str(error))
-        raise InvalidRequest(f"{text} at {place[1] if place else '$'}") from None
+    request = converted(fields, PredictionRequest)
     session = (request.overrideConfig or {}).get("sessionId")
     if session is not None and not isinstance(session, str):
         raise InvalidRequest("expected a text at $.overrideConfig.sessionId")

@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 
-from headrace.brand.look import Brand, Logo
+from headrace.brand.look import TYPES, Brand, Logo
 from headrace.errors import NotFound
 
 LOGO = "/api/v1/brand/logo"
@@ -20,7 +20,7 @@ async def brand(request: Request[Any, Any, Any]) -> dict[str, str | None]:
     return {"name": look.name, "color": look.color, "darkColor": look.on_dark, "logo": LOGO if logo else None}
 
 
-@get(LOGO, summary="The brand's logo", tags=["server"])
+@get(LOGO, opt={"refuses": (404,), "sends": sorted({*TYPES.values()})}, summary="The brand's logo", tags=["server"])
 async def brand_logo(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The picture, if the brand has one."""
     _, logo = _look(request)

@@ -166,6 +166,7 @@ _CHANGES: Final = needs("chatflows:create", "chatflows:update")
     "/api/v1/node-load-method/{name:str}",
     guards=[_CHANGES],
     status_code=200,
+    opt={"refuses": (422,)},
     summary="List the choices for a node's input",
     tags=["nodes"],
 )
@@ -186,6 +187,7 @@ class ConfiguredNode(msgspec.Struct):
     "/api/v1/node-config",
     guards=[_NODES],
     status_code=200,
+    opt={"refuses": (404,)},
     summary="List what a request may override of a node",
     tags=["nodes"],
 )
@@ -206,6 +208,7 @@ class CustomFunction(msgspec.Struct):
     guards=[_CHANGES],
     media_type=MediaType.JSON,
     status_code=200,
+    opt={"refuses": (422,)},
     summary="Run a script",
     tags=["nodes"],
 )

@@ -13,7 +13,7 @@ from headrace.engine.credentials import check_complete, check_fields, kinds_of
 from headrace.errors import InvalidRequest, StorageError
 from headrace.schema import CredentialRow
 from headrace.server.auth import local, needs
-from headrace.server.pagination import Deleted, paged
+from headrace.server.pagination import Deleted, Page, paged
 
 HIDDEN = "_FLOWISE_BLANK_07167752-1a71-43b1-bf8f-4f32252165db"
 """Stands for a secret in answers; sent back, it leaves the secret as it is. Flowise's builder knows this word."""
@@ -29,6 +29,12 @@ class CredentialInput(msgspec.Struct):
     name: str
     credentialName: str
     plainDataObj: Fields = {}
+
+
+class ShownCredential(CredentialRow, kw_only=True):
+    """A credential, each of its secrets as one and the same word."""
+
+    plainDataObj: dict[str, str]
 
 
 class CredentialChange(msgspec.Struct):
@@ -47,7 +53,7 @@ async def list_credentials(
     ] = None,
     page: int = 0,
     limit: int = 0,
-) -> list[CredentialRow] | dict[str, Any]:
+) -> list[CredentialRow] | Page[CredentialRow]:
     """All credentials without their secrets, or one page of them as `{data, total}`."""
     rows = await local(request).storage.credentials()
     return paged([row for row in rows if not kinds or row.credentialName in kinds], page, limit)
@@ -81,12 +87,12 @@ async def create_credential(request: Request[Any, Any, Any], data: CredentialInp
     summary="Read a credential",
     tags=["administration"],
 )
-async def read_credential(request: Request[Any, Any, Any], credential_id: str) -> dict[str, Any]:
+async def read_credential(request: Request[Any, Any, Any], credential_id: str) -> ShownCredential:
     """The credential with its fields hidden."""
     store = local(request).storage
     row = await store.credential(credential_id)
     hidden = dict.fromkeys(await store.secrets(credential_id), HIDDEN)
-    return {**msgspec.structs.asdict(row), "plainDataObj": hidden}
+    return ShownCredential(**msgspec.structs.asdict(row), plainDataObj=hidden)
 
 
 @put(

@@ -13,6 +13,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
 from headrace.documents.upserts import StoreUpsert
 from headrace.schema import PredictionRequest, UpsertRequest
+from headrace.server.bodies import LENIENT, TEXTS, VALUES
 from headrace.server.brand import LOGO, Look
 
 _STYLE = """
@@ -33,8 +34,18 @@ class PredictionOperation(Operation):
     """The endpoint of predictions. It reads its body itself (`bodies.py`), so the framework does not see what it is."""
 
     def __post_init__(self) -> None:
-        schema: Any = _schema(PredictionRequest)
-        self.request_body = RequestBody({"application/json": OpenAPIMediaType(schema=schema)})
+        json: Any = _schema(PredictionRequest)
+        json["type"] = ["object", "array"]  # an array asks without a question, as with Flowise
+        for name in LENIENT:
+            json["properties"][name]["anyOf"].append({"description": "A value of another type is ignored."})
+        form: Any = {"type": "object", "properties": {name: {"type": "string"} for name in (*TEXTS, *VALUES)}}
+        form["properties"]["files"] = _FILES
+        self.request_body = RequestBody(
+            {
+                "application/json": OpenAPIMediaType(json),
+                "multipart/form-data": OpenAPIMediaType(form),
+            }
+        )
 
 
 @dataclass
@@ -64,7 +75,7 @@ class RefreshOperation(Operation):
     """The endpoint that refreshes a document store, whose body may be left out."""
 
     def __post_init__(self) -> None:
-        items = {"type": "array", "items": _schema(StoreUpsert)}
+        items = {"anyOf": [{"type": "array", "items": _schema(StoreUpsert)}, {"type": "null"}]}
         json: Any = {"type": "object", "properties": {"items": items}}
         self.request_body = RequestBody({"application/json": OpenAPIMediaType(json)}, required=False)
 
@@ -77,9 +88,11 @@ class AttachmentOperation(Operation):
         self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(_form("base64"))})
 
 
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+
+
 def _form(field: str) -> Any:
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    return {"type": "object", "properties": {"files": files, field: {"type": "string"}}}
+    return {"type": "object", "properties": {"files": _FILES, field: {"type": "string"}}}
 
 
 def _schema(kind: type[msgspec.Struct]) -> Any:

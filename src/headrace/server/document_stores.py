@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -10,19 +9,32 @@ from litestar import Request, delete, get, post, put
 from litestar.params import Parameter
 from msgspec import UNSET, UnsetType
 
-from headrace.documents.service import source_of
-from headrace.documents.stores import Component, Loader, Status, StoreRow, Use
+from headrace.documents.stores import Component, Loader, StoreRow
 from headrace.documents.upserts import defined
+from headrace.engine.complaints import complaint
 from headrace.errors import Interrupted, InvalidRequest
 from headrace.runtime.local import Local
 from headrace.server.auth import local, needs
 from headrace.server.disconnect import while_there
-from headrace.server.pagination import paged
+from headrace.server.pagination import Page, paged
+from headrace.server.store_responses import (
+    NODES,
+    ChangedStore,
+    ChunkPage,
+    DeletedStore,
+    PreviewedChunks,
+    ShownLoader,
+    ShownStore,
+    WrittenStore,
+    page_of,
+    shown_loader,
+    store_json,
+    written,
+)
 
 StoreId = Annotated[str, Parameter(description="The document store's id.")]
 LoaderId = Annotated[str, Parameter(description="The loader's id; for reading, `all` for all of the store.")]
 Node = str | Component | UnsetType | None
-_NODES = ("vectorStoreConfig", "embeddingConfig", "recordManagerConfig")
 _CRAWLERS = ("cheerioWebScraper", "playwrightWebScraper", "puppeteerWebScraper")
 _PREVIEWED = 3
 """Pages that a preview reads of a web site."""
@@ -62,57 +74,10 @@ class ChunkInput(msgspec.Struct):
     metadata: dict[str, Any] = {}
 
 
-def store_json(store: StoreRow, uses: Sequence[Use], here: Local) -> dict[str, Any]:
-    """A store as the API shows it."""
-    loaders = [shown_loader(loader, here) for loader in store.loaders]
-    row = msgspec.to_builtins(store)
-    names = ("id", "name", "description", "status", "createdDate", "updatedDate", *_NODES, "progress")
-    return {
-        **{name: row[name] for name in names},
-        "status": _status(store, {loader["status"] for loader in loaders}, here),
-        "loaders": loaders,
-        "whereUsed": msgspec.to_builtins(uses),
-        "totalChunks": sum(loader.totalChunks for loader in store.loaders),
-        "totalChars": sum(loader.totalChars for loader in store.loaders),
-    }
-
-
-def _status(store: StoreRow, loaders: Collection[str], here: Local) -> Status:
-    if store.status == "UPSERTING":
-        return "STALE" if _gone(store.owner, here) else "UPSERTING"
-    if "SYNCING" in loaders:
-        return "SYNCING"
-    return "STALE" if set(loaders) - {"SYNC"} else store.status
-
-
-def _gone(owner: str | None, here: Local) -> bool:
-    """True when the process that was at work has ended."""
-    return not owner or here.backend.registry.gone(owner)
-
-
-def shown_loader(loader: Loader, here: Local) -> dict[str, Any]:
-    """A loader as the API shows it: one whose process was killed is no longer at work."""
-    row = msgspec.to_builtins(loader)
-    for name in ("folder", "fingerprint", "attempt", "generation", "owner", "stored"):
-        row.pop(name)
-    if loader.status == "SYNCING" and _gone(loader.owner, here):
-        row["status"] = "STALE"
-    return {**row, "source": source_of(loader)}
-
-
-def written(store: StoreRow) -> dict[str, Any]:
-    """A store with its nodes and loaders as JSON texts, as Flowise answers to some requests."""
-    row = msgspec.to_builtins(store)
-    texts = {name: row[name] and msgspec.json.encode(row[name]).decode() for name in _NODES}
-    names = ("id", "name", "description", "status", "createdDate", "updatedDate")
-    loaders = msgspec.json.encode(row["loaders"]).decode()
-    return {**{name: row[name] for name in names}, **texts, "loaders": loaders, "whereUsed": "[]"}
-
-
 def columns(data: StoreChange) -> dict[str, Any]:
     """The request's fields as columns. Raises InvalidRequest."""
     given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
-    for name in _NODES:
+    for name in NODES:
         if isinstance(given.get(name), str):
             given[name] = _node(given[name], name)
     if not given.get("name", "x").strip():
@@ -124,7 +89,7 @@ def _node(text: str, name: str) -> Component | None:
     try:
         return msgspec.json.decode(text, type=Component | None) if text else None
     except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"expected {{name, config}} as JSON at $.{name}: {error}") from None
+        raise InvalidRequest(f"expected {{name, config}} as JSON at $.{name}: {complaint(error)}") from None
 
 
 @get(
@@ -135,7 +100,7 @@ def _node(text: str, name: str) -> Component | None:
 )
 async def list_stores(
     request: Request[Any, Any, Any], page: int = 0, limit: int = 0
-) -> list[dict[str, Any]] | dict[str, Any]:
+) -> list[ShownStore] | Page[ShownStore]:
     """All stores, or one page of them as `{data, total}`."""
     here = local(request)
     uses = await here.documents.stores.uses()
@@ -156,7 +121,7 @@ class NewStore(StoreChange, kw_only=True):
     summary="Create a document store",
     tags=["document stores"],
 )
-async def create_store(request: Request[Any, Any, Any], data: NewStore) -> dict[str, Any]:
+async def create_store(request: Request[Any, Any, Any], data: NewStore) -> WrittenStore:
     """Makes an empty store."""
     if data.name is UNSET:
         raise InvalidRequest("a document store needs a name at $.name")
@@ -169,12 +134,12 @@ async def create_store(request: Request[Any, Any, Any], data: NewStore) -> dict[
     summary="Read a document store",
     tags=["document stores"],
 )
-async def read_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict[str, Any]:
+async def read_store(request: Request[Any, Any, Any], store_id: StoreId) -> ShownStore:
     """The store with its loaders, the flows that use it, and how far its work is."""
     return await _read(store_id, local(request))
 
 
-async def _read(store_id: str, here: Local) -> dict[str, Any]:
+async def _read(store_id: str, here: Local) -> ShownStore:
     store = await here.documents.stores.get(store_id)
     return store_json(store, (await here.documents.stores.uses(store_id)).get(store_id, ()), here)
 
@@ -185,11 +150,11 @@ async def _read(store_id: str, here: Local) -> dict[str, Any]:
     summary="Change a document store",
     tags=["document stores"],
 )
-async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data: StoreChange) -> dict[str, Any]:
+async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data: StoreChange) -> ShownStore:
     """Changes what the body names."""
     here = local(request)
     given = columns(data)
-    nodes = {name: given.pop(name) for name in _NODES if name in given}
+    nodes = {name: given.pop(name) for name in NODES if name in given}
     await here.documents.stores.change(store_id, **given)
     await here.documents.stores.take_nodes(store_id, nodes)
     return await _read(store_id, here)
@@ -202,16 +167,16 @@ async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data:
     summary="Delete a document store",
     tags=["document stores"],
 )
-async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> dict[str, Any]:
+async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> DeletedStore:
     """Deletes the store with its chunks, files and passages; says which flows used it, which now lack it.
 
     Passages in another vector store than the embedded one stay there, and `warning` says so.
     """
     here = local(request)
     uses = (await here.documents.stores.uses(store_id)).get(store_id, ())
-    told = {"deleted": 1, "whereUsed": msgspec.to_builtins(uses)}
+    told = DeletedStore(whereUsed=list(uses))
     if vectors := await here.documents.delete_store(store_id):
-        told["warning"] = (
+        told.warning = (
             f"its passages stay in the vector store {vectors!r}: to have them deleted too, call "
             "DELETE /api/v1/document-store/vectorstore/<store> before you delete a store"
         )
@@ -222,10 +187,11 @@ async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> di
     "/api/v1/document-store/loader/save",
     guards=[needs("documentStores:preview-process")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="Add or change a loader",
     tags=["document stores"],
 )
-async def save_loader(request: Request[Any, Any, Any], data: LoaderInput) -> dict[str, Any]:
+async def save_loader(request: Request[Any, Any, Any], data: LoaderInput) -> ShownLoader:
     """Stores the loader and its files. Nothing is read before it is processed."""
     here = local(request)
     return shown_loader(await here.documents.save_loader(await _loader(data, here)), here)
@@ -235,10 +201,11 @@ async def save_loader(request: Request[Any, Any, Any], data: LoaderInput) -> dic
     "/api/v1/document-store/loader/preview",
     guards=[needs("documentStores:preview-process")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="See the chunks that a loader would bring",
     tags=["document stores"],
 )
-async def preview(request: Request[Any, Any, Any], data: LoaderInput) -> dict[str, Any]:
+async def preview(request: Request[Any, Any, Any], data: LoaderInput) -> PreviewedChunks:
     """Reads and cuts the documents, shows a thousand chunks at most, keeps none. Of a web site three pages are read."""
     here = local(request)
     loader = await _loader(data, here)
@@ -246,22 +213,18 @@ async def preview(request: Request[Any, Any, Any], data: LoaderInput) -> dict[st
         loader.loaderConfig = {**loader.loaderConfig, "limit": _PREVIEWED}
     wanted = data.previewChunkCount if data.previewChunkCount and data.previewChunkCount > 0 else _SHOWN
     found = await while_there(request, here.documents.preview(loader, min(wanted, _SHOWN)))
-    return {
-        "chunks": found.chunks,
-        "totalChunks": found.total,
-        "previewChunkCount": len(found.chunks),
-        "failures": found.failures,
-    }
+    return PreviewedChunks(found.chunks, found.total, len(found.chunks), found.failures)
 
 
 @post(
     "/api/v1/document-store/loader/process/{loader_id:str}",
     guards=[needs("documentStores:preview-process")],
     status_code=200,
+    opt={"refuses": (409, 422)},
     summary="Read a loader's documents into chunks",
     tags=["document stores"],
 )
-async def process(request: Request[Any, Any, Any], loader_id: LoaderId, data: LoaderInput) -> dict[str, Any]:
+async def process(request: Request[Any, Any, Any], loader_id: LoaderId, data: LoaderInput) -> ChunkPage:
     """Puts the chunks in the place of those before, and answers with the first of them. Leaving stops it."""
     here = local(request)
     if here.stopping:
@@ -269,7 +232,7 @@ async def process(request: Request[Any, Any, Any], loader_id: LoaderId, data: Lo
     if data.loaderConfig is not None or data.loaderId:
         await here.documents.save_loader(await _loader(msgspec.structs.replace(data, id=loader_id), here))
     await while_there(request, here.documents.process(data.storeId, loader_id))
-    return await _page(data.storeId, loader_id, 1, here)
+    return await page_of(data.storeId, loader_id, 1, here)
 
 
 async def _loader(data: LoaderInput, here: Local) -> Loader:
@@ -293,22 +256,21 @@ async def _loader(data: LoaderInput, here: Local) -> Loader:
     summary="Delete a loader",
     tags=["document stores"],
 )
-async def remove_loader(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId) -> dict[str, Any]:
+async def remove_loader(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId) -> ChangedStore:
     """Deletes the loader with its chunks and files, and what the vector store has of it.
 
     Where that cannot be reached, `warning` says what stays there and how to delete it later.
     """
     here = local(request)
     reason = await here.documents.delete_loader(store_id, loader_id)
-    store = await _read(store_id, here)
-    if not reason:
-        return store
-    later = f"DELETE /api/v1/document-store/vectorstore/{store_id}?docId={loader_id}"
-    return {
-        **store,
-        "warning": f"the loader is deleted, and its passages stay in the vector store: {reason}; delete them with "
-        f"{later} once that works",
-    }
+    store = ChangedStore(**msgspec.structs.asdict(await _read(store_id, here)))
+    if reason:
+        later = f"DELETE /api/v1/document-store/vectorstore/{store_id}?docId={loader_id}"
+        store.warning = (
+            f"the loader is deleted, and its passages stay in the vector store: {reason}; delete them with "
+            f"{later} once that works"
+        )
+    return store
 
 
 @get(
@@ -317,29 +279,11 @@ async def remove_loader(request: Request[Any, Any, Any], store_id: StoreId, load
     summary="Read a page of chunks",
     tags=["document stores"],
 )
-async def read_chunks(
-    request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str
-) -> dict[str, Any]:
+async def read_chunks(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str) -> ChunkPage:
     """Fifty chunks of a loader, or of the whole store for the loader `all`; the last part is the page's number."""
     if not item.isdecimal() or not 0 < int(item) < 10**9:
         raise InvalidRequest(f"{item!r} is not the number of a page: use 1 for the first")
-    return await _page(store_id, loader_id, int(item), local(request))
-
-
-async def _page(store_id: str, loader_id: str, number: int, here: Local) -> dict[str, Any]:
-    store = await here.documents.stores.get(store_id)
-    loader = None if loader_id == "all" else store.loader(loader_id)
-    chunks, count = await here.documents.chunks.page(store_id, loader.id if loader else None, number)
-    return {
-        "chunks": chunks,
-        "count": count,
-        "characters": sum(one.totalChars for one in ([loader] if loader else store.loaders)),
-        "file": shown_loader(loader, here) if loader else None,
-        "currentPage": number,
-        "storeName": store.name,
-        "description": store.description,
-        "docId": loader_id,
-    }
+    return await page_of(store_id, loader_id, int(item), local(request))
 
 
 @put(
@@ -350,11 +294,11 @@ async def _page(store_id: str, loader_id: str, number: int, here: Local) -> dict
 )
 async def change_chunk(
     request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str, data: ChunkInput
-) -> dict[str, Any]:
+) -> ChunkPage:
     """Changes text and metadata; the vector store has it with the next upsert."""
     here = local(request)
     await here.documents.chunks.edit(store_id, loader_id, item, data.pageContent, data.metadata)
-    return await _page(store_id, loader_id, 1, here)
+    return await page_of(store_id, loader_id, 1, here)
 
 
 @delete(
@@ -364,13 +308,11 @@ async def change_chunk(
     summary="Delete a chunk",
     tags=["document stores"],
 )
-async def remove_chunk(
-    request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str
-) -> dict[str, Any]:
+async def remove_chunk(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str) -> ChunkPage:
     """Deletes a chunk; the vector store loses it with the next upsert."""
     here = local(request)
     await here.documents.chunks.remove(store_id, loader_id, item)
-    return await _page(store_id, loader_id, 1, here)
+    return await page_of(store_id, loader_id, 1, here)
 
 
 ROUTES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response
@@ -13,9 +13,23 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.routes import HTTPRoute
 from litestar.types import Send
 
+from headrace.engine.complaints import worded
 from headrace.errors import HeadraceError, InvalidRequest
-from headrace.schema import RunInfo
+from headrace.schema import RunFacts, RunInfo
 from headrace.settings import Settings
+
+
+class Refusal(msgspec.Struct, kw_only=True):
+    """The body of every answer to a request that failed."""
+
+    statusCode: int
+    success: Literal[False] = False
+    message: str
+    code: str
+    """A word for the kind of error, which stays the same."""
+    stack: dict[str, Any] = {}
+    """Always empty; clients expect it."""
+
 
 _logger = logging.getLogger("headrace.server")
 
@@ -41,7 +55,7 @@ def _reply(status: int, message: str, code: str, retry_after: float | None = Non
 
 
 def _body(status: int, message: str, code: str) -> dict[str, Any]:
-    return {"statusCode": status, "success": False, "message": message, "code": code, "stack": {}}
+    return msgspec.structs.asdict(Refusal(statusCode=status, message=message, code=code))
 
 
 def on_headrace_error(_: Request[Any, Any, Any], error: HeadraceError) -> Response[Any]:
@@ -67,22 +81,31 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     return _reply(status, messages.get(status, error.detail), codes.get(status, "invalid_request"))
 
 
+async def on_options(request: Request[Any, Any, Any]) -> Response[None] | None:
+    """Tells the methods of a path. The framework would name those of one of the path's endpoints."""
+    if request.method != "OPTIONS":
+        return None
+    return Response(None, status_code=204, headers={"Allow": ", ".join(_methods(request))})
+
+
 def _methods(request: Request[Any, Any, Any]) -> list[str]:
     """The methods that a path answers."""
     parts = [part for part in request.url.path.split("/") if part]
-    found = {
-        method
-        for route in request.app.routes
-        if isinstance(route, HTTPRoute) and _leads_to(route.path_components, parts)
-        for method in route.methods
-    }
+    routes = [route for route in request.app.routes if isinstance(route, HTTPRoute) and _leads_to(route, parts)]
+    exact = max(map(_literal, routes), default=())  # a segment's own name comes before a placeholder
+    found = {method for route in routes if _literal(route) == exact for method in route.methods}
     return sorted({*found, "HEAD"} if "GET" in found else found)
 
 
-def _leads_to(components: Sequence[Any], parts: Sequence[str]) -> bool:
-    return len(components) == len(parts) and all(
-        not isinstance(component, str) or component == part for component, part in zip(components, parts, strict=True)
+def _leads_to(route: HTTPRoute, parts: Sequence[str]) -> bool:
+    places = route.path_components
+    return len(places) == len(parts) and all(
+        not isinstance(place, str) or place == part for place, part in zip(places, parts, strict=True)
     )
+
+
+def _literal(route: HTTPRoute) -> tuple[bool, ...]:
+    return tuple(isinstance(place, str) for place in route.path_components)
 
 
 def _most(request: Request[Any, Any, Any]) -> int:
@@ -95,9 +118,9 @@ def _invalid(error: ValidationException) -> str:
     return "; ".join(f"{_complaint(item)} at {_place(item)}" for item in places) or error.detail
 
 
-def _complaint(item: dict[str, Any]) -> Any:
+def _complaint(item: dict[str, Any]) -> str:
     message = item.get("message")
-    return "expected a JSON body" if message == "'data'" else message  # Litestar's word for no body at all
+    return "expected a JSON body" if message == "'data'" else worded(str(message))  # Litestar's word for no body at all
 
 
 def _place(item: dict[str, Any]) -> str:
@@ -117,12 +140,18 @@ def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[
     return _reply(500, "the server made a mistake; its log says more", "internal")
 
 
-def run_json(info: RunInfo) -> dict[str, Any]:
+class ShownRun(RunFacts, kw_only=True):
+    """A run as the API shows it, with the paths of the run itself, of its events, and to cancel it."""
+
+    links: dict[str, str]
+
+
+def run_json(info: RunInfo) -> ShownRun:
     """A run as the API shows it."""
-    return {**msgspec.to_builtins(info), "links": info.links}
+    return ShownRun(**msgspec.structs.asdict(info), links=info.links)
 
 
-def accepted(info: RunInfo) -> Response[dict[str, Any]]:
+def accepted(info: RunInfo) -> Response[ShownRun]:
     """The answer to a prediction in the background."""
     return Response(run_json(info), status_code=202, headers={"X-Run-Id": info.id, "Location": info.links["self"]})
 

@@ -10,6 +10,7 @@ from litestar.params import Parameter, QueryParameter
 
 from headrace.schema import ExecutionRow
 from headrace.server.auth import local, needs
+from headrace.server.pagination import Page
 from headrace.storage.executions import ExecutionFilter
 
 _MOST = 500  # on one page
@@ -28,6 +29,19 @@ class ExecutionIds(msgspec.Struct):
     executionIds: list[str]
 
 
+class ListedExecution(ExecutionRow, kw_only=True):
+    """An execution with the id, the name and other columns of its flow."""
+
+    agentflow: dict[str, Any]
+
+
+class DeletedExecutions(msgspec.Struct):
+    """How many executions are gone."""
+
+    deletedCount: int
+    success: bool = True
+
+
 @get("/api/v1/executions", guards=[needs("executions:view")], summary="List executions", tags=["executions"])
 async def list_executions(
     request: Request[Any, Any, Any],
@@ -40,11 +54,11 @@ async def list_executions(
     endDate: str | None = None,  # noqa: N803
     page: int = 1,
     limit: int = 12,
-) -> dict[str, Any]:
+) -> Page[ListedExecution]:
     """One page of executions, newest first, as `{data, total}`."""
     wanted = ExecutionFilter(id, agentflowId, agentflowName, sessionId, wanted_state, startDate, endDate)
     rows, total = await local(request).executions.page(wanted, max(1, page), min(max(1, limit), _MOST))
-    return {"data": rows, "total": total}
+    return Page(msgspec.convert(rows, list[ListedExecution]), total)
 
 
 @get(
@@ -78,9 +92,9 @@ async def change_execution(
     summary="Delete an execution",
     tags=["executions"],
 )
-async def delete_execution(request: Request[Any, Any, Any], execution_id: ExecutionId) -> dict[str, Any]:
+async def delete_execution(request: Request[Any, Any, Any], execution_id: ExecutionId) -> DeletedExecutions:
     """Deletes one execution; the messages of its chat stay."""
-    return {"success": True, "deletedCount": await local(request).executions.remove([execution_id])}
+    return DeletedExecutions(await local(request).executions.remove([execution_id]))
 
 
 @delete(
@@ -90,9 +104,9 @@ async def delete_execution(request: Request[Any, Any, Any], execution_id: Execut
     summary="Delete executions",
     tags=["executions"],
 )
-async def delete_executions(request: Request[Any, Any, Any], data: ExecutionIds) -> dict[str, Any]:
+async def delete_executions(request: Request[Any, Any, Any], data: ExecutionIds) -> DeletedExecutions:
     """Deletes the executions that the body names."""
-    return {"success": True, "deletedCount": await local(request).executions.remove(data.executionIds)}
+    return DeletedExecutions(await local(request).executions.remove(data.executionIds))
 
 
 ROUTES = (

@@ -13,7 +13,7 @@ from headrace.imports import Existing, take
 from headrace.runtime.inventory import inventory
 from headrace.schema import ApiKey, FlowRow
 from headrace.server.auth import check_permission, local, needs
-from headrace.server.flows import flow_json
+from headrace.server.flows import ShownFlow, flow_json
 
 _PERMISSIONS = {
     "flows": "chatflows:create",
@@ -27,7 +27,7 @@ class ImportReply(msgspec.Struct):
     """The result of an import. `keys` are shown only here; `notes` name what works differently."""
 
     message: str
-    flows: list[dict[str, Any]]
+    flows: list[ShownFlow]
     keys: list[ApiKey]
     tools: list[str]
     variables: list[str]

@@ -12,10 +12,10 @@ from litestar.params import Parameter
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, Unauthorized
 from headrace.runtime.inventory import inventory
 from headrace.schema import ExecutionRow
-from headrace.server.auth import check_caller, local, needs
-from headrace.server.flows import flow_json
+from headrace.server.auth import OF_A_FLOW, check_caller, local, needs
+from headrace.server.flows import ShownFlow, flow_json
 from headrace.server.predictions import FlowId, flow_at
-from headrace.server.public import public_flow
+from headrace.server.public import PublicFlow, shown_in_public
 from headrace.storage.rows import MessageFilter
 from headrace.storage.storage import ADMIN
 
@@ -25,11 +25,11 @@ _HIDDEN: Final = ("password", "file", "folder", "credential")
 
 @get(
     "/api/v1/chatflows/apikey/{api_key:str}",
-    opt={"asks": "the key in its path"},
+    opt={"asks": "the key in its path", "refuses": (401,)},
     summary="The flows that are bound to a key",
     tags=["flows"],
 )
-async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[dict[str, Any]]:
+async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[ShownFlow] | list[PublicFlow]:
     """The key in the path opens it. Keys without `chatflows:view` see the flows without what is secret in them."""
     here = local(request)
     await here.storage.refresh()
@@ -42,8 +42,7 @@ async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[di
     if {ADMIN, "chatflows:view"} & set(key.permissions):
         has = await inventory(here.storage)
         return [flow_json(row, here.flows.catalog, has) for row in rows]
-    names = ("id", "name", "type", "category", "deployed", "isPublic", "createdDate", "updatedDate")
-    return [{**{name: getattr(row, name) for name in names}, "flowData": public_flow(row.flowData)} for row in rows]
+    return [shown_in_public(row) for row in rows]
 
 
 @get(
@@ -65,20 +64,33 @@ async def has_changed(
         raise InvalidRequest(f"{since!r} is not a date such as 2025-03-01T10:00:00.000Z") from None
 
 
-@get("/api/v1/flow-config/{flow_id:str}", summary="The inputs of a flow's nodes", tags=["flows"])
-async def flow_config(request: Request[Any, Any, Any], flow_id: FlowId) -> list[dict[str, Any]]:
+class NodeInput(msgspec.Struct):
+    """An input of a flow's node, as the builder describes it."""
+
+    node: str
+    nodeId: str
+    label: str | None
+    name: str | None
+    type: str | None
+
+
+@get("/api/v1/flow-config/{flow_id:str}", opt=OF_A_FLOW, summary="The inputs of a flow's nodes", tags=["flows"])
+async def flow_config(request: Request[Any, Any, Any], flow_id: FlowId) -> list[NodeInput]:
     """Which inputs the nodes have, for whoever may use the flow; none that hold secrets or files."""
     flow = await flow_at(flow_id, local(request))
     await check_caller(request, flow)
     return [
-        {"node": node.data.label or node.data.name, "nodeId": node.id, **{key: item.get(key) for key in _SHOWN}}
+        NodeInput(
+            node.data.label or node.data.name, node.id, *(_text(item.get(key)) for key in ("label", "name", "type"))
+        )
         for node in flow.file.nodes
         for item in node.data.inputParams
         if item.get("type") not in _HIDDEN
     ]
 
 
-_SHOWN: Final = ("label", "name", "type")
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 @get("/api/v1/stats/{flow_id:str}", guards=[needs("chatflows:view")], summary="A flow in numbers", tags=["messages"])

@@ -9,7 +9,7 @@ from litestar import Request, delete, get, post, put
 from msgspec import UNSET, UnsetType
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.coverage import coverage
+from headrace.engine.coverage import Coverage, coverage
 from headrace.engine.findings import Inventory
 from headrace.engine.flow_credentials import with_credential
 from headrace.engine.flow_file import read_flow
@@ -18,7 +18,7 @@ from headrace.runtime.flows import ApiConfig, ChatbotConfig, read_config
 from headrace.runtime.inventory import inventory
 from headrace.schema import FlowRow, is_id
 from headrace.server.auth import check_above, local, needs
-from headrace.server.pagination import Deleted, paged
+from headrace.server.pagination import Deleted, Page, paged
 from headrace.server.predictions import FlowId
 
 TYPES = ("CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT")
@@ -78,10 +78,17 @@ def _check_config(name: str, text: str | None) -> None:
         raise InvalidRequest(str(error)) from None
 
 
-def flow_json(row: FlowRow, catalog: Catalog, has: Inventory) -> dict[str, Any]:
+class ShownFlow(FlowRow, kw_only=True):
+    """A flow, and what this server does not do of it."""
+
+    webhookSecretConfigured: bool = False
+    coverage: Coverage
+
+
+def flow_json(row: FlowRow, catalog: Catalog, has: Inventory) -> ShownFlow:
     """A flow as the API shows it, with what a server that has this does not do of it."""
     found = coverage(read_flow(row.flowData), catalog, kind=row.type, flow_id=row.id, has=has)
-    return {**msgspec.structs.asdict(row), "webhookSecretConfigured": False, "coverage": found}
+    return ShownFlow(**msgspec.structs.asdict(row), coverage=found)
 
 
 @get("/api/v1/chatflows", guards=[needs("chatflows:view")], summary="List flows", tags=["flows"])
@@ -90,7 +97,7 @@ async def list_flows(
     type: str | None = None,  # noqa: A002 Flowise's name
     page: int = 0,
     limit: int = 0,
-) -> list[dict[str, Any]] | dict[str, Any]:
+) -> list[ShownFlow] | Page[ShownFlow]:
     """All flows, or one page of them as `{data, total}`."""
     here = local(request)
     has = await inventory(here.storage)
@@ -99,7 +106,7 @@ async def list_flows(
 
 
 @post("/api/v1/chatflows", guards=[needs("chatflows:create")], status_code=200, summary="Create a flow", tags=["flows"])
-async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[str, Any]:
+async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> ShownFlow:
     """Stores the flow whether or not this server has all its nodes; `coverage` says what keeps it from answering."""
     if not data.name or not data.flowData:
         missing = "name" if not data.name else "flowData"
@@ -116,14 +123,14 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> dict[
 
 
 @get("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read a flow", tags=["flows"])
-async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, Any]:
+async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> ShownFlow:
     """One flow."""
     here = local(request)
     return flow_json(await here.storage.flow(flow_id), here.flows.catalog, await inventory(here.storage))
 
 
 @put("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:update")], summary="Change a flow", tags=["flows"])
-async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInput) -> dict[str, Any]:
+async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInput) -> ShownFlow:
     """Changes what the body names; runs that have begun go on with the flow as it was."""
     here = local(request)
     if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.storage.flow(flow_id)).apikeyid):
@@ -132,7 +139,7 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     return flow_json(row, here.flows.catalog, await inventory(here.storage))
 
 
-class Attachment(msgspec.Struct):
+class AttachedCredential(msgspec.Struct):
     """Which credential a node gets: `node` is its id or label."""
 
     node: str
@@ -146,7 +153,7 @@ class Attachment(msgspec.Struct):
     summary="Give a node of a flow a credential",
     tags=["flows"],
 )
-async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, data: Attachment) -> dict[str, Any]:
+async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, data: AttachedCredential) -> ShownFlow:
     """Changes nothing but the node's credential, which must be of a type that the node takes.
 
     In agent flows the model and the tools inside of the node get it, as far as they take its type.

@@ -154,6 +154,8 @@ async def read_form(request: Request[Any, Any, Any]) -> Form:
 
 def _add(form: Form, part: Any, content: bytes) -> None:
     if part.filename is None:
+        if part.name == "files":
+            raise InvalidRequest("the form's part 'files' is no file: send it with a file name")
         try:
             form.fields[part.name or ""] = content.decode()
         except UnicodeDecodeError:

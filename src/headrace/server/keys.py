@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response, delete, get, post, put
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, UnsetType
 
 from headrace.errors import InvalidRequest, NotFound, Unauthorized
 from headrace.runtime.local import Local
 from headrace.schema import ApiKey
 from headrace.server.auth import check_above, check_gift, local, needs
-from headrace.server.pagination import Deleted, paged
+from headrace.server.pagination import Deleted, Page, paged
 from headrace.storage.storage import ADMIN
 
 
@@ -71,7 +72,7 @@ async def _found(here: Local, key_id: str) -> ApiKey:
 
 
 @get("/api/v1/apikey", guards=[needs("apikeys:view")], summary="List API keys", tags=["administration"])
-async def list_keys(request: Request[Any, Any, Any], page: int = 0, limit: int = 0) -> list[ShownKey] | dict[str, Any]:
+async def list_keys(request: Request[Any, Any, Any], page: int = 0, limit: int = 0) -> list[ShownKey] | Page[ShownKey]:
     """All keys without the keys themselves, or one page of them as `{data, total}`."""
     here = local(request)
     return paged(await _shown(here, await here.storage.keys()), page, limit)
@@ -130,8 +131,9 @@ async def remove_key(request: Request[Any, Any, Any], key_id: str) -> Deleted:
 
 @get(
     "/api/v1/verify/apikey/{api_key:str}",
-    opt={"asks": "the key in its path"},
+    opt={"asks": "the key in its path", "refuses": (401,)},
     summary="Is this API key valid?",
+    responses={200: ResponseSpec(Literal["OK"], generate_examples=False)},
     tags=["administration"],
 )
 async def verify_key(request: Request[Any, Any, Any], api_key: str) -> Response[Any]:

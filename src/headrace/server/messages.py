@@ -9,12 +9,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, delete, get
 from litestar.params import QueryParameter
+from msgspec import UNSET, UnsetType
 
 from headrace.errors import InvalidRequest
 from headrace.schema import Feedback, Message
 from headrace.server.auth import local, needs
+from headrace.server.pagination import Deleted
 from headrace.server.predictions import FlowId
 from headrace.storage.rows import MessageFilter
+
+
+class ShownMessage(Message, kw_only=True):
+    """A message with the execution that it is of, and, where they are asked for, its rating."""
+
+    execution: Any = None
+    feedback: Feedback | UnsetType | None = UNSET
+
 
 ChatTypes = Annotated[
     list[str] | None, QueryParameter(name="chatType", description="One or more; a JSON list is taken too.")
@@ -57,7 +67,7 @@ async def list_messages(
     feedback: bool = False,
     page: int = 0,
     limit: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[ShownMessage]:
     """Messages of a flow in the order they were stored; with `feedback` each has its rating or null.
 
     With it, `feedbackType` leaves only answers rated so and their questions, and `page` only `limit` sessions.
@@ -76,11 +86,11 @@ async def list_messages(
             rows = _of_page(rows, page, limit, newest_first=order == "DESC")
     executions = await here.executions.some([row.executionId for row in rows if row.executionId])
     return [
-        {
+        ShownMessage(
             **msgspec.structs.asdict(row),
-            "execution": executions.get(row.executionId or ""),
-            **({"feedback": ratings.get(row.id)} if feedback else {}),
-        }
+            execution=executions.get(row.executionId or ""),
+            feedback=ratings.get(row.id) if feedback else UNSET,
+        )
         for row in rows
     ]
 
@@ -117,7 +127,7 @@ async def delete_messages(
     memoryType: str | None = None,  # noqa: N803
     startDate: str | None = None,  # noqa: N803
     endDate: str | None = None,  # noqa: N803
-) -> dict[str, Any]:
+) -> Deleted:
     """Deletes messages of a flow: all, or those that the query names. A chat goes with its files and passages."""
     wanted = MessageFilter(chatId, sessionId, memoryType, None, _list(chat_types, "chatType"), startDate, endDate)
     here = local(request)
@@ -126,7 +136,7 @@ async def delete_messages(
     if wanted == MessageFilter(chatId):
         await here.uploads.forget(flow_id, chatId)
         await here.library.forget_chats(flow_id, chatId)
-    return {"raw": [], "affected": count}
+    return Deleted(count)
 
 
 ROUTES = (list_messages, delete_messages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -17,8 +17,15 @@ class Deleted(msgspec.Struct):
     raw: list[Any] = []
 
 
-def paged(rows: Sequence[_T], page: int, limit: int) -> list[_T] | dict[str, Any]:
+class Page(msgspec.Struct, Generic[_T]):
+    """One page of rows, and how many there are on all."""
+
+    data: list[_T]
+    total: int
+
+
+def paged(rows: Sequence[_T], page: int, limit: int) -> list[_T] | Page[_T]:
     """All rows, or with `page` (from 1) and `limit` one page of them as `{data, total}`."""
     if page > 0 and limit > 0:
-        return {"data": list(rows[(page - 1) * limit : page * limit]), "total": len(rows)}
+        return Page(list(rows[(page - 1) * limit : page * limit]), len(rows))
     return list(rows)

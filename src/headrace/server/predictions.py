@@ -13,11 +13,11 @@ from headrace.events import Prediction
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.schema import PredictionRequest, is_id
-from headrace.server.auth import check_flow_key, check_origin, local
+from headrace.server.auth import OF_A_FLOW, check_flow_key, check_origin, local
 from headrace.server.bodies import asked
 from headrace.server.disconnect import while_there
 from headrace.server.docs import PredictionOperation
-from headrace.server.error_responses import accepted, error_reply
+from headrace.server.error_responses import ShownRun, accepted, error_reply
 from headrace.server.files import check_form, checked, upsert_for_chat
 from headrace.server.forms import is_form
 from headrace.server.frames import EventStream, PredictionResponse, dialect_of, position
@@ -37,10 +37,16 @@ async def flow_at(flow_id: str, here: Local) -> Flow:
 @post(
     [f"/api/v1/{name}/{{flow_id:str}}" for name in ("prediction", "predictions", "internal-prediction")],
     status_code=200,
+    opt={**OF_A_FLOW, "refuses": (409, 412, 422), "plain": (403, 429), "streams": "too"},
     summary="Ask a flow",
     description="With `streaming` true the answer is an event stream, else JSON.",
     operation_class=PredictionOperation,
-    responses={200: ResponseSpec(Prediction, description="The answer, or with `streaming` a text/event-stream")},
+    responses={
+        200: ResponseSpec(
+            Prediction, generate_examples=False, description="The answer, or with `streaming` a text/event-stream"
+        ),
+        202: ResponseSpec(ShownRun, generate_examples=False, description="The run, with `background`"),
+    },
     tags=["predictions"],
 )
 async def predict(
@@ -104,7 +110,12 @@ def _plain(error: RateLimited | OriginRefused) -> Response[Any]:
     return Response(str(error), status_code=error.status, headers=reply.headers, media_type=MediaType.TEXT)
 
 
-@get("/api/v1/chatflows-streaming/{flow_id:str}", summary="Does this flow stream?", tags=["predictions"])
+@get(
+    "/api/v1/chatflows-streaming/{flow_id:str}",
+    opt={"refuses": (422,)},
+    summary="Does this flow stream?",
+    tags=["predictions"],
+)
 async def streaming(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, bool]:
     """Public: both published libraries ask it without a key."""
     flow = await flow_at(flow_id, local(request))

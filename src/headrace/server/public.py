@@ -9,6 +9,9 @@ import re
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from headrace.schema import FlowRow
 
 Shape = dict[str, Any] | list[Any] | None
 """The shown part of a JSON value: fields by name, `*` for every name; a list's elements; None for a plain value."""
@@ -47,6 +50,27 @@ _NODE: Final[Shape] = {
 }
 _EDGE: Final[Shape] = dict.fromkeys(("id", "source", "target", "sourceHandle", "targetHandle", "type"))
 _TOOL_NAME: Final = re.compile(r"[A-Za-z_][\w-]{0,63}")
+
+
+class PublicFlow(msgspec.Struct, kw_only=True):
+    """What of a flow everybody may see. `chatbotConfig` is a JSON text of `public_config`."""
+
+    id: str
+    name: str
+    type: str
+    category: str | None
+    deployed: bool | None
+    isPublic: bool | None
+    createdDate: str
+    updatedDate: str
+    flowData: str
+    chatbotConfig: str | UnsetType = UNSET
+
+
+def shown_in_public(row: FlowRow) -> PublicFlow:
+    """The flow without its configuration."""
+    names = ("id", "name", "type", "category", "deployed", "isPublic", "createdDate", "updatedDate")
+    return PublicFlow(**{name: getattr(row, name) for name in names}, flowData=public_flow(row.flowData))
 
 
 def public_config(text: str | None) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from litestar.params import Parameter, QueryParameter
 
 from headrace.runtime.local import Local
 from headrace.schema import RunInfo
-from headrace.server.auth import check_caller, local
-from headrace.server.error_responses import run_json
+from headrace.server.auth import OF_A_FLOW, check_caller, local
+from headrace.server.error_responses import ShownRun, run_json
 from headrace.server.frames import EventStream, dialect_of, position
 from headrace.server.predictions import FlowId, flow_at
 
@@ -26,7 +26,12 @@ async def _readable(request: Request[Any, Any, Any], run_id: str) -> RunInfo:
     return info
 
 
-@get("/api/v1/runs/{run_id:str}/events", summary="Follow a run", tags=["runs"])
+@get(
+    "/api/v1/runs/{run_id:str}/events",
+    opt={**OF_A_FLOW, "streams": "only"},
+    summary="Follow a run",
+    tags=["runs"],
+)
 async def events(
     request: Request[Any, Any, Any],
     run_id: RunId,
@@ -40,26 +45,26 @@ async def events(
     return EventStream(local(request).runs, run_id, after, dialect_of(request, dialect), timed=times)
 
 
-@get("/api/v1/runs/{run_id:str}", summary="What is known of a run", tags=["runs"])
-async def read_run(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, Any]:
+@get("/api/v1/runs/{run_id:str}", opt=OF_A_FLOW, summary="What is known of a run", tags=["runs"])
+async def read_run(request: Request[Any, Any, Any], run_id: RunId) -> ShownRun:
     """State, chat, times, usage and the number of the newest event."""
     return run_json(await _readable(request, run_id))
 
 
-@get("/api/v1/runs", summary="The runs of a chat", tags=["runs"])
+@get("/api/v1/runs", opt={**OF_A_FLOW, "refuses": (404,)}, summary="The runs of a chat", tags=["runs"])
 async def list_runs(
     request: Request[Any, Any, Any],
     chat_id: Annotated[str, QueryParameter(name="chatId", description="The chat's id.")],
     flow_id: Annotated[str, QueryParameter(name="flowId", description="The flow's id.")],
-) -> list[dict[str, Any]]:
+) -> list[ShownRun]:
     """Newest first, so that an app can come back to an answer after a reload."""
     here = local(request)
     await check_caller(request, await flow_at(flow_id, here))
     return [run_json(info) for info in await here.runs.of_chat(flow_id, chat_id)]
 
 
-@post("/api/v1/runs/{run_id:str}/cancel", status_code=200, summary="Stop a run", tags=["runs"])
-async def cancel(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, Any]:
+@post("/api/v1/runs/{run_id:str}/cancel", status_code=200, opt=OF_A_FLOW, summary="Stop a run", tags=["runs"])
+async def cancel(request: Request[Any, Any, Any], run_id: RunId) -> ShownRun:
     """Closes the connection to the model; the stream ends `abort`, `end`. Again, or after the end, changes nothing."""
     await _readable(request, run_id)
     runs = local(request).runs
@@ -67,7 +72,9 @@ async def cancel(request: Request[Any, Any, Any], run_id: RunId) -> dict[str, An
     return run_json(await runs.settled(run_id, _PATIENCE))
 
 
-@put("/api/v1/chatmessage/abort/{flow_id:str}/{chat_id:str}", summary="Stop a chat's runs", tags=["runs"])
+@put(
+    "/api/v1/chatmessage/abort/{flow_id:str}/{chat_id:str}", opt=OF_A_FLOW, summary="Stop a chat's runs", tags=["runs"]
+)
 async def abort(request: Request[Any, Any, Any], flow_id: FlowId, chat_id: str) -> dict[str, Any]:
     """Stops every run of the chat; the answer is the same whether or not there was one."""
     here: Local = local(request)

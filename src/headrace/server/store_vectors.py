@@ -15,6 +15,7 @@ from litestar.params import QueryParameter
 from headrace.documents.graph import Part
 from headrace.documents.stores import Component
 from headrace.documents.upserts import Change, StoreUpsert, StoreUpserted, changed
+from headrace.engine.complaints import complaint
 from headrace.engine.ports import Upserted
 from headrace.errors import Interrupted, InvalidRequest
 from headrace.runtime.local import Local
@@ -22,8 +23,9 @@ from headrace.server.auth import local, needs
 from headrace.server.bodies import decoded
 from headrace.server.disconnect import while_there
 from headrace.server.docs import RefreshOperation, StoreUpsertOperation
-from headrace.server.document_stores import StoreId, written
+from headrace.server.document_stores import StoreId
 from headrace.server.forms import is_form, read_form
+from headrace.server.store_responses import WrittenStore, written
 
 _JSON = ("metadata", "docStore", "loader", "splitter", "vectorStore", "embedding", "recordManager")
 _PARTS = (
@@ -55,7 +57,23 @@ class StoreQuery(msgspec.Struct, kw_only=True):
     inputs: dict[str, Any] = {}
 
 
-async def _save(data: VectorInput, here: Local, *, strict: bool) -> dict[str, Any]:
+class FoundChunk(msgspec.Struct):
+    """A passage with its chunk's id and number, -1 where there is none."""
+
+    pageContent: str
+    metadata: dict[str, Any]
+    id: str
+    chunkNo: int
+
+
+class Found(msgspec.Struct):
+    """The passages that a question finds; `timeTaken` is in milliseconds."""
+
+    timeTaken: int
+    docs: list[FoundChunk]
+
+
+async def _save(data: VectorInput, here: Local, *, strict: bool) -> WrittenStore:
     """Stores the nodes that the body names; `strict` takes off those that it does not."""
     nodes: dict[str, Component | None] = {}
     for name, config in _PARTS:
@@ -72,10 +90,11 @@ async def _save(data: VectorInput, here: Local, *, strict: bool) -> dict[str, An
     "/api/v1/document-store/vectorstore/save",
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="Choose a store's vector store, embeddings and record manager",
     tags=["document stores"],
 )
-async def save_nodes(request: Request[Any, Any, Any], data: VectorInput) -> dict[str, Any]:
+async def save_nodes(request: Request[Any, Any, Any], data: VectorInput) -> WrittenStore:
     """Stores the nodes; those that the body does not name are taken off."""
     return await _save(data, local(request), strict=True)
 
@@ -84,10 +103,11 @@ async def save_nodes(request: Request[Any, Any, Any], data: VectorInput) -> dict
     "/api/v1/document-store/vectorstore/update",
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="Change the inputs of a store's vector store",
     tags=["document stores"],
 )
-async def change_nodes(request: Request[Any, Any, Any], data: VectorInput) -> dict[str, Any]:
+async def change_nodes(request: Request[Any, Any, Any], data: VectorInput) -> WrittenStore:
     """Stores the nodes that the body names."""
     return await _save(data, local(request), strict=False)
 
@@ -96,6 +116,7 @@ async def change_nodes(request: Request[Any, Any, Any], data: VectorInput) -> di
     "/api/v1/document-store/vectorstore/insert",
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="Upsert a store's chunks",
     tags=["document stores"],
 )
@@ -110,6 +131,7 @@ async def insert(request: Request[Any, Any, Any], data: VectorInput) -> Upserted
     "/api/v1/document-store/vectorstore/{store_id:str}",
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
+    opt={"refuses": (409, 422)},
     summary="Delete what a store has in its vector store",
     tags=["document stores"],
 )
@@ -126,35 +148,34 @@ async def empty(
     "/api/v1/document-store/vectorstore/query",
     guards=[needs("documentStores:view")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="Search a store",
     tags=["document stores"],
 )
-async def query(request: Request[Any, Any, Any], data: StoreQuery) -> dict[str, Any]:
+async def query(request: Request[Any, Any, Any], data: StoreQuery) -> Found:
     """The passages that a question finds, each with its chunk's id and number (-1 where there is none)."""
     here, begun = local(request), time.monotonic()
     found = await while_there(request, here.documents.query(data.storeId, data.query, data.inputs))
     taken = round((time.monotonic() - begun) * 1000)
     places = await here.documents.chunks.places(data.storeId, found)
     docs = [
-        {
-            "pageContent": document.pageContent,
-            "metadata": document.metadata,
-            "id": place[0] if place else "",
-            "chunkNo": place[1] if place else -1,
-        }
+        FoundChunk(document.pageContent, document.metadata, *(place or ("", -1)))
         for document, place in zip(found, places, strict=True)
     ]
-    return {"timeTaken": taken, "docs": docs}
+    return Found(taken, docs)
 
 
 @post(
     ["/api/v1/document-store/upsert", "/api/v1/document-store/upsert/{store_id:str}"],
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
+    opt={"refuses": (404, 409, 422)},
     summary="Load documents into a store and upsert them",
     description="JSON, or a multipart form whose `files` go to the loader and whose other fields are JSON texts.",
     operation_class=StoreUpsertOperation,
-    responses={200: ResponseSpec(StoreUpserted, description="What was done, and for which loader")},
+    responses={
+        200: ResponseSpec(StoreUpserted, generate_examples=False, description="What was done, and for which loader")
+    },
     tags=["document stores"],
 )
 async def upsert(request: Request[Any, Any, Any], store_id: str = "") -> StoreUpserted:
@@ -170,6 +191,7 @@ async def upsert(request: Request[Any, Any, Any], store_id: str = "") -> StoreUp
     "/api/v1/document-store/refresh/{store_id:str}",
     guards=[needs("documentStores:upsert-config")],
     status_code=200,
+    opt={"refuses": (409, 422)},
     summary="Process and upsert loaders again",
     operation_class=RefreshOperation,
     tags=["document stores"],
@@ -179,7 +201,7 @@ async def refresh(request: Request[Any, Any, Any], store_id: StoreId) -> list[St
     here = _working(request)
     body = await request.body()
     asked = decoded(body) if body.strip() else {}
-    if not isinstance(asked, dict) or not isinstance(asked.get("items") or [], list):
+    if not isinstance(asked, dict) or not isinstance(asked.get("items", []), list | None):
         raise InvalidRequest('the body must be a JSON object such as {"items": [{"docId": "…"}]}')
     items = [_asked(item) for item in asked.get("items") or []]
     return await while_there(request, here.store_upserts.refresh(store_id, items))
@@ -203,6 +225,7 @@ class Describing(msgspec.Struct):
     "/api/v1/document-store/generate-tool-desc/{store_id:str}",
     guards=[needs("documentStores:view")],
     status_code=200,
+    opt={"refuses": (409, 422)},
     summary="Have a model say when to search a store",
     tags=["document stores"],
 )
@@ -239,7 +262,7 @@ def _asked(body: Any) -> StoreUpsert:
     try:
         return msgspec.convert(values, StoreUpsert, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the body is not an upsert: {error}") from None
+        raise InvalidRequest(f"the body is not an upsert: {complaint(error)}") from None
 
 
 ROUTES = (save_nodes, change_nodes, insert, empty, query, upsert, refresh, describe)

@@ -9,7 +9,7 @@ from litestar import Request, delete, get, post, put
 
 from headrace.schema import CustomTool
 from headrace.server.auth import local, needs
-from headrace.server.pagination import Deleted, paged
+from headrace.server.pagination import Deleted, Page, paged
 
 
 class ToolChange(msgspec.Struct, omit_defaults=True):
@@ -26,7 +26,7 @@ class ToolChange(msgspec.Struct, omit_defaults=True):
 @get("/api/v1/tools", guards=[needs("tools:view")], summary="List tools", tags=["tools"])
 async def list_tools(
     request: Request[Any, Any, Any], page: int = 0, limit: int = 0
-) -> list[CustomTool] | dict[str, Any]:
+) -> list[CustomTool] | Page[CustomTool]:
     """All tools, or one page of them as `{data, total}`."""
     return paged(await local(request).storage.tools(), page, limit)
 

@@ -17,7 +17,7 @@ from headrace.retrieval.parser_processes import ATTACHMENT
 from headrace.retrieval.text_decoding import text_documents
 from headrace.runtime.flows import Flow
 from headrace.schema import Attachment, is_id
-from headrace.server.auth import check_caller, local
+from headrace.server.auth import OF_A_FLOW, check_caller, local
 from headrace.server.disconnect import while_there
 from headrace.server.docs import AttachmentOperation
 from headrace.server.files import check_size
@@ -27,7 +27,12 @@ from headrace.server.rate_limits import caller_of
 from headrace.settings import Settings
 
 
-@get("/api/v1/get-upload-file", summary="A file of a chat", tags=["files"])
+@get(
+    "/api/v1/get-upload-file",
+    opt={**OF_A_FLOW, "refuses": (404,), "sends": ("application/octet-stream",)},
+    summary="A file of a chat",
+    tags=["files"],
+)
 async def read_file(
     request: Request[Any, Any, Any],
     flow_id: Annotated[str, QueryParameter(name="chatflowId", description="The flow's id.")],
@@ -46,7 +51,13 @@ class Wanted(msgspec.Struct):
     fileName: str
 
 
-@post("/api/v1/openai-assistants-file/download", status_code=200, summary="A file that an answer names", tags=["files"])
+@post(
+    "/api/v1/openai-assistants-file/download",
+    status_code=200,
+    opt={**OF_A_FLOW, "refuses": (404,), "sends": ("application/octet-stream",)},
+    summary="A file that an answer names",
+    tags=["files"],
+)
 async def download(request: Request[Any, Any, Any], data: Wanted) -> Response[bytes]:
     """The same as a POST: the chat widget's buttons for the files of an answer."""
     return await _file(request, data.chatflowId, data.chatId, data.fileName)
@@ -65,6 +76,7 @@ async def _file(request: Request[Any, Any, Any], flow_id: str, chat_id: str, nam
 @post(
     "/api/v1/attachments/{flow_id:str}/{chat_id:str}",
     status_code=200,
+    opt={**OF_A_FLOW, "refuses": (422,)},
     summary="Read files for a question",
     description="A multipart form with `files`; the texts go back to the server as uploads of the type `file:full`.",
     operation_class=AttachmentOperation,

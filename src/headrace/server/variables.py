@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from headrace.schema import Variable
 from headrace.server.auth import local, needs
-from headrace.server.pagination import Deleted, paged
+from headrace.server.pagination import Deleted, Page, paged
 
 
 class VariableInput(msgspec.Struct):
@@ -32,7 +32,7 @@ class VariableChange(msgspec.Struct):
 @get("/api/v1/variables", guards=[needs("variables:view")], summary="List variables", tags=["administration"])
 async def list_variables(
     request: Request[Any, Any, Any], page: int = 0, limit: int = 0
-) -> list[Variable] | dict[str, Any]:
+) -> list[Variable] | Page[Variable]:
     """All variables, or one page of them as `{data, total}`."""
     return paged(await local(request).storage.variables(), page, limit)
 

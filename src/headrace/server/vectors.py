@@ -13,11 +13,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 
 from headrace.engine.ports import Upserted
-from headrace.errors import FlowNotFound, Interrupted, InvalidRequest, NotFound, Unauthorized
+from headrace.errors import FlowNotFound, Interrupted, NotFound, Unauthorized
 from headrace.runtime.flows import Flow
 from headrace.schema import UpsertRequest
-from headrace.server.auth import check_flow_key, check_origin, check_permission, local, needs
-from headrace.server.bodies import decoded
+from headrace.server.auth import Guard, check_flow_key, check_origin, check_permission, local, needs
+from headrace.server.bodies import converted, decoded
 from headrace.server.disconnect import while_there
 from headrace.server.docs import UpsertOperation
 from headrace.server.files import check_size, upsert_files
@@ -30,14 +30,15 @@ from headrace.storage.upserts import UpsertHistory, UpsertRow
 _OWN_FIELDS = ("stopNodeId", "overrideConfig", "chatId", "chatflowId", "question")
 
 
-def _unless_a_visitor(*permissions: str) -> Any:
-    """A guard that leaves to the endpoint who sends a form and no key: it takes files for the visitor's own chat."""
+class UnlessAVisitor(Guard):
+    """Leaves to the endpoint who sends a form and no key: it takes files for the visitor's own chat."""
 
-    async def guard(connection: Request[Any, Any, Any], _: BaseRouteHandler) -> None:
+    open_too = True
+
+    async def __call__(self, connection: Any, handler: BaseRouteHandler) -> None:
+        """Called before the endpoint."""
         if not _is_visitor(connection):
-            await check_permission(connection, *permissions)
-
-    return guard
+            await super().__call__(connection, handler)
 
 
 def _is_visitor(connection: Request[Any, Any, Any]) -> bool:
@@ -46,12 +47,17 @@ def _is_visitor(connection: Request[Any, Any, Any]) -> bool:
 
 @post(
     ["/api/v1/vector/upsert/{flow_id:str}", "/api/v1/vector/internal-upsert/{flow_id:str}"],
-    guards=[_unless_a_visitor("chatflows:update")],
+    guards=[UnlessAVisitor("chatflows:update")],
     status_code=200,
+    opt={"refuses": (409, 422)},
     summary="Upsert a flow's documents",
     description="JSON, or a multipart form whose `files` go to the flow's loaders. Closing the connection stops it.",
     operation_class=UpsertOperation,
-    responses={200: ResponseSpec(Upserted, description="What was added, updated, skipped, deleted, and what failed")},
+    responses={
+        200: ResponseSpec(
+            Upserted, generate_examples=False, description="What was added, updated, skipped, deleted, and what failed"
+        )
+    },
     tags=["retrieval"],
 )
 async def upsert(request: Request[Any, Any, Any], flow_id: FlowId) -> Upserted:
@@ -91,10 +97,7 @@ async def _asked(request: Request[Any, Any, Any]) -> tuple[UpsertRequest, Mappin
         return UpsertRequest(overrideConfig=overrides, **named), form.inputs
     body = await request.body()
     value = decoded(body) if body.strip() else {}
-    try:
-        return msgspec.convert(value, UpsertRequest), {}
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the body is not an upsert: {error}") from None
+    return converted(value, UpsertRequest), {}
 
 
 @get(

@@ -12,8 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from headrace.errors import InvalidRequest
 from headrace.schema import Feedback, Lead, Rating
-from headrace.server.auth import check_caller, local, needs
-from headrace.server.pagination import paged
+from headrace.server.auth import OF_A_FLOW, check_caller, local, needs
+from headrace.server.pagination import Page, paged
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.rate_limits import caller_of
 
@@ -48,15 +48,21 @@ class LeadInput(msgspec.Struct):
     phone: Entry | None = None
 
 
-@post("/api/v1/feedback/{flow_id:str}", status_code=200, summary="Rate an answer", tags=["visitors"])
-async def rate(request: Request[Any, Any, Any], flow_id: FlowId, data: FeedbackInput) -> Feedback:
+@post("/api/v1/feedback/{item:str}", status_code=200, opt=OF_A_FLOW, summary="Rate an answer", tags=["visitors"])
+async def rate(request: Request[Any, Any, Any], item: FlowId, data: FeedbackInput) -> Feedback:
     """Stores the rating of one of the flow's answers; another time changes it."""
-    if data.chatflowid and data.chatflowid != flow_id:
+    if data.chatflowid and data.chatflowid != item:
         raise InvalidRequest(f"the body names another flow than the path: {data.chatflowid!r} at $.chatflowid")
-    return await _rated(request, flow_id, data)
+    return await _rated(request, item, data)
 
 
-@post("/api/v1/feedback", status_code=200, summary="Rate an answer of the flow that the body names", tags=["visitors"])
+@post(
+    "/api/v1/feedback",
+    status_code=200,
+    opt={**OF_A_FLOW, "refuses": (404,)},
+    summary="Rate an answer of the flow that the body names",
+    tags=["visitors"],
+)
 async def rate_anywhere(request: Request[Any, Any, Any], data: FeedbackInput) -> Feedback:
     """The same with the flow in the body."""
     if not data.chatflowid:
@@ -71,26 +77,26 @@ async def _rated(request: Request[Any, Any, Any], flow_id: str, data: FeedbackIn
     return await here.ratings.put(flow.row.id, data.messageId, data.rating, data.content, data.chatId)
 
 
-@put("/api/v1/feedback/{feedback_id:str}", summary="Change a rating", tags=["visitors"])
+@put("/api/v1/feedback/{item:str}", opt=OF_A_FLOW, summary="Change a rating", tags=["visitors"])
 async def change_rating(
     request: Request[Any, Any, Any],
-    feedback_id: Annotated[str, Parameter(description="The feedback's id, which only who left it was told.")],
+    item: Annotated[str, Parameter(description="The feedback's id, which only who left it was told.")],
     data: FeedbackChange,
 ) -> dict[str, str]:
     """Changes the rating or says why."""
     here = local(request)
-    found = await here.ratings.one(feedback_id)
+    found = await here.ratings.one(item)
     await check_caller(request, await flow_at(found.chatflowid, here))
     changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     if changes:
-        await here.ratings.change(feedback_id, changes)
+        await here.ratings.change(item, changes)
     return {"status": "OK"}
 
 
-@get("/api/v1/feedback/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read ratings", tags=["visitors"])
+@get("/api/v1/feedback/{item:str}", guards=[needs("chatflows:view")], summary="Read ratings", tags=["visitors"])
 async def read_ratings(
     request: Request[Any, Any, Any],
-    flow_id: FlowId,
+    item: FlowId,
     order: Literal["ASC", "DESC"] = "ASC",
     chat_id: Annotated[str | None, QueryParameter(name="chatId")] = None,
     start: Annotated[str | None, QueryParameter(name="startDate")] = None,
@@ -98,11 +104,11 @@ async def read_ratings(
 ) -> list[Feedback]:
     """The ratings of a flow's answers."""
     here = local(request)
-    await here.storage.flow(flow_id)
-    return await here.ratings.of_flow(flow_id, chat_id, start, end, newest_first=order == "DESC")
+    await here.storage.flow(item)
+    return await here.ratings.of_flow(item, chat_id, start, end, newest_first=order == "DESC")
 
 
-@post("/api/v1/leads", status_code=200, summary="Leave a lead", tags=["visitors"])
+@post("/api/v1/leads", status_code=200, opt={**OF_A_FLOW, "refuses": (404,)}, summary="Leave a lead", tags=["visitors"])
 async def leave_lead(request: Request[Any, Any, Any], data: LeadInput) -> Lead:
     """Stores how to reach a visitor."""
     here = local(request)
@@ -117,7 +123,7 @@ async def leave_lead(request: Request[Any, Any, Any], data: LeadInput) -> Lead:
 @get("/api/v1/leads/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read leads", tags=["visitors"])
 async def read_leads(
     request: Request[Any, Any, Any], flow_id: FlowId, page: int = 0, limit: int = 0
-) -> list[Lead] | dict[str, Any]:
+) -> list[Lead] | Page[Lead]:
     """The leads of a flow, oldest first, or one page of them as `{data, total}`."""
     here = local(request)
     await here.storage.flow(flow_id)

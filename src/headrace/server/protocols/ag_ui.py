@@ -12,7 +12,7 @@ from headrace.errors import InvalidRequest
 from headrace.events import Usage
 from headrace.runtime.log import Entry
 from headrace.schema import HumanInput, PredictionRequest
-from headrace.server.auth import local
+from headrace.server.auth import OF_A_FLOW, local
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.protocols.messages import question
 from headrace.server.protocols.parts import (
@@ -134,6 +134,7 @@ def _usage(usage: Usage, model: str) -> dict[str, Any]:
 @post(
     "/api/v1/ag-ui/{flow_id:str}",
     status_code=200,
+    opt={**OF_A_FLOW, "refuses": (409,), "streams": "only"},
     summary="Ask a flow from an AG-UI client",
     description="The body is a RunAgentInput; the answer is a stream of the protocol's events.",
     tags=["ag-ui"],

@@ -7,13 +7,15 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
+from headrace.engine.complaints import complaint
 from headrace.errors import InvalidRequest
 from headrace.events import Document
 from headrace.runtime.log import Entry
 from headrace.schema import HumanInput, RunInfo
-from headrace.server.auth import check_caller, local
+from headrace.server.auth import OF_A_FLOW, check_caller, local
 from headrace.server.predictions import FlowId, flow_at
 from headrace.server.protocols.messages import question
 from headrace.server.protocols.parts import (
@@ -113,6 +115,7 @@ def _stream(request: Request[Any, Any, Any], info: RunInfo) -> ProtocolStream:
 @post(
     "/api/v1/ai-sdk/{flow_id:str}",
     status_code=200,
+    opt={**OF_A_FLOW, "refuses": (409,), "streams": "only"},
     summary="Ask a flow from the AI SDK's hooks",
     description="The body is `{id, messages, trigger?, messageId?, humanInput?}`; the answer is a UI message stream.",
     tags=["ai-sdk"],
@@ -131,7 +134,7 @@ async def ask(request: Request[Any, Any, Any], flow_id: FlowId, data: dict[str, 
         try:
             asked.humanInput = msgspec.convert(answer, HumanInput)
         except msgspec.ValidationError as error:
-            raise InvalidRequest(f"{error} in $.humanInput") from None
+            raise InvalidRequest(f"{complaint(error)} in $.humanInput") from None
     return _stream(request, await begin(request, flow, asked, streaming=True))
 
 
@@ -155,6 +158,8 @@ def _message(message: Any, number: int) -> dict[str, Any]:
 
 @get(
     "/api/v1/ai-sdk/{flow_id:str}/{chat_id:str}/stream",
+    opt={**OF_A_FLOW, "streams": "only"},
+    responses={204: ResponseSpec(None, description="Nothing goes on.")},
     summary="Resume the answer of a chat",
     description="The answer that goes on, from its beginning, as the hook expects it; 204 when there is none.",
     tags=["ai-sdk"],
@@ -165,7 +170,13 @@ async def resume(request: Request[Any, Any, Any], flow_id: FlowId, chat_id: Chat
     return _stream(request, running[0]) if running else Response(None, status_code=204)
 
 
-@post("/api/v1/ai-sdk/{flow_id:str}/{chat_id:str}/stop", status_code=204, summary="Stop a chat", tags=["ai-sdk"])
+@post(
+    "/api/v1/ai-sdk/{flow_id:str}/{chat_id:str}/stop",
+    status_code=204,
+    opt=OF_A_FLOW,
+    summary="Stop a chat",
+    tags=["ai-sdk"],
+)
 async def stop(request: Request[Any, Any, Any], flow_id: FlowId, chat_id: ChatId) -> None:
     """Cancels every run of the chat, down to the connection to the model."""
     for info in await _running(request, flow_id, chat_id):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.openapi.datastructures import ResponseSpec
 
 from headrace.errors import InvalidRequest
 from headrace.events import End, Error, Fold, Metadata, Prediction, Thinking, Token, Usage
@@ -15,7 +16,7 @@ from headrace.runtime.log import Entry
 from headrace.schema import RunInfo
 from headrace.server.auth import local
 from headrace.server.frames import PredictionResponse
-from headrace.server.protocols.openai_errors import OPENAI_HANDLERS, error_body
+from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS, error_body
 from headrace.server.protocols.openai_models import model_flow
 from headrace.server.protocols.openai_requests import model_name, openai_question
 from headrace.server.protocols.stream import DONE, ProtocolStream, begin, frame, json, json_text, place
@@ -136,6 +137,8 @@ class ChatAnswer(PredictionResponse):
     summary="Ask a flow as a model of OpenAI's is asked",
     description="`model` is the flow's id. With `stream` true the answer is an event stream, else JSON.",
     exception_handlers=OPENAI_HANDLERS,
+    opt={**OPENAI, "refuses": (404, 409), "streams": "too"},
+    responses={200: ResponseSpec(dict[str, Any], generate_examples=False)},
     tags=["openai"],
 )
 async def chat_completion(request: Request[Any, Any, Any], data: dict[str, Any]) -> Response[Any]:

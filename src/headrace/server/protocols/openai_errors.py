@@ -5,14 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from headrace.errors import HeadraceError
+from headrace.server.auth import OF_A_FLOW
 from headrace.server.error_responses import HANDLERS
 
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES: Final = {"flow_not_found": "model_not_found", "rate_limited": "rate_limit_exceeded"}
+
+
+class OpenAIError(msgspec.Struct):
+    """What went wrong, as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    code: str | None
+    param: None = None
+
+
+class OpenAIRefusal(msgspec.Struct):
+    """The body of an answer to a request of OpenAI's clients that failed."""
+
+    error: OpenAIError
+
+
+OPENAI: Final = {**OF_A_FLOW, "refusal": OpenAIRefusal}
+"""Options of the endpoints that OpenAI's clients call."""
 
 
 def error_body(status: int, message: str, code: str | None) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from litestar.params import Parameter
 from headrace.errors import FlowNotFound, InvalidRequest, Unauthorized
 from headrace.runtime.flows import Flow
 from headrace.schema import FlowRow, is_id
-from headrace.server.auth import caller_key, check_flow_key, local, may
+from headrace.server.auth import ANY_KEY, caller_key, check_flow_key, local, may
 from headrace.server.predictions import flow_at
-from headrace.server.protocols.openai_errors import OPENAI_HANDLERS
+from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS
 
 _OWNER = "headrace"
 
@@ -58,8 +58,8 @@ def _shown(row: FlowRow) -> dict[str, Any]:
     summary="The flows as models",
     description="With a key that may view flows all of them, with another key those that are bound to it.",
     exception_handlers=OPENAI_HANDLERS,
+    opt={**OPENAI, **ANY_KEY},
     tags=["openai"],
-    asks="any key",
 )
 async def models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The flows that the caller's key may see. Raises Unauthorized without a key."""
@@ -68,7 +68,13 @@ async def models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return {"object": "list", "data": [_shown(row) for row in await _listed(request)]}
 
 
-@get("/v1/models/{model:str}", summary="One flow as a model", exception_handlers=OPENAI_HANDLERS, tags=["openai"])
+@get(
+    "/v1/models/{model:str}",
+    summary="One flow as a model",
+    exception_handlers=OPENAI_HANDLERS,
+    opt=OPENAI,
+    tags=["openai"],
+)
 async def model(
     request: Request[Any, Any, Any], model: Annotated[str, Parameter(description="The flow's id or name.")]
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 
 from headrace.errors import InvalidRequest, RunNotFound
@@ -14,7 +15,7 @@ from headrace.runtime.local import Local
 from headrace.schema import RunInfo
 from headrace.server.auth import check_caller, local
 from headrace.server.predictions import flow_at
-from headrace.server.protocols.openai_errors import OPENAI_HANDLERS
+from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS
 from headrace.server.protocols.openai_models import model_flow
 from headrace.server.protocols.openai_requests import model_name, openai_question
 from headrace.server.protocols.openai_response import PREFIX, ResponseEncoder, place_after
@@ -45,6 +46,8 @@ async def response_of(here: Local, info: RunInfo, last: int | None = None) -> di
     description="`model` is the flow's id. With `stream` true the answer is an event stream, else JSON; with "
     "`background` true it comes at once, and is followed by its id.",
     exception_handlers=OPENAI_HANDLERS,
+    opt={**OPENAI, "refuses": (404, 409), "streams": "too"},
+    responses={200: ResponseSpec(dict[str, Any], generate_examples=False)},
     tags=["openai"],
 )
 async def create_response(request: Request[Any, Any, Any], data: dict[str, Any]) -> Response[Any]:
@@ -100,6 +103,8 @@ async def _readable(request: Request[Any, Any, Any], response_id: str) -> RunInf
     "/v1/responses/{response_id:str}",
     summary="A response, or what follows of its stream",
     exception_handlers=OPENAI_HANDLERS,
+    opt={**OPENAI, "streams": "too"},
+    responses={200: ResponseSpec(dict[str, Any], generate_examples=False)},
     tags=["openai"],
 )
 async def read_response(
@@ -121,6 +126,7 @@ async def read_response(
     status_code=200,
     summary="Stop a response",
     exception_handlers=OPENAI_HANDLERS,
+    opt=OPENAI,
     tags=["openai"],
 )
 async def cancel_response(request: Request[Any, Any, Any], response_id: ResponseId) -> dict[str, Any]:
