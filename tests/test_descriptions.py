@@ -156,7 +156,7 @@ def test_nodes_agree_with_flowises_in_label_version_and_category() -> None:
     for node in recorded():
         says = described(CATALOG[node["name"]])
         assert says.label == node["label"]
-        assert says.version == node["version"] or says.category == "Agent Flows", node["name"]
+        assert says.version == node["version"], node["name"]
         assert says.category == node["category"]
         mine = set(says.credential.credentialNames if says.credential else ())
         assert set(node.get("credential", ())) <= mine, node["name"]
@@ -168,7 +168,30 @@ def test_types_and_choices_agree_with_flowises() -> None:
         for one, theirs in pairs(node):
             if one.type != theirs["type"] and (node["name"], one.name) not in TYPES:
                 differing.append((node["name"], one.name, one.type, theirs["type"]))
-    assert [found for found in differing if not found[0].endswith("Agentflow")] == []
+    assert differing == []
+
+
+def test_inputs_of_agent_flows_agree_with_flowises_in_label_choices_and_when_they_show() -> None:
+    """The builder knows these nodes by their inputs alone, so all that it shows of one is compared."""
+    for node in recorded():
+        if node["category"] != "Agent Flows":
+            continue
+        for one, theirs in pairs(node):
+            place = (node["name"], one.name)
+            assert (one.label, one.list, one.loadMethod) == (theirs["label"], False, theirs.get("loadMethod", "")), (
+                place
+            )
+            assert [choice.name for choice in one.options] == theirs.get("options", []), place
+            assert (one.show, one.acceptVariable) == (theirs.get("show", {}), theirs.get("acceptVariable", False)), (
+                place
+            )
+
+
+def test_conditions_name_inputs_by_the_names_of_flow_files() -> None:
+    for name, kind in CATALOG.items():
+        inputs = {one.name: one for one in inputs_of(kind)}
+        named = {other for one in inputs.values() for other in (*one.show, *one.hide)}
+        assert named <= inputs.keys(), name
 
 
 def plain(value: Any) -> str:

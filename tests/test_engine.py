@@ -370,4 +370,4 @@ def test_what_the_builder_streams_streams_here_too() -> None:
     for row in flags:
         path = MARKETPLACE / row["template"]
         if row["status"] == 200 and row["body"]["isStreaming"]:
-            assert streams(read_flow(path.read_text()), TYPES[path.parent.name]), path
+            assert streams(read_flow(path.read_text()), TYPES[path.parent.name], CATALOG), path

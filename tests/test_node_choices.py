@@ -82,6 +82,12 @@ def test_what_is_stored_here_is_offered_by_id(own: Server, upstream: Upstream) -
     assert list(choices(own, "agentAsTool", "listAgentflows")) == [agent["id"]]
 
 
+def test_a_loop_goes_back_to_a_node_before_it(own: Server) -> None:
+    before = [{"id": "llm_0", "label": "Writer"}, {"id": "start_0"}, {}]
+    found = choices(own, "loopAgentflow", "listPreviousNodes", previousNodes=before)
+    assert found == {"llm_0-Writer": "Writer", "start_0-start_0": "start_0"}
+
+
 def test_state_keys_are_those_that_the_flow_begins_with(own: Server) -> None:
     start = {"inputs": {"startState": [{"key": "count", "value": "0"}, {"key": "", "value": ""}]}}
     found = choices(own, "llmAgentflow", "listRuntimeStateKeys", previousNodes=[start, {"inputs": {}}, {}])

@@ -21,7 +21,7 @@ from headrace import settings, typescript
 from headrace.cli import cli
 from headrace.engine.annotations import Input
 from headrace.engine.catalog import tag
-from headrace.engine.description import Description, described, inputs_of
+from headrace.engine.description import Description, described, inputs_of, node_info
 from headrace.engine.references import node_ids
 from headrace.events import Known
 from headrace.nodes import TOOLS, built_in
@@ -136,7 +136,7 @@ def lookups_part() -> str:
 
 def stores_part() -> str:
     """The vector stores on other servers."""
-    rows = sorted((node.label, _code(name), node.way, node.filters) for name, node in _served().items())
+    rows = sorted((node_info(node).label, _code(name), node.way, node.filters) for name, node in _served().items())
     return _table(("store", "node", "reached by", "a condition on metadata"), rows)
 
 

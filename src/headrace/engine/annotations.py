@@ -54,7 +54,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, eq=Fa
     array: Sequence[Input] = ()
     """The inputs of each item of a list."""
     show: Mapping[str, Any] = {}
-    """It is shown while these other inputs have these values."""
+    """It is shown while these other inputs, by the names of their fields, have these values; texts are patterns."""
     hide: Mapping[str, Any] = {}
     credentialNames: Sequence[str] = ()
     legacy: bool = msgspec.field(default=False, name="deprecated")
@@ -101,6 +101,10 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """It also works without a credential."""
     packages: Sequence[Package] = ()
     """Packages that it cannot work without."""
+    streams: bool | None = None
+    """False for a model that streams only where an input says so, and for an ending whose answers come whole."""
+    names_question: bool | None = None
+    """True when it sees the question only where an input names it, or where a model inside it is asked."""
 
 
 def options(*names: str) -> Sequence[Option]:

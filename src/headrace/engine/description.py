@@ -110,7 +110,17 @@ def node_info(kind: type[Node]) -> NodeInfo:
     own = said[0] if "info" in kind.__dict__ else NodeInfo()
     near: dict[str, Any] = {
         name: next((value for one in said if (value := getattr(one, name)) not in (None, "", ())), None)
-        for name in ("category", "type", "outputs", "credentials", "bases", "keyless", "packages")
+        for name in (
+            "category",
+            "type",
+            "outputs",
+            "credentials",
+            "bases",
+            "keyless",
+            "packages",
+            "streams",
+            "names_question",
+        )
     }
     name = tag(kind).removesuffix("Agentflow")  # which all nodes of agent flows have
     return NodeInfo(
@@ -123,6 +133,8 @@ def node_info(kind: type[Node]) -> NodeInfo:
         credentials=near["credentials"] or (),
         keyless=near["keyless"],
         packages=near["packages"] or (),
+        streams=near["streams"] is not False,
+        names_question=bool(near["names_question"]),
     )
 
 
@@ -195,9 +207,26 @@ def inputs_of(kind: type[Node]) -> Iterable[Input]:
 
 def _described(kind: type[Any]) -> Iterator[Input]:
     """The inputs that a record's fields declare: a node's, or those of each item of a list."""
-    hints = get_type_hints(kind, include_extras=True)
+    hints, prefix = get_type_hints(kind, include_extras=True), _prefix(kind)
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
     for field in msgspec.structs.fields(kind):
-        yield _input(field, list(parts_of(hints[field.name])))
+        one = _input(field, list(parts_of(hints[field.name])))
+        yield msgspec.structs.replace(
+            one,
+            label=one.label or label(_without(prefix, field.encode_name)),
+            show={names.get(name, name): value for name, value in one.show.items()},
+            hide={names.get(name, name): value for name, value in one.hide.items()},
+        )
+
+
+def _without(prefix: str, name: str) -> str:
+    rest = name.removeprefix(prefix)
+    return rest if rest[:1].isupper() else name
+
+
+def _prefix(kind: type[Any]) -> str:
+    """The word that all inputs of an agent flow's node begin with; its labels do without."""
+    return tag(kind).removesuffix("Agentflow") if issubclass(kind, Node) and tag(kind).endswith("Agentflow") else ""
 
 
 def _input(field: msgspec.structs.FieldInfo, parts: list[Any]) -> Input:
@@ -210,7 +239,6 @@ def _input(field: msgspec.structs.FieldInfo, parts: list[Any]) -> Input:
     return msgspec.structs.replace(
         said,
         name=field.encode_name,
-        label=said.label or label(field.encode_name),
         type=said.type or _type(plain, load=bool(said.loadMethod), several=bool(choices), items=bool(items)),
         optional=not field.required,
         default=_default(field) if said.default is None else said.default,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.engine.catalog import Catalog
+from headrace.engine.description import node_info
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Chooser, Sink
 from headrace.engine.overrides import read_json
@@ -18,21 +19,7 @@ from headrace.schema import FlowEdge, FlowFile, NodeData
 
 _ENDINGS = ("Chains", "Agents", "Engine", "Multi Agents", "Sequential Agents")
 _NOTES = ("stickyNote", "stickyNoteAgentflow")
-_FUNCTIONS = ("customFunction", "ifElseFunction", "getVariable", "setVariable")
 _QUESTION = re.compile(r"\{\{\s*(question|file_attachment)\s*\}\}|\$(flow\.)?input\b")
-# Older nodes have no `streaming` input; of these the builder streams the ones named here.
-_STREAM_WITHOUT_INPUT = frozenset(
-    "azureChatOpenAI chatOpenAI chatOpenAI_LlamaIndex chatOpenAICustom chatAnthropic chatAnthropic_LlamaIndex "
-    "chatOllama chatOllama_LlamaIndex awsChatBedrock chatMistralAI chatMistral_LlamaIndex chatAlibabaTongyi groqChat "
-    "chatGroq_LlamaIndex chatCohere chatGoogleGenerativeAI chatTogetherAI chatTogetherAI_LlamaIndex chatFireworks "
-    "ChatSambanova chatBaiduWenxin chatCometAPI azureOpenAI openAI ollama chatExtractive "
-    "chatArithmetic".split()
-)
-_CHAINS_WITHOUT_STREAM = frozenset(("openApiChain", "vectaraQAChain"))
-_STREAMING_ENDINGS = frozenset(
-    "csvAgent airtableAgent toolAgent conversationalRetrievalToolAgent openAIToolAgentLlamaIndex "
-    "contextChatEngine simpleChatEngine queryEngine subQuestionQueryEngine".split()
-)
 
 
 def nodes_of(flow: FlowFile) -> list[NodeData]:
@@ -219,12 +206,12 @@ def takes_images(node: NodeData, inputs: Mapping[str, Any]) -> bool:
     return any(model.get("allowImageUploads") in (True, "true") for model in models)
 
 
-def reads_question(node: NodeData) -> bool:
+def reads_question(node: NodeData, catalog: Catalog) -> bool:
     """True when the node looks at the question, with the texts of attached files in front of it.
 
-    Functions and the nodes of agent flows do where they ask a model or name it; any other one may.
+    Some do only where they ask a model or name it, as their types say; any other one may.
     """
-    if node.name not in _FUNCTIONS and not node.name.endswith("Agentflow"):
+    if node.name not in catalog or not node_info(catalog[node.name]).names_question:
         return node.name not in _NOTES
     return bool(_models_inside(node.inputs)) or any(_QUESTION.search(text) for text in _texts([node]))
 
@@ -254,7 +241,7 @@ def _texts(nodes: Iterable[NodeData]) -> Iterable[str]:
         yield from inside(node.inputs)
 
 
-def streams(flow: FlowFile, kind: str, *, post_processing: bool = False) -> bool:
+def streams(flow: FlowFile, kind: str, catalog: Catalog, *, post_processing: bool = False) -> bool:
     """True when a prediction of this flow can be streamed. `kind` is the flow's type ("CHATFLOW", "AGENTFLOW", …).
 
     Raises FlowError for a chatflow without a valid ending.
@@ -268,25 +255,25 @@ def streams(flow: FlowFile, kind: str, *, post_processing: bool = False) -> bool
         return False
     if any(node.category in ("Multi Agents", "Sequential Agents") for node in last):
         return True
-    if last[-1].name == "openAIAssistant":
-        return True
+    if last[-1].name not in catalog:
+        return True  # as the builder has it of most; it is refused before it would
     parsers = any("Output Parser" in node.category for node in nodes)
-    return _ending_streams(last[-1]) and _models_stream(nodes) and not parsers
+    return _may_stream(last[-1], catalog) and _models_stream(nodes, catalog) and not parsers
 
 
-def _ending_streams(node: NodeData) -> bool:
-    if node.category == "Chains":
-        return node.name not in _CHAINS_WITHOUT_STREAM
-    return node.name in _STREAMING_ENDINGS
+def _may_stream(node: NodeData, catalog: Catalog) -> bool:
+    """False when its type says that it does not stream by itself; a type that is not here may."""
+    return node.name not in catalog or node_info(catalog[node.name]).streams is not False
 
 
-def _models_stream(nodes: Iterable[NodeData]) -> bool:
+def _models_stream(nodes: Iterable[NodeData], catalog: Catalog) -> bool:
     models = [node for node in nodes if node.category in ("Chat Models", "LLMs")]
-    flags = [_streaming_flag(node) for node in models]
+    flags = [_streaming_flag(node, catalog) for node in models]
     return any(flag is True for flag in flags) and not any(flag is False for flag in flags)
 
 
-def _streaming_flag(node: NodeData) -> bool | None:
+def _streaming_flag(node: NodeData, catalog: Catalog) -> bool | None:
+    """The input `streaming`, which older nodes do not have; None for a value that is neither."""
     if "streaming" not in node.inputs:
-        return node.name in _STREAM_WITHOUT_INPUT
+        return _may_stream(node, catalog)
     return {True: True, "true": True, False: False, "false": False}.get(node.inputs["streaming"])

@@ -93,6 +93,7 @@ class HuggingFaceInference(Node, frozen=True, kw_only=True, tag="huggingFaceInfe
     """Models of Hugging Face: by its router, or on an inference endpoint of one's own."""
 
     info = NodeInfo(
+        streams=False,
         label="HuggingFace Inference",
         version=2,
         category="LLMs",
@@ -156,6 +157,7 @@ class Replicate(Node, frozen=True, kw_only=True, tag="replicate"):
     """Models of Replicate, named `owner/model` or `owner/model:version`."""
 
     info = NodeInfo(
+        streams=False,
         version=2,
         category="LLMs",
         credentials=("replicateApi",),

@@ -34,6 +34,7 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
     """A JavaScript function: what it returns goes to other nodes, or ends the flow."""
 
     info = NodeInfo(
+        names_question=True,
         label="Custom JS Function",
         version=3,
         category="Utilities",
@@ -65,6 +66,7 @@ class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
     """Two JavaScript functions: what the first returns goes on at `True`, or else what the second does at `False`."""
 
     info = NodeInfo(
+        names_question=True,
         label="IfElse Function",
         version=2,
         outputs=(Output("returnTrue", "True", VALUE_TYPES), Output("returnFalse", "False", VALUE_TYPES)),
@@ -87,7 +89,7 @@ class IfElseFunction(Chooser, frozen=True, kw_only=True, tag="ifElseFunction"):
 class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
     """Keeps a value under a name for the rest of the run."""
 
-    info = NodeInfo(version=2.1, outputs=VALUE_OUTPUTS)
+    info = NodeInfo(names_question=True, version=2.1, outputs=VALUE_OUTPUTS)
 
     input: Annotated[Anything, Input(type="string | number | boolean | json | array", list=True)] = None
     variableName: str
@@ -105,7 +107,7 @@ class SetVariable(Node, frozen=True, kw_only=True, tag="setVariable"):
 class GetVariable(Node, frozen=True, kw_only=True, tag="getVariable"):
     """A value that was kept earlier in the run."""
 
-    info = NodeInfo(version=2, outputs=VALUE_OUTPUTS)
+    info = NodeInfo(names_question=True, version=2, outputs=VALUE_OUTPUTS)
 
     variableName: str
 

@@ -135,7 +135,9 @@ class Flow:
     @cached_property
     def takes_texts(self) -> bool:
         """True when texts of files in front of the question reach anything."""
-        return self.chatbot.fullFileUpload.status or any(reads_question(node.data) for node in self.file.nodes)
+        return self.chatbot.fullFileUpload.status or any(
+            reads_question(node.data, self.catalog) for node in self.file.nodes
+        )
 
     @cached_property
     def file_inputs(self) -> set[str]:
@@ -155,7 +157,7 @@ class Flow:
     @cached_property
     def streams(self) -> bool:
         """True when predictions can be streamed. Raises FlowError for a flow without a valid ending."""
-        return streams(self.file, self.row.type, post_processing=self.chatbot.postProcessing.enabled)
+        return streams(self.file, self.row.type, self.catalog, post_processing=self.chatbot.postProcessing.enabled)
 
 
 def read_config(text: str | None, kind: type[_T], name: str) -> _T:

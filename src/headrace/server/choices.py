@@ -229,6 +229,13 @@ async def _state_keys(request: Request) -> Sequence[Choice]:
     return [Choice(key, key) for key in dict.fromkeys(keys) if isinstance(key, str) and key]
 
 
+async def _previous_nodes(request: Request) -> Sequence[Choice]:
+    """The nodes before this one, by id and label as the Loop node names them."""
+    nodes = [node for node in request.asked.previousNodes if node.get("id")]
+    labels = [str(node.get("label") or node["id"]) for node in nodes]
+    return [Choice(f"{node['id']}-{label}", label, node["id"]) for node, label in zip(nodes, labels, strict=True)]
+
+
 # Other servers
 
 
@@ -277,6 +284,7 @@ _LISTS: Final[Mapping[str, Callable[[Request], Awaitable[Sequence[Choice]]]]] = 
     "listAgentflows": _agent_flows,
     "listFlows": _flows,
     "listRuntimeStateKeys": _state_keys,
+    "listPreviousNodes": _previous_nodes,
     "listActions": _actions,
     "listServers": _servers,
     "listEndpoints": _endpoints,

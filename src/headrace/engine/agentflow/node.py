@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.progress import Progress, Way
-from headrace.engine.annotations import NodeInfo
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context, Node
 from headrace.engine.references import text_of
@@ -35,7 +35,11 @@ class StateUpdate(msgspec.Struct, frozen=True):
     value: Any = ""
 
 
-StateUpdates: TypeAlias = Annotated[list[StateUpdate], msgspec.Meta(extra={"acceptVariable": True, "late": True})]
+StateUpdates: TypeAlias = Annotated[
+    list[StateUpdate],
+    msgspec.Meta(extra={"acceptVariable": True, "late": True}),
+    Input(label="Update Flow State"),
+]
 """A node's changes to the flow's state, resolved once, after the node has its output."""
 
 
@@ -164,7 +168,7 @@ class Task:
 class AgentNode(Node, frozen=True, kw_only=True):
     """A node of an agent flow."""
 
-    info = NodeInfo(category="Agent Flows")
+    info = NodeInfo(names_question=True, category="Agent Flows")
 
     def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Executes the node: its events in batches; what it gives goes into the task. Raises HeadraceError."""

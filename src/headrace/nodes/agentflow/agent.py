@@ -14,7 +14,7 @@ from headrace.documents.library import document_library
 from headrace.engine import chatflow
 from headrace.engine.agent import Agent, described
 from headrace.engine.agentflow.node import Task, message_json
-from headrace.engine.annotations import Input
+from headrace.engine.annotations import Input, NodeInfo, options
 from headrace.engine.catalog import Catalog
 from headrace.engine.chat import ChatRequest, Delta, ModelMessage, OutputSchema, ToolCall
 from headrace.engine.conversation import Conversation, Round, ToolUse
@@ -39,8 +39,9 @@ _SPELT: Final = "Give this answer once more, in the form that is asked for:\n\n"
 ProviderTools: TypeAlias = Annotated[
     Any,
     Input(
+        type="multiOptions",
         refused="has tools of its model's provider, which cannot be used here yet: clear them, and give the agent "
-        "other tools"
+        "other tools",
     ),
 ]
 """Tools that a provider runs itself."""
@@ -146,11 +147,32 @@ def _spent(talk: Conversation) -> int:
 
 class _Agent(ModelNode, frozen=True, kw_only=True):
     tools: list[SelectedTool] = []
-    knowledgeDocumentStores: list[StoreKnowledge] = []
-    knowledgeVSEmbeddings: list[VectorKnowledge] = []
-    toolsBuiltInOpenAI: ProviderTools = ""
-    toolsBuiltInGemini: ProviderTools = ""
-    toolsBuiltInAnthropic: ProviderTools = ""
+    knowledgeDocumentStores: Annotated[list[StoreKnowledge], Input(label="Knowledge (Document Stores)")] = []
+    knowledgeVSEmbeddings: Annotated[list[VectorKnowledge], Input(label="Knowledge (Vector Embeddings)")] = []
+    toolsBuiltInOpenAI: Annotated[
+        ProviderTools,
+        Input(
+            label="OpenAI Built-in Tools",
+            options=options("web_search_preview", "code_interpreter", "image_generation"),
+            show={"model": "chatOpenAI"},
+        ),
+    ] = ""
+    toolsBuiltInGemini: Annotated[
+        ProviderTools,
+        Input(
+            label="Gemini Built-in Tools",
+            options=options("urlContext", "googleSearch", "codeExecution"),
+            show={"model": "chatGoogleGenerativeAI"},
+        ),
+    ] = ""
+    toolsBuiltInAnthropic: Annotated[
+        ProviderTools,
+        Input(
+            label="Anthropic Built-in Tools",
+            options=options("web_search_20250305", "web_fetch_20250910"),
+            show={"model": "chatAnthropic"},
+        ),
+    ] = ""
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Answers like an LLM node, with its tools and its knowledge if it has any. Raises what they raise."""
@@ -316,6 +338,10 @@ def knowledge_name(name: str) -> str:
 
 NODES: Final = (
     named(
-        _Agent, "agentAgentflow", "agent", "Asks a chat model, which may use tools and look things up in its knowledge."
+        _Agent,
+        "agentAgentflow",
+        "agent",
+        "Asks a chat model, which may use tools and look things up in its knowledge.",
+        NodeInfo(version=3.2),
     ),
 )

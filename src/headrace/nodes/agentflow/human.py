@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from headrace.engine.agentflow.node import Accepts, AgentNode, Task, message_json
-from headrace.engine.annotations import NodeInfo, Output
+from headrace.engine.annotations import Input, NodeInfo, Output
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.ports import ChatModel
 from headrace.engine.reply import Reply
@@ -22,15 +22,18 @@ _PROMPT: Final = (
 )
 
 
+_DYNAMIC: Final = Input(show={"humanInputDescriptionType": "dynamic"})
+
+
 class HumanInputNode(AgentNode, frozen=True, kw_only=True, tag="humanInputAgentflow"):
     """Asks a person, and goes on at `proceed` (0) or `reject` (1)."""
 
     info = NodeInfo(outputs=(Output("proceed", "Proceed"), Output("reject", "Reject")))
 
     humanInputDescriptionType: Literal["fixed", "dynamic"] = "fixed"
-    humanInputDescription: Accepts = ""
-    humanInputModel: ChatModel | None = None
-    humanInputModelPrompt: Accepts = _PROMPT
+    humanInputDescription: Annotated[Accepts, Input(show={"humanInputDescriptionType": "fixed"})] = ""
+    humanInputModel: Annotated[ChatModel | None, _DYNAMIC] = None
+    humanInputModelPrompt: Annotated[Accepts, _DYNAMIC, Input(label="Prompt")] = _PROMPT
     humanInputEnableFeedback: bool = True
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:

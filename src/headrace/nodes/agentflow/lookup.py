@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task
-from headrace.engine.annotations import Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.errors import FlowError
 from headrace.events import Document, Event, Token
 from headrace.nodes.document_stores import DocumentStoreVS
@@ -23,8 +23,10 @@ class Knowledge(msgspec.Struct, frozen=True):
 class RetrieverStep(AgentNode, frozen=True, kw_only=True, tag="retrieverAgentflow"):
     """Looks a text up in document stores, without a model."""
 
-    retrieverKnowledgeDocumentStores: list[Knowledge] = []
-    retrieverQuery: Accepts = ""
+    info = NodeInfo(version=1.1)
+
+    retrieverKnowledgeDocumentStores: Annotated[list[Knowledge], Input(label="Knowledge (Document Stores)")] = []
+    retrieverQuery: Annotated[Accepts, Input(label="Retriever Query")] = ""
     outputFormat: Literal["text", "textWithMetadata"] = "text"
     retrieverUpdateState: StateUpdates = []
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_type_hints
 import msgspec
 
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, message_json
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema, Role
 from headrace.engine.chatflow import transcript
 from headrace.engine.json_extraction import extract_object
@@ -47,6 +48,9 @@ Messages = Annotated[list[PromptMessage], msgspec.Meta(extra={"acceptVariable": 
 MemoryType = Literal["allMessages", "windowSize", "conversationSummary", "conversationSummaryBuffer"]
 
 
+_REMEMBERS: Final = Input(show={"enableMemory": True})
+
+
 class RememberingNode(AgentNode, frozen=True, kw_only=True):
     """The shared part of all that ask a model. In a flow file every input's name begins with `prefix`."""
 
@@ -54,9 +58,11 @@ class RememberingNode(AgentNode, frozen=True, kw_only=True):
 
     model: ChatModel
     enableMemory: bool = False
-    memoryType: MemoryType = "allMessages"
-    memoryWindowSize: int = 20
-    memoryMaxTokenLimit: int = 2000
+    memoryType: Annotated[MemoryType, _REMEMBERS] = "allMessages"
+    memoryWindowSize: Annotated[int, Input(label="Window Size", show={"memoryType": "windowSize"})] = 20
+    memoryMaxTokenLimit: Annotated[
+        int, Input(label="Max Token Limit", show={"memoryType": "conversationSummaryBuffer"})
+    ] = 2000
 
     def reply(self, task: Task) -> Reply:
         """Takes one answer of the model."""
@@ -92,9 +98,11 @@ class ModelNode(RememberingNode, frozen=True, kw_only=True):
     """The shared part of LLM and agent."""
 
     messages: Messages = []
-    userMessage: Accepts = ""
+    userMessage: Annotated[Accepts, _REMEMBERS, Input(label="Input Message")] = ""
     returnResponseAs: Literal["userMessage", "assistantMessage"] = "userMessage"
-    structuredOutput: Annotated[list[FormField], msgspec.Meta(extra={"acceptVariable": True})] = []
+    structuredOutput: Annotated[
+        list[FormField], msgspec.Meta(extra={"acceptVariable": True}), Input(label="JSON Structured Output")
+    ] = []
     updateState: StateUpdates = []
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
@@ -199,7 +207,9 @@ def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Any:
     return field.name, hint, field.default
 
 
-def named(base: type[RememberingNode], tag: str, prefix: str, about: str) -> type[RememberingNode]:
+def named(
+    base: type[RememberingNode], tag: str, prefix: str, description: str, info: NodeInfo
+) -> type[RememberingNode]:
     """The node type whose inputs carry the prefix: only a type's own fields can be renamed, so they come once more."""
     hints = get_type_hints(base, include_extras=True)
     fields = [_declared(field, hints[field.name]) for field in msgspec.structs.fields(base)]
@@ -208,7 +218,7 @@ def named(base: type[RememberingNode], tag: str, prefix: str, about: str) -> typ
         fields,
         bases=(base,),
         module=__name__,
-        namespace={"prefix": prefix, "__doc__": about},
+        namespace={"prefix": prefix, "info": info, "__doc__": description},
         tag=tag,
         rename=lambda name: f"{prefix}{name[0].upper()}{name[1:]}",
         frozen=True,
@@ -217,4 +227,12 @@ def named(base: type[RememberingNode], tag: str, prefix: str, about: str) -> typ
     return kind
 
 
-NODES: Final = (named(ModelNode, "llmAgentflow", "llm", "Asks a chat model, with the conversation or without it."),)
+NODES: Final = (
+    named(
+        ModelNode,
+        "llmAgentflow",
+        "llm",
+        "Asks a chat model, with the conversation or without it.",
+        NodeInfo(version=1.1, type="LLM"),
+    ),
+)

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 
 from headrace.engine.agentflow.node import Accepts, Task, message_json
-from headrace.engine.annotations import Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.json_extraction import extract_object
 from headrace.errors import FlowError
@@ -36,7 +36,9 @@ class _ConditionAgent(RememberingNode, frozen=True, kw_only=True):
     """The text to sort; without one, the user's own."""
     scenarios: Annotated[list[Scenario], Input(default=[{"scenario": ""}, {"scenario": ""}])] = []
     overrideSystemPrompt: bool = False
-    systemPrompt: Accepts = ""
+    systemPrompt: Annotated[
+        Accepts, Input(label="Condition Agent System Prompt", show={"overrideSystemPrompt": True})
+    ] = ""
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Marks the output of the scenario that the model names. Raises FlowError without scenarios."""
@@ -104,5 +106,6 @@ NODES: Final = (
         "conditionAgentAgentflow",
         "conditionAgent",
         "Asks a chat model which of the scenarios fits, and goes on there.",
+        NodeInfo(version=2),
     ),
 )

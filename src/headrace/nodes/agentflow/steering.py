@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
-from headrace.engine.annotations import Input
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.errors import FlowError
 from headrace.events import Event, Token
 
@@ -26,22 +26,28 @@ class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
     """The options of a field; the builder writes "" for fields without options."""
 
 
+_FORM: Final = Input(show={"startInputType": "formInput"})
+
+
 class StartNode(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
     """Where an agent flow begins: with a question or a form, and with the first state."""
+
+    info = NodeInfo(version=1.4)
 
     startInputType: Annotated[
         Literal["chatInput", "formInput", "webhookTrigger", "scheduleInput"],
         Input(
+            label="Input Type",
             refused="begins with a webhook or a schedule, which this server does not have yet: let it begin with a "
             "question or a form, and ask it through the API",
             refusedFor=("webhookTrigger", "scheduleInput"),
         ),
     ] = "chatInput"
-    formTitle: str = ""
-    formDescription: str = ""
-    formInputTypes: list[FormInput] = []
+    formTitle: Annotated[str, _FORM] = ""
+    formDescription: Annotated[str, _FORM] = ""
+    formInputTypes: Annotated[list[FormInput], _FORM] = []
     startEphemeralMemory: bool = False
-    startState: list[StateUpdate] | dict[str, Any] = []
+    startState: Annotated[list[StateUpdate] | dict[str, Any], Input(label="Flow State")] = []
     startPersistState: bool = False
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
@@ -86,7 +92,7 @@ def _last_state(executed: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class DirectReply(AgentNode, frozen=True, kw_only=True, tag="directReplyAgentflow"):
     """Says a text."""
 
-    directReplyMessage: Accepts = ""
+    directReplyMessage: Annotated[Accepts, Input(label="Message")] = ""
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """The text, as one token where it is the flow's answer."""
@@ -97,9 +103,11 @@ class DirectReply(AgentNode, frozen=True, kw_only=True, tag="directReplyAgentflo
 class Loop(AgentNode, frozen=True, kw_only=True, tag="loopAgentflow"):
     """Goes back to an earlier node, so many times at most."""
 
-    loopBackToNode: str
+    info = NodeInfo(version=1.2)
+
+    loopBackToNode: Annotated[str, Input(label="Loop Back To", loadMethod="listPreviousNodes")]
     """`<node id>-<label>`."""
-    maxLoopCount: int | None = None
+    maxLoopCount: Annotated[int | None, Input(label="Max Loop Count")] = None
     fallbackMessage: Accepts = ""
     loopUpdateState: StateUpdates = []
 
@@ -126,7 +134,7 @@ def _limit(text: str) -> int:
 class Iteration(AgentNode, frozen=True, kw_only=True, tag="iterationAgentflow"):
     """Executes the nodes inside it for each item of a list, one after the other."""
 
-    iterationInput: Accepts
+    iterationInput: Annotated[Accepts, Input(label="Array Input")]
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """The items. One that fails gives the reason as its result; the others go on. Raises FlowError."""

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.engine.agent import called
 from headrace.engine.agentflow.node import AgentNode, StateUpdates, Task
+from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.inputs import provides
 from headrace.engine.ports import Tool, ToolResult
 from headrace.engine.schemas import mismatch
@@ -26,9 +27,15 @@ class Argument(msgspec.Struct, frozen=True):
 class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
     """Uses one tool, without a model."""
 
-    toolAgentflowSelectedTool: str
+    info = NodeInfo(version=1.2)
+
+    toolAgentflowSelectedTool: Annotated[str, Input(label="Tool", loadMethod="listTools")]
     toolAgentflowSelectedToolConfig: Any = None
-    toolInputArgs: Annotated[list[Argument], msgspec.Meta(extra={"acceptVariable": True})] = []
+    toolInputArgs: Annotated[
+        list[Argument],
+        msgspec.Meta(extra={"acceptVariable": True}),
+        Input(label="Tool Input Arguments", show={"toolAgentflowSelectedTool": ".+"}),
+    ] = []
     toolUpdateState: StateUpdates = []
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:

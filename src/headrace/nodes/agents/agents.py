@@ -67,6 +67,8 @@ def _pictured(text: str, model: ChatModel, ctx: Context) -> ModelMessage:
 class OpenAIFunctionAgent(ToolAgent, frozen=True, kw_only=True, tag="openAIFunctionAgent"):
     """The tool agent's predecessor."""
 
+    info = NodeInfo(streams=False)
+
 
 class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag="conversationalRetrievalToolAgent"):
     """The tool agent with passages in its system message, which fit the question as it stands in the conversation."""
@@ -91,7 +93,7 @@ class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag
 class _TextAgent(Step, frozen=True, kw_only=True):
     """The shared part of agents whose model uses tools by a protocol in its text."""
 
-    info = NodeInfo(category="Agents")
+    info = NodeInfo(streams=False, category="Agents")
 
     tools: list[Tool] = []
     model: ChatModel

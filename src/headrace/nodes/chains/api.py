@@ -157,7 +157,7 @@ def _object(said: str) -> Mapping[str, Any] | None:
 class OpenApiChain(Step, frozen=True, kw_only=True, tag="openApiChain"):
     """Answers with the operations of an OpenAPI document, as an agent that has them for tools."""
 
-    info = NodeInfo(label="OpenAPI Chain", version=2, type="OpenAPIChain")
+    info = NodeInfo(streams=False, label="OpenAPI Chain", version=2, type="OpenAPIChain")
 
     model: ChatModel
     yamlLink: str = ""

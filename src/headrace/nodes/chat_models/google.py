@@ -88,7 +88,7 @@ class ChatGoogleGenerativeAI(Node, frozen=True, kw_only=True, tag="chatGoogleGen
 class ChatGoogleVertexAI(ChatGoogleGenerativeAI, frozen=True, kw_only=True, tag="chatGoogleVertexAI"):
     """Google's Gemini on Vertex AI, with a service account's key."""
 
-    info = NodeInfo(label="Google VertexAI", version=5.3, credentials=("googleVertexAuth",))
+    info = NodeInfo(streams=False, label="Google VertexAI", version=5.3, credentials=("googleVertexAuth",))
 
     provider: ClassVar[Provider] = VERTEX
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.engine.annotations import NodeInfo
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel
 from headrace.providers.arithmetic import ArithmeticChat
@@ -29,6 +30,8 @@ class ChatArithmetic(Node, frozen=True, kw_only=True, tag="chatArithmetic"):
 
 class ChatFallback(Node, frozen=True, kw_only=True, tag="chatFallback"):
     """Asks the first of its models, and the next one when that fails before its first word."""
+
+    info = NodeInfo(streams=False)
 
     models: list[ChatModel]
 

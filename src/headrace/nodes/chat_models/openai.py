@@ -122,9 +122,9 @@ class OpenAIsOwn(OpenAIModel, frozen=True, kw_only=True):
     """OpenAI's own models, wherever they are served."""
 
     openAIApiKey: Legacy[str] = ""
-    reasoningEffort: Annotated[
-        str, Input(additionalParams=True, show={"reasoning": True}, options=options("low", "medium", "high", "xhigh"))
-    ] = ""
+    reasoningEffort: Annotated[str, Input(additionalParams=True, options=options("low", "medium", "high", "xhigh"))] = (
+        ""
+    )
     strictToolCalling: Additional[bool] = False
     imageResolution: Legacy[str] = ""
 

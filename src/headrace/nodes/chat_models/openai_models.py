@@ -84,6 +84,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "gpt-3.5-turbo-16k",
             quirks=_SILENT,
             info=NodeInfo(
+                streams=False,
                 label="AzureChatOpenAI",
                 version=2,
                 type="AzureChatOpenAI",
@@ -120,7 +121,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             providers.CEREBRAS,
             "llama3.1-8b",
             quirks=_SCHEMA,
-            info=NodeInfo(label="Cerebras", version=3, credentials=("cerebrasAIApi",)),
+            info=NodeInfo(streams=False, label="Cerebras", version=3, credentials=("cerebrasAIApi",)),
             lists_models=True,
         ),
     ),
@@ -133,7 +134,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             None,
             Quirks(usage=False),
             _MODEL | {"basepath": "baseUrl"},
-            info=NodeInfo(label="Cloudflare Workers AI", credentials=("cloudflareApi",)),
+            info=NodeInfo(streams=False, label="Cloudflare Workers AI", credentials=("cloudflareApi",)),
         ),
     ),
     (
@@ -150,7 +151,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "deepseek-chat",
             0.7,
             _JSON,
-            info=NodeInfo(label="Deepseek", type="chatDeepseek", credentials=("deepseekApi",)),
+            info=NodeInfo(streams=False, label="Deepseek", type="chatDeepseek", credentials=("deepseekApi",)),
             lists_models=True,
         ),
     ),
@@ -172,7 +173,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             temperature=None,
             names=_MODEL | {"basepath": "endpoint", "stopSequence": "stop"},
             extras={"hfTopK": ("top_k", int)},
-            info=NodeInfo(label="HuggingFace", version=3, credentials=("huggingFaceApi",)),
+            info=NodeInfo(streams=False, label="HuggingFace", version=3, credentials=("huggingFaceApi",)),
         ),
     ),
     (
@@ -181,7 +182,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatLitellm",
             providers.LITELLM,
             names=_BASE,
-            info=NodeInfo(label="LiteLLM", version=2, credentials=("litellmApi",)),
+            info=NodeInfo(streams=False, label="LiteLLM", version=2, credentials=("litellmApi",)),
         ),
     ),
     (
@@ -190,7 +191,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatLocalAI",
             providers.LOCALAI,
             names=_BASE,
-            info=NodeInfo(label="LocalAI", version=3, credentials=("localAIApi",)),
+            info=NodeInfo(streams=False, label="LocalAI", version=3, credentials=("localAIApi",)),
         ),
     ),
     (
@@ -229,12 +230,16 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatNvidiaNIM",
             providers.NVIDIA,
             names=_BASE,
-            info=NodeInfo(label="Nvidia NIM", version=1.1, credentials=("nvidiaNIMApi",)),
+            info=NodeInfo(streams=False, label="Nvidia NIM", version=1.1, credentials=("nvidiaNIMApi",)),
         ),
     ),
     (
         OpenAIModel,
-        Row("chatOpenRouter", providers.OPENROUTER, info=NodeInfo(label="OpenRouter", credentials=("openRouterApi",))),
+        Row(
+            "chatOpenRouter",
+            providers.OPENROUTER,
+            info=NodeInfo(streams=False, label="OpenRouter", credentials=("openRouterApi",)),
+        ),
     ),
     (
         OpenAIModel,
@@ -246,7 +251,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             Quirks(usage=False, schemas="schema"),
             _MODEL | {"basepath": "proxyUrl"},
             {"topK": ("top_k", int)},
-            info=NodeInfo(label="Perplexity", version=0.1, credentials=("perplexityApi",)),
+            info=NodeInfo(streams=False, label="Perplexity", version=0.1, credentials=("perplexityApi",)),
             lists_models=True,
         ),
     ),
@@ -256,7 +261,7 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
             "chatSambanova",
             providers.SAMBANOVA,
             "Meta-Llama-3.3-70B-Instruct",
-            info=NodeInfo(label="SambaNova", credentials=("sambanovaApi",)),
+            info=NodeInfo(streams=False, label="SambaNova", credentials=("sambanovaApi",)),
         ),
     ),
     (
@@ -282,7 +287,12 @@ ROWS: Final[tuple[tuple[type[OpenAIModel], Row], ...]] = (
     ),
     (
         OpenAIModel,
-        Row("chatXAI", providers.XAI, quirks=_XAI, info=NodeInfo(label="xAI Grok", version=2, credentials=("xaiApi",))),
+        Row(
+            "chatXAI",
+            providers.XAI,
+            quirks=_XAI,
+            info=NodeInfo(streams=False, label="xAI Grok", version=2, credentials=("xaiApi",)),
+        ),
     ),
     (
         OpenAIModel,

@@ -15,7 +15,6 @@ class Chroma(ServedNode, frozen=True, kw_only=True, tag="chroma"):
 
     info = NodeInfo(version=2, credentials=("chromaApi",))
 
-    label = "Chroma"
     way = "HTTP"
     filters = '`{"source": {"$eq": "a.txt"}}`'
 

@@ -17,7 +17,6 @@ class Elasticsearch(ServedNode, frozen=True, kw_only=True, tag="elasticsearch"):
 
     info = NodeInfo(version=2, credentials=("elasticsearchApi", "elasticSearchUserPassword"))
 
-    label = "Elasticsearch"
     way = "HTTP"
     filters = '`{"term": {"metadata.source.keyword": "a.txt"}}`'
 

@@ -25,7 +25,6 @@ class Milvus(ServedNode, frozen=True, kw_only=True, tag="milvus"):
 
     info = NodeInfo(version=2.1, credentials=("milvusAuth",), packages=(Package("pymilvus", "milvus"),))
 
-    label = "Milvus"
     way = "pymilvus, extra `milvus`"
     filters = '`source == "a.txt"`'
 

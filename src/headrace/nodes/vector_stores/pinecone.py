@@ -20,7 +20,6 @@ class Pinecone(SpreadNode, frozen=True, kw_only=True, tag="pinecone"):
 
     info = NodeInfo(version=5, credentials=("pineconeApi",))
 
-    label = "Pinecone"
     way = "HTTP"
     filters = '`{"source": {"$eq": "a.txt"}}`'
 

@@ -19,7 +19,6 @@ class Postgres(ServedNode, frozen=True, kw_only=True, tag="postgres"):
 
     info = NodeInfo(version=7.1, credentials=("PostgresApi",), packages=(Package("asyncpg", "postgres"),))
 
-    label = "PostgreSQL (pgvector)"
     way = "asyncpg, extra `postgres`"
     filters = '`{"source": "a.txt"}`: metadata that contains this'
 

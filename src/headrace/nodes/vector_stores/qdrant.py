@@ -17,7 +17,6 @@ class Qdrant(ServedNode, frozen=True, kw_only=True, tag="qdrant"):
 
     info = NodeInfo(version=5, credentials=("qdrantApi",), packages=(Package("qdrant_client", "qdrant"),))
 
-    label = "Qdrant"
     way = "qdrant-client, extra `qdrant`"
     filters = '`{"must": [{"key": "metadata.source", "match": {"value": "a.txt"}}]}`'
 

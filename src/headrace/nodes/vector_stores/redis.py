@@ -16,7 +16,6 @@ class Redis(ServedNode, frozen=True, kw_only=True, tag="redis"):
 
     info = NodeInfo(credentials=("redisCacheUrlApi", "redisCacheApi"), packages=(Package("redis", "redis"),))
 
-    label = "Redis"
     way = "redis-py, extra `redis`"
     filters = "none"
 

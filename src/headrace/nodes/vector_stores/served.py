@@ -29,7 +29,6 @@ class ServedNode(Sink, frozen=True, kw_only=True):
     info = NodeInfo(category="Vector Stores", outputs=STORE_OUTPUTS)
 
     upserted: ClassVar[frozenset[str]] = frozenset({"document", "recordManager"})
-    label: ClassVar[str]
     way: ClassVar[str]
     """How it is reached, for the docs."""
     filters: ClassVar[str]

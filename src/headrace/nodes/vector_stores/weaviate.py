@@ -17,7 +17,6 @@ class Weaviate(SpreadNode, frozen=True, kw_only=True, tag="weaviate"):
 
     info = NodeInfo(version=5, credentials=("weaviateApi",))
 
-    label = "Weaviate"
     way = "HTTP"
     filters = '`{"path": ["source"], "operator": "Equal", "valueText": "a.txt"}`'
 
