@@ -6,7 +6,7 @@ import click
 
 from headrace import __version__
 from headrace.brand.command import brand
-from headrace.cli import backup, chat, credentials, flows, imports, keys, migrate, runs, serve
+from headrace.cli import backup, chat, credentials, flows, imports, keys, mcp, migrate, runs, serve
 from headrace.cli.terminal import Commands
 from headrace.settings import load
 
@@ -27,6 +27,7 @@ for _each in (
     migrate.migrate,
     runs.run,
     chat.chat,
+    mcp.mcp,
     runs.upsert,
     flows.flows,
     flows.export_,

@@ -20,6 +20,7 @@ from headrace.server import (
     flow_facts,
     flows,
     keys,
+    mcp_servers,
     messages,
     playground,
     predictions,
@@ -40,7 +41,7 @@ from headrace.server.docs import DocsPage
 from headrace.server.error_responses import HANDLERS, on_options
 from headrace.server.head_requests import answering_head
 from headrace.server.openapi import COMPONENTS, Document
-from headrace.server.protocols import ag_ui, ai_sdk, openai_chat, openai_models, openai_responses
+from headrace.server.protocols import ag_ui, ai_sdk, mcp, openai_chat, openai_models, openai_responses
 from headrace.server.rate_limits import RateLimiter
 from headrace.settings import Settings
 
@@ -73,6 +74,8 @@ ROUTES: Final = (
     *openai_responses.ROUTES,
     *ai_sdk.ROUTES,
     *ag_ui.ROUTES,
+    *mcp.ROUTES,
+    *mcp_servers.ROUTES,
     *runs.ROUTES,
     *widget.ROUTES,
     *visitors.ROUTES,

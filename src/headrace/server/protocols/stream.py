@@ -68,14 +68,16 @@ async def begin(
     *,
     streaming: bool,
     key: str | None = None,
+    admitted: bool = False,
 ) -> RunInfo:
     """Starts the run that answers, under the flow's limit, sites and key, as a prediction does.
 
-    `key` stands for the Idempotency-Key where the request has none.
+    `key` stands for the Idempotency-Key where the request has none. With `admitted` the caller was let in already.
     """
     state = request.app.state
     state.limiter.check(flow.row.id, caller_of(request, state.trusted), flow.api.rateLimit)
-    await check_caller(request, flow)
+    if not admitted:
+        await check_caller(request, flow)
     run = await start_run(request, flow, asked, streaming=streaming, key=key)
     return await local(request).runs.info(run)
 
