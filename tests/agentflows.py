@@ -1,10 +1,13 @@
 """Agent flows that tests put on a server, and what their streams say."""
 
+import json
 from typing import Any
 
 from servers import Reply
 
 Flow = dict[str, Any]
+SHOWN: Flow = {"type": "AGENTFLOW", "apiConfig": json.dumps({"showInternals": True})}
+"""Columns of an agent flow that shows everybody what its nodes are told and give."""
 
 
 def node(kind: str, number: int = 0, *, label: str = "", inside: str | None = None, **inputs: Any) -> Flow:

@@ -29,7 +29,8 @@ FLOWISE_SDK = "flowise-sdk@1.0.9"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+    """Visitors see the internals of agent flows here, since most tests ask without a key and look at them."""
+    with serving(tmp_path_factory.mktemp("server") / "data", HEADRACE_SHOW_INTERNALS="true") as server:
         yield server
 
 

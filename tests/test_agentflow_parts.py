@@ -218,6 +218,32 @@ def test_what_holds_secrets_is_hidden_and_what_does_not_is_shown() -> None:
     assert seen["messages"] == [{"content": "x", "password": HIDDEN}]
 
 
+SECRETS: dict[str, Any] = {
+    "in a query": {"requestsGetUrl": "https://x.example/a?q=1&api_key=SECRET&p=2"},
+    "in a query's first place": {"url": "see https://x.example/?token=SECRET."},
+    "in a signed address": {"messages": [{"content": "https://x.example/a?X-Amz-Signature=SECRET"}]},
+    "a user's password": {"url": "postgresql://me:SECRET@db.example/x"},
+    "headers in a text": {"mcpServerConfig": '{"url": "https://x.example", "headers": {"Authorization": "SECRET"}}'},
+    "the environment of a command": {"mcpServerConfig": '{"command": "x", "env": {"KEY": "SECRET"}}'},
+    "deep in a text": {"config": '[{"a": {"apiKey": "SECRET"}}]'},
+    "a pair of name and value": {"parameters": [{"key": "api-key", "value": "SECRET"}]},
+    "a header by name": {"parameters": [{"name": "Authorization", "value": "Bearer SECRET"}]},
+    "an argument": {"toolInputArgs": [{"inputArgName": "token", "inputArgValue": "SECRET"}]},
+    "a cookie": {"cookie": "SECRET"},
+    "a private key": {"googlePrivateKey": "SECRET"},
+}
+
+
+@pytest.mark.parametrize("inputs", SECRETS.values(), ids=SECRETS.keys())
+def test_secrets_are_hidden_wherever_they_stand(inputs: Any) -> None:
+    assert "SECRET" not in str(public(inputs))
+
+
+def test_what_only_looks_like_a_secret_is_shown() -> None:
+    inputs = {"url": "https://x.example/a?q=key&page=2", "text": "a ? b & c=key://", "json": '{"a" : 1}', "keys": "k"}
+    assert public(inputs) == inputs
+
+
 def test_notes_are_no_nodes_and_children_lie_inside_their_iteration() -> None:
     note = node("stickyNote")
     note["type"] = "stickyNote"

@@ -5,11 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from agentflows import Flow, executed, flow, llm, node, reply, said, start, steps
+from agentflows import SHOWN, Flow, executed, flow, llm, node, reply, said, start, steps
 from servers import Server, serving
 from upstream import Upstream
 
-AGENT = {"type": "AGENTFLOW"}
 YES: Flow = {"type": "proceed", "startNodeId": "humanInputAgentflow_0", "feedback": "go"}
 
 
@@ -36,7 +35,7 @@ def approving(base: str) -> Flow:
 
 
 def test_a_flow_stops_with_a_question_and_goes_on_from_there(server: Server, upstream: Upstream) -> None:
-    key = server.create_flow(asking(upstream.url), **AGENT)
+    key = server.create_flow(asking(upstream.url), **SHOWN)
     stopped = server.ask(key, "/say A draft.", streaming=True, chatId="c")
     assert steps(stopped) == ["start_0", "llm_0", "humanInput_0 STOPPED"]
     assert stopped.kinds[-5:] == ["agentFlowEvent", "action", "agentFlowEvent", "metadata", "end"]
@@ -55,7 +54,7 @@ def test_a_flow_goes_on_after_a_restart_and_after_it_was_edited(
     tmp_path: Path, upstream: Upstream, kind: str, text: str
 ) -> None:
     with serving(tmp_path) as server:
-        key = server.create_flow(asking(upstream.url), **AGENT)
+        key = server.create_flow(asking(upstream.url), **SHOWN)
         stopped = server.ask(key, "/say A draft.", chatId="c").json
     with serving(tmp_path) as server:
         edited = flow(start(), reply("Edited."), arrows="start_0 directReply_0")
@@ -69,7 +68,7 @@ def test_a_flow_goes_on_after_a_restart_and_after_it_was_edited(
 
 
 def test_of_many_answers_to_one_question_one_counts(server: Server, upstream: Upstream) -> None:
-    key = server.create_flow(asking(upstream.url), **AGENT)
+    key = server.create_flow(asking(upstream.url), **SHOWN)
     server.ask(key, "/say A draft.", chatId="c")
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: server.ask(key, None, chatId="c", humanInput=YES), range(6)))
@@ -88,7 +87,7 @@ def test_of_many_answers_to_one_question_one_counts(server: Server, upstream: Up
 def test_an_answer_that_nothing_waits_for_is_refused(
     server: Server, upstream: Upstream, chat: str, answer: Flow, status: int, streaming: bool
 ) -> None:
-    key = server.create_flow(asking(upstream.url), **AGENT)
+    key = server.create_flow(asking(upstream.url), **SHOWN)
     server.ask(key, "/say A draft.", chatId="c")
     refused = server.ask(key, None, chatId=chat, humanInput=answer, streaming=streaming)
     assert refused.status == status, refused.text
@@ -96,7 +95,7 @@ def test_an_answer_that_nothing_waits_for_is_refused(
 
 
 def test_what_waits_is_listed_until_it_is_answered(server: Server, upstream: Upstream) -> None:
-    key = server.create_flow(asking(upstream.url), **AGENT)
+    key = server.create_flow(asking(upstream.url), **SHOWN)
     server.ask(key, "/say A draft.", chatId="c")
     listed = f"/api/v1/executions?state=STOPPED&agentflowId={key}"
     assert server.send("GET", listed, admin=True).json["total"] == 1
@@ -107,7 +106,7 @@ def test_what_waits_is_listed_until_it_is_answered(server: Server, upstream: Ups
 def test_a_tool_waits_for_approval_and_is_then_called_once(tmp_path: Path, upstream: Upstream) -> None:
     script = '/tool calculator {"input": "6*7"} && current_date_time {} | /say It is done.'
     with serving(tmp_path) as server:
-        key = server.create_flow(approving(upstream.url), **AGENT)
+        key = server.create_flow(approving(upstream.url), **SHOWN)
         stopped = server.ask(key, script, chatId="c").json
         assert "Attempting to use tool" in stopped["text"]
         assert stopped["action"]["data"]["nodeId"] == "agentAgentflow_0"
@@ -121,7 +120,7 @@ def test_a_tool_waits_for_approval_and_is_then_called_once(tmp_path: Path, upstr
 
 
 def test_a_rejected_tool_is_not_called_and_the_model_has_none(server: Server, upstream: Upstream) -> None:
-    key = server.create_flow(approving(upstream.url), **AGENT)
+    key = server.create_flow(approving(upstream.url), **SHOWN)
     server.ask(key, '/tool calculator {"input": "6*7"} | /say Called.', chatId="c")
     done = server.ask(key, None, chatId="c", humanInput={"type": "reject"}).json
     assert "usedTools" not in executed_output(done)

@@ -46,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
     max_image_mb: Annotated[int, _about("Largest picture that comes with a question, in MiB.")] = 5
     max_file_mb: Annotated[int, _about("Largest other file that comes with a question or is attached, in MiB.")] = 50
+    show_internals: Annotated[
+        bool, _about("Show visitors what nodes of agent flows are told, give and keep, where the flow sets nothing.")
+    ] = False
     workers: Annotated[int, _about("Processes that serve; any of them serves any stream.")] = 1
     keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0
     keep_log_mb: Annotated[int, _about("Disk for single events of ended runs, in MiB.")] = 1024

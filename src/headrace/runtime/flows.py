@@ -71,6 +71,8 @@ class ApiConfig(msgspec.Struct, frozen=True):
     sameSession: Literal["parallel", "queue", "reject", "interrupt"] = "parallel"
     """The fate of a prediction whose session has a run already."""
     rateLimit: RateLimit | None = None
+    showInternals: bool | None = None
+    """True shows everybody what the nodes of an agent flow are told, give and keep; None leaves it to the server."""
 
 
 class Engine(Protocol):

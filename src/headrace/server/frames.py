@@ -21,6 +21,7 @@ from headrace.runtime.log import Entry
 from headrace.runtime.runs import Runs
 from headrace.server.backpressure import PIECE, Sending, piece
 from headrace.server.head_requests import HEAD
+from headrace.server.internals import prediction_without_internals, without_internals
 
 Dialect = Literal["flowise", "named"]
 _HEADERS = (
@@ -66,10 +67,13 @@ def position(request: Request[Any, Any, Any], run_id: str, after: int) -> int:
 class EventStream(Response[None]):
     """Sends what a reader of a run's log receives, from after the event that the reader has already."""
 
-    def __init__(self, runs: Runs, run: str, after: int, dialect: Dialect, *, timed: bool = False) -> None:
+    def __init__(
+        self, runs: Runs, run: str, after: int, dialect: Dialect, *, timed: bool = False, internals: bool = False
+    ) -> None:
+        """Visitors are shown no `internals` of agent flows."""
         super().__init__(None)
         self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
-        self._timed = timed
+        self._timed, self._internals = timed, internals
         self.headers_beside: Sequence[tuple[bytes, bytes]] = ()
         """Headers of the response besides those of every event stream."""
 
@@ -139,7 +143,11 @@ class EventStream(Response[None]):
 
     def encoded(self, entries: Sequence[Entry]) -> bytes:
         """The frames of the next events; without events a sign of life."""
-        return b"".join([self._frame(self._run, entry) for entry in entries]) or _SIGN_OF_LIFE
+        return b"".join([self._frame(self._run, entry) for entry in self.visible(entries)]) or _SIGN_OF_LIFE
+
+    def visible(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """The events as this reader may see them."""
+        return entries if self._internals else [without_internals(entry) for entry in entries]
 
     async def _with_times(self, entries: Sequence[Entry]) -> bytes:
         """The same frames, each with a line in front that says when its event was written, where that is known."""
@@ -147,15 +155,17 @@ class EventStream(Response[None]):
             return _SIGN_OF_LIFE
         times = await self._runs.times(self._run, entries[0].seq, entries[-1].seq)
         lines = [b"time:%d\n" % at if (at := times.get(entry.seq)) is not None else b"" for entry in entries]
-        return b"".join([line + self._frame(self._run, entry) for line, entry in zip(lines, entries, strict=True)])
+        frames = [self._frame(self._run, entry) for entry in self.visible(entries)]
+        return b"".join([line + frame for line, frame in zip(lines, frames, strict=True)])
 
 
 class PredictionResponse(Response[None]):
     """Sends a run's answer as JSON when the run has ended, unless its caller has left by then."""
 
-    def __init__(self, runs: Runs, run: str) -> None:
+    def __init__(self, runs: Runs, run: str, *, internals: bool = False) -> None:
+        """Visitors are shown no `internals` of agent flows."""
         super().__init__(None)
-        self._runs, self._run = runs, run
+        self._runs, self._run, self._internals = runs, run, internals
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:
         """The response itself is the ASGI application, so that it notices when its caller leaves."""
@@ -168,7 +178,8 @@ class PredictionResponse(Response[None]):
         try:
             await asyncio.wait([gone, answer], return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
-                await self._send(answer.result(), send)
+                found = answer.result()
+                await self._send(found if self._internals else prediction_without_internals(found), send)
         finally:
             await _cancelled(gone, answer)
 

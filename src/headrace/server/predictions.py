@@ -21,6 +21,7 @@ from headrace.server.error_responses import ShownRun, accepted, error_reply
 from headrace.server.files import check_form, checked, upsert_for_chat
 from headrace.server.forms import is_form
 from headrace.server.frames import EventStream, PredictionResponse, dialect_of, position
+from headrace.server.internals import shows_internals
 from headrace.server.rate_limits import caller_of
 
 FlowId = Annotated[str, Parameter(description="The flow's id.")]
@@ -73,9 +74,11 @@ async def predict(
     run = await start_run(request, flow, body, streaming=streaming)
     if body.background or "respond-async" in request.headers.get("prefer", ""):
         return accepted(await here.runs.info(run))
+    internals = await shows_internals(request, flow)
     if streaming:
-        return EventStream(here.runs, run, position(request, run, 0), dialect_of(request, dialect))
-    return PredictionResponse(here.runs, run)
+        after = position(request, run, 0)
+        return EventStream(here.runs, run, after, dialect_of(request, dialect), internals=internals)
+    return PredictionResponse(here.runs, run, internals=internals)
 
 
 async def start_run(

@@ -7,23 +7,26 @@ from typing import Annotated, Any
 from litestar import Request, get, post, put
 from litestar.params import Parameter, QueryParameter
 
+from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.schema import RunInfo
 from headrace.server.auth import OF_A_FLOW, check_caller, local
 from headrace.server.error_responses import ShownRun, run_json
 from headrace.server.frames import EventStream, dialect_of, position
+from headrace.server.internals import shows_internals
 from headrace.server.predictions import FlowId, flow_at
 
 _PATIENCE = 1.0  # seconds that a run gets to end before its state is told
 RunId = Annotated[str, Parameter(description="The run's id.")]
 
 
-async def _readable(request: Request[Any, Any, Any], run_id: str) -> RunInfo:
-    """The run, for a caller who may read its flow. Raises RunNotFound, Unauthorized, OriginRefused."""
+async def _readable(request: Request[Any, Any, Any], run_id: str) -> tuple[RunInfo, Flow]:
+    """The run and its flow, for a caller who may ask it. Raises RunNotFound, Unauthorized, OriginRefused."""
     here = local(request)
     info = await here.runs.info(run_id)
-    await check_caller(request, await flow_at(info.chatflowid, here))
-    return info
+    flow = await flow_at(info.chatflowid, here)
+    await check_caller(request, flow)
+    return info, flow
 
 
 @get(
@@ -39,16 +42,17 @@ async def events(
     dialect: Annotated[str, QueryParameter(name="format", description="`named` gives `event:` lines.")] = "",
     times: Annotated[bool, QueryParameter(description="Puts a line `time:<milliseconds>` into each frame.")] = False,
 ) -> EventStream:
-    """The run's events after `Last-Event-ID` (or `after`), byte for byte as they were sent first, then what comes."""
-    await _readable(request, run_id)
-    after = position(request, run_id, after)
-    return EventStream(local(request).runs, run_id, after, dialect_of(request, dialect), timed=times)
+    """The run's events after `Last-Event-ID` (or `after`), byte for byte as the caller was sent them, then new ones."""
+    _, flow = await _readable(request, run_id)
+    after, internals = position(request, run_id, after), await shows_internals(request, flow)
+    runs, form = local(request).runs, dialect_of(request, dialect)
+    return EventStream(runs, run_id, after, form, timed=times, internals=internals)
 
 
 @get("/api/v1/runs/{run_id:str}", opt=OF_A_FLOW, summary="What is known of a run", tags=["runs"])
 async def read_run(request: Request[Any, Any, Any], run_id: RunId) -> ShownRun:
     """State, chat, times, usage and the number of the newest event."""
-    return run_json(await _readable(request, run_id))
+    return run_json((await _readable(request, run_id))[0])
 
 
 @get("/api/v1/runs", opt={**OF_A_FLOW, "refuses": (404,)}, summary="The runs of a chat", tags=["runs"])

@@ -12,7 +12,17 @@ from headrace.engine.agentflow.progress import Progress
 ExecutionState = Literal["INPROGRESS", "FINISHED", "ERROR", "TERMINATED", "TIMEOUT", "STOPPED"]
 HIDDEN: Final = "<hidden>"
 _NO_CREDENTIAL: Final = "00000000-0000-0000-0000-000000000000"
-_SECRET: Final = re.compile(r"(?i)(api_?key|token|secret|password|authorization|headers|baseoptions|credential)$")
+_SECRET: Final = re.compile(
+    r"(?i)(api[_-]?key|token|secret|password|passwd|authorization|cookie|headers|env|baseoptions|credential|"
+    r"connectionstring|(access|private|subscription)[_-]?key)$"
+)
+_PAIR_NAMES: Final = ("key", "name", "inputArgName")
+_PAIR_VALUES: Final = ("value", "inputArgValue")
+# Lengths are bounded: a text may hold megabytes of what somebody sent.
+_USER: Final = re.compile(r"(?<=://)[^\s/?#\"'<>@]{1,1000}(?=@)")
+_IN_QUERY: Final = re.compile(
+    r"(?i)([?&#][\w.%-]{0,64}?(?:key|token|secret|password|passwd|sig|signature|auth|credential)=)[^\s&#\"'<>]+"
+)
 
 
 class Execution(msgspec.Struct, kw_only=True):
@@ -30,11 +40,29 @@ class Execution(msgspec.Struct, kw_only=True):
 
 
 def public(value: Any, name: str = "") -> Any:
-    """An input as anybody may see it: clients expect the keys of secrets, but not what they hold."""
+    """An input without secrets: clients expect the names of these, but not what they hold.
+
+    Secrets in addresses, in texts that are JSON, and in pairs of a name and a value are found as well.
+    """
     if name == "FLOWISE_CREDENTIAL_ID":
         return value and _NO_CREDENTIAL
     if value not in ("", None) and _SECRET.search(name) and not isinstance(value, (int, float)):
         return HIDDEN
     if isinstance(value, dict):
-        return {key: public(item, str(key)) for key, item in value.items()}
-    return [public(item) for item in value] if isinstance(value, list) else value
+        pair = next((str(value[key]) for key in _PAIR_NAMES if value.get(key)), "")
+        return {key: public(item, pair if key in _PAIR_VALUES else str(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [public(item) for item in value]
+    return _public_text(value) if isinstance(value, str) else value
+
+
+def _public_text(text: str) -> str:
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            given = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            given = None
+        if isinstance(given, (dict, list)):
+            seen = public(given)
+            return text if seen == given else msgspec.json.encode(seen).decode()
+    return _IN_QUERY.sub(rf"\1{HIDDEN}", _USER.sub(HIDDEN, text)) if "://" in text else text

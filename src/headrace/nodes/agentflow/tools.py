@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from headrace.engine.agent import called
+from headrace.engine.agentflow.execution import public
 from headrace.engine.agentflow.node import AgentNode, StateUpdates, Task
 from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.inputs import provides
@@ -43,7 +44,7 @@ class ToolStep(AgentNode, frozen=True, kw_only=True, tag="toolAgentflow"):
         tools = await built(task, self.toolAgentflowSelectedTool, self.toolAgentflowSelectedToolConfig)
         if len(tools) != 1:
             raise FlowError(f"{task.node.id!r} needs one tool, and its node is {len(tools)}: give them to an agent")
-        arguments = msgspec.to_builtins(self.toolInputArgs)
+        arguments = public(msgspec.to_builtins(self.toolInputArgs))
         task.input_record = {"toolInputArgs": arguments, "selectedTool": self.toolAgentflowSelectedTool}
         result = await _used(tools[0], {one.inputArgName: one.inputArgValue for one in self.toolInputArgs})
         beside: list[Event] = [SourceDocuments(list(result.documents))] if result.documents else []

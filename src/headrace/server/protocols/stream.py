@@ -102,7 +102,7 @@ class ProtocolStream(EventStream):
         if not entries:
             return super().encoded(entries)
         sent: list[bytes] = []
-        for entry in entries:
+        for entry in self.visible(entries):
             for index, data in enumerate(self._encoder.frames(entry)):
                 if (entry.seq, index) > self._place:
                     sent += (b"id: %b:%d.%d\n" % (self._id.encode(), entry.seq, index), data)
