@@ -23,6 +23,7 @@ from waiting import eventually
 from headrace.storage.database import Database
 
 KEY = "the-admin-key-of-the-tests"
+ENVIRON: Final = {"HEADRACE_ADMIN_KEY": KEY, "OPENAI_API_KEY": "sk-tests", "HEADRACE_FIRST_EVENT_WAIT": "1"}
 
 
 # Below the ports that systems give to whoever asks for any: one of those might be taken before its server listens.
@@ -116,7 +117,7 @@ class Server:
         with self.output.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *flags],
-                env={**clean, "HEADRACE_ADMIN_KEY": KEY, "OPENAI_API_KEY": "sk-tests", **environ},
+                env={**clean, **ENVIRON, **environ},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

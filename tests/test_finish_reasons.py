@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from servers import Server, conversation, serving
 from upstream import Upstream
 
@@ -25,7 +26,10 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize(("question", "code"), FAILURES.values(), ids=FAILURES.keys())
+LATE = {name: case for name, case in FAILURES.items() if case[0].startswith("/count")}
+
+
+@pytest.mark.parametrize(("question", "code"), LATE.values(), ids=LATE.keys())
 def test_a_failed_stream_has_one_error_then_one_end(
     server: Server, upstream: Upstream, question: str, code: str | None
 ) -> None:
@@ -85,11 +89,44 @@ def test_the_providers_message_reaches_the_reader_and_the_key_does_not(server: S
     assert "sk-very-secret" not in reply.text
 
 
+EARLY = {
+    "a refused key": ("/status 401", 502, "provider_unauthorized"),
+    "a model that there is not": ("/status 404", 502, "provider_not_found"),
+    "a refused request": ("/status 400", 502, "provider_refused"),
+    "a long wait": ("/status 429 60", 503, "provider_rate_limited"),
+}
+WIDGET = {"Origin": "https://site.example", "Accept": "text/event-stream"}
+"""What pages with the published chat widgets send."""
+
+
+@pytest.mark.parametrize(("question", "status", "code"), EARLY.values(), ids=EARLY.keys())
+def test_a_failure_before_the_first_event_has_one_status_streamed_or_not(
+    server: Server, chat: str, question: str, status: int, code: str
+) -> None:
+    whole, streamed = server.ask(chat, question), server.ask(chat, question, streaming=True)
+    assert refused(whole, status, code) == refused(streamed, status, code)
+    assert whole.headers["Retry-After"] == streamed.headers["Retry-After"]
+    body = {"question": question, "streaming": True}
+    shown = server.send("POST", f"/api/v1/prediction/{chat}", body, WIDGET)
+    assert (shown.status, shown.kinds) == (200, ["error", "end"])
+    assert (shown.events[0]["code"], shown.events[0]["data"]) == (code, whole.json["message"])
+
+
+def test_a_key_that_failed_before_is_refused_again(server: Server, chat: str) -> None:
+    for _ in range(2):
+        body, key = {"question": "/status 401", "streaming": True}, {"Idempotency-Key": "early"}
+        refused(server.send("POST", f"/api/v1/prediction/{chat}", body, key), 502, "provider_unauthorized")
+
+
+def test_a_failure_that_is_long_in_coming_is_an_event(server: Server, chat: str) -> None:
+    reply = server.ask(chat, "/status 401 | /wait 1500", streaming=True)
+    assert (reply.status, reply.kinds) == (200, ["error", "end"])
+    assert reply.text.startswith(f"id:{reply.headers['X-Run-Id']}:0\n")
+
+
 def test_an_unreachable_provider_is_named(server: Server) -> None:
     flow = server.create_flow(conversation("http://127.0.0.1:9/v1", model={"timeout": 3000}))
-    reply = server.ask(flow, "hello", streaming=True)
-    assert reply.kinds == ["error", "end"]
-    assert "127.0.0.1:9" in reply.events[0]["data"]
+    assert "127.0.0.1:9" in refused(server.ask(flow, "hello"), 503, "provider_unavailable")
 
 
 def test_a_run_continues_after_its_client_disconnects(server: Server, chat: str, upstream: Upstream) -> None:

@@ -66,7 +66,14 @@ FORMATS = {"flowise": "", "named": "?format=named"}
 @pytest.mark.parametrize("query", FORMATS.values(), ids=FORMATS.keys())
 @pytest.mark.parametrize(
     "question",
-    ["/say Hi there", "/say Hi | /wait 300", "/count 3 | /pace 200", "/status 401", "/cut 1", "/count 5 | /burst"],
+    [
+        "/say Hi there",
+        "/say Hi | /wait 300",
+        "/count 3 | /pace 200",
+        "/count 3 | /end 1",
+        "/cut 1",
+        "/count 5 | /burst",
+    ],
 )
 def test_every_frame_has_data_in_silence_and_failure_too(
     lively: Server, upstream: Upstream, question: str, query: str

@@ -161,8 +161,8 @@ def test_what_is_known_of_a_run(server: Server, chat: str) -> None:
     assert info["createdDate"] <= info["endedDate"]
     listed = server.send("GET", f"/api/v1/runs?chatId=known&flowId={chat}").json
     assert [item["id"] for item in listed] == [run]
-    failed = server.ask(chat, "/status 401", streaming=True).headers["X-Run-Id"]
-    assert server.send("GET", f"/api/v1/runs/{failed}").json["code"] == "provider_unauthorized"
+    failed = server.ask(chat, "/count 3 | /end 1", streaming=True).headers["X-Run-Id"]
+    assert server.send("GET", f"/api/v1/runs/{failed}").json["code"] == "provider_cut"
 
 
 def test_a_run_is_read_only_by_who_may_read_its_flow(server: Server, upstream: Upstream) -> None:

@@ -63,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_address: Annotated[
         int, _about("Connections, and requests in progress, of one address at once, in each process.")
     ] = 1024
+    first_event_wait: Annotated[
+        float, _about("Seconds that a stream waits for its first event, so that an early failure has its own status.")
+    ] = 4.0
     heartbeat: Annotated[float, _about("Seconds of silence after which a stream carries a comment.")] = 15.0
     shutdown_grace: Annotated[float, _about("Seconds that running predictions get to end when the server stops.")] = (
         10.0

@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 
 from headrace.errors import HeadraceError, by_code
-from headrace.events import End, Fold, Prediction
+from headrace.events import End, Error, Fold, Prediction
 from headrace.runtime.backend import Backend
 from headrace.runtime.flows import Flow
 from headrace.runtime.log import Entry, ended
@@ -23,6 +23,13 @@ from headrace.runtime.recording import failure
 from headrace.runtime.registry import Terms
 from headrace.schema import ContinueFor, PredictionRequest, RunInfo
 from headrace.storage.storage import timestamp
+
+
+def error_of(event: Error) -> HeadraceError:
+    """The exception that a run's `error` event stands for."""
+    failed = by_code(event.code)(event.data)
+    failed.retry_after = event.retryAfter
+    return failed
 
 
 class Runs:
@@ -72,10 +79,17 @@ class Runs:
                 result.add([entry.event for entry in entries])
         prediction = result.prediction
         if error := prediction.error:
-            failed = by_code(error.code)(error.data)
-            failed.retry_after = error.retryAfter
-            raise failed
+            raise error_of(error)
         return prediction
+
+    async def first_failure(self, run: str) -> HeadraceError | None:
+        """Waits for the run's first event; returns the error that it is, None for any other one."""
+        async with aclosing(self._log.follow(run)) as batches:
+            async for entries in batches:
+                if entries:
+                    first = entries[0].event
+                    return error_of(first) if isinstance(first, Error) else None
+        return None
 
     def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
         """The run's events after number `after`; see `EventLog.follow`."""

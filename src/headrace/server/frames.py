@@ -22,6 +22,7 @@ from headrace.runtime.runs import Runs
 from headrace.server.backpressure import PIECE, Sending, piece
 from headrace.server.head_requests import HEAD
 from headrace.server.internals import prediction_without_internals, without_internals
+from headrace.settings import Settings
 
 Dialect = Literal["flowise", "named"]
 _HEADERS = (
@@ -64,16 +65,39 @@ def position(request: Request[Any, Any, Any], run_id: str, after: int) -> int:
     return int(seq)
 
 
+def first_event_wait(request: Request[Any, Any, Any]) -> float:
+    """Seconds that a stream waits for its run's first event, to refuse with a status when that is an error.
+
+    None for a caller that comes back to its run, since that has been sent something, and none for a web page that
+    accepts event streams alone: chat widgets show people what `error` events say, and nothing of most statuses.
+    """
+    page = "origin" in request.headers and request.headers.get("accept") == "text/event-stream"
+    settings: Settings = request.app.state.settings
+    return 0.0 if page or "last-event-id" in request.headers else settings.first_event_wait
+
+
 class EventStream(Response[None]):
-    """Sends what a reader of a run's log receives, from after the event that the reader has already."""
+    """Sends what a reader of a run's log receives, from after the event that the reader has already.
+
+    A run whose first event is an error, and comes within `wait` seconds, is refused as without a stream.
+    """
 
     def __init__(
-        self, runs: Runs, run: str, after: int, dialect: Dialect, *, timed: bool = False, internals: bool = False
+        self,
+        runs: Runs,
+        run: str,
+        after: int,
+        dialect: Dialect,
+        *,
+        timed: bool = False,
+        internals: bool = False,
+        wait: float = 0.0,
     ) -> None:
         """Visitors are shown no `internals` of agent flows."""
         super().__init__(None)
         self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
-        self._timed, self._internals = timed, internals
+        self._timed, self._internals, self._wait = timed, internals, wait
+        self._silence = _SOON
         self.headers_beside: Sequence[tuple[bytes, bytes]] = ()
         """Headers of the response besides those of every event stream."""
 
@@ -82,10 +106,10 @@ class EventStream(Response[None]):
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends frames until the log ends, the reader leaves, or it has not read for too long."""
-        headers = [*_HEADERS, (b"x-run-id", self._run.encode()), *self.headers_beside]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        """Sends frames until the log ends, the reader leaves, or it has not read for too long. Raises the error of a
+        run that is refused."""
         if scope["state"].get(HEAD):
+            await self._begin(send)
             await send({**piece(b""), "more_body": False})
             return
         sending: Sending = scope["state"]["sending"]
@@ -98,11 +122,29 @@ class EventStream(Response[None]):
         gone.add_done_callback(leave)  # granian drops what is sent to a closed connection without a word
         try:
             async with self._runs.reading(self._run):
+                if self._wait:
+                    await self._refuse()
+                await self._begin(send)
                 await self._send_all(sending)
         finally:
             gone.remove_done_callback(leave)
             with suppress(asyncio.CancelledError):  # the reader may leave in this very moment
                 await _cancelled(gone)
+
+    async def _refuse(self) -> None:
+        """Waits for the run's first event, and raises the error that it is."""
+        try:
+            async with asyncio.timeout(self._wait):
+                error = await self._runs.first_failure(self._run)
+        except TimeoutError:
+            self._silence = max(0.0, _SOON - self._wait)
+            return
+        if error:
+            raise error
+
+    async def _begin(self, send: Send) -> None:
+        headers = [*_HEADERS, (b"x-run-id", self._run.encode()), *self.headers_beside]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _send_all(self, sending: Sending) -> None:
         send = sending.send
@@ -133,7 +175,7 @@ class EventStream(Response[None]):
         Browsers' libraries, which do not look at headers, come back with that id instead of asking again. It is no
         frame of its own: older widgets parse every frame as JSON.
         """
-        await asyncio.sleep(_SOON)
+        await asyncio.sleep(self._silence)
         await send(piece(f"id:{self._run}:{self.position}\n".encode()))
 
     @property

@@ -20,7 +20,7 @@ from headrace.server.docs import PredictionOperation
 from headrace.server.error_responses import ShownRun, accepted, error_reply
 from headrace.server.files import check_form, checked, upsert_for_chat
 from headrace.server.forms import is_form
-from headrace.server.frames import EventStream, PredictionResponse, dialect_of, position
+from headrace.server.frames import EventStream, PredictionResponse, dialect_of, first_event_wait, position
 from headrace.server.internals import shows_internals
 from headrace.server.rate_limits import caller_of
 
@@ -76,8 +76,8 @@ async def predict(
         return accepted(await here.runs.info(run))
     internals = await shows_internals(request, flow)
     if streaming:
-        after = position(request, run, 0)
-        return EventStream(here.runs, run, after, dialect_of(request, dialect), internals=internals)
+        after, kind = position(request, run, 0), dialect_of(request, dialect)
+        return EventStream(here.runs, run, after, kind, internals=internals, wait=first_event_wait(request))
     return PredictionResponse(here.runs, run, internals=internals)
 
 

@@ -15,7 +15,7 @@ from headrace.events import End, Error, Fold, Metadata, Prediction, Thinking, To
 from headrace.runtime.log import Entry
 from headrace.schema import RunInfo
 from headrace.server.auth import local
-from headrace.server.frames import PredictionResponse
+from headrace.server.frames import PredictionResponse, first_event_wait
 from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS, error_body
 from headrace.server.protocols.openai_models import model_flow
 from headrace.server.protocols.openai_requests import model_name, openai_question
@@ -156,7 +156,9 @@ async def chat_completion(request: Request[Any, Any, Any], data: dict[str, Any])
         return ChatAnswer(request, info)
     options = data.get("stream_options")
     encoder = ChatEncoder(info, with_usage=isinstance(options, dict) and options.get("include_usage") is True)
-    return ProtocolStream(local(request).runs, info.id, encoder, place(request, info.id))
+    return ProtocolStream(
+        local(request).runs, info.id, encoder, place(request, info.id), wait=first_event_wait(request)
+    )
 
 
 def _chat(data: Mapping[str, Any]) -> str | None:

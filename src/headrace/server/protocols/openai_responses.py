@@ -14,6 +14,7 @@ from headrace.errors import InvalidRequest, RunNotFound
 from headrace.runtime.local import Local
 from headrace.schema import RunInfo
 from headrace.server.auth import check_caller, local
+from headrace.server.frames import first_event_wait
 from headrace.server.predictions import flow_at
 from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS
 from headrace.server.protocols.openai_models import model_flow
@@ -59,7 +60,9 @@ async def create_response(request: Request[Any, Any, Any], data: dict[str, Any])
     streaming = data.get("stream") is True
     info = await begin(request, flow, asked, streaming=streaming)
     if streaming:
-        return ProtocolStream(here.runs, info.id, ResponseEncoder(info), place(request, info.id))
+        return ProtocolStream(
+            here.runs, info.id, ResponseEncoder(info), place(request, info.id), wait=first_event_wait(request)
+        )
     if data.get("background") is True:
         return Response({**ResponseEncoder(info).response, "background": True}, headers={"X-Run-Id": info.id})
     return Response(await response_of(here, info), headers={"X-Run-Id": info.id})

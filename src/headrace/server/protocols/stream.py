@@ -86,9 +86,16 @@ class ProtocolStream(EventStream):
     """Sends the frames that an encoder makes of a run, after the one that the reader has."""
 
     def __init__(
-        self, runs: Runs, run: str, encoder: Encoder, after: Place, headers: Sequence[tuple[bytes, bytes]] = ()
+        self,
+        runs: Runs,
+        run: str,
+        encoder: Encoder,
+        after: Place,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        wait: float = 0.0,
     ) -> None:
-        super().__init__(runs, run, 0, "flowise")
+        super().__init__(runs, run, 0, "flowise", wait=wait)
         self.headers_beside = headers
         self._id, self._encoder, self._place = run, encoder, after
 
