@@ -1,6 +1,7 @@
 """Files of visitors are read in processes that are bounded, and end with whoever waits and with the server."""
 
 import asyncio
+import gzip
 import http.client
 import io
 import json
@@ -23,12 +24,14 @@ from waiting import until, within
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FlowError
 from headrace.events import Document
+from headrace.nodes.tools.openapi import known
 from headrace.retrieval import parser_processes
 from headrace.retrieval.files import File
 from headrace.retrieval.folder import parse_for
 from headrace.retrieval.html_text import page_at
 from headrace.retrieval.loading import FileDocuments, Finish
-from headrace.retrieval.parser_processes import ATTACHMENT, Bounds, kept_warm, result, results
+from headrace.retrieval.parser_processes import ATTACHMENT, Bounds, bounded, kept_warm, result, results
+from headrace.retrieval.site_map import site_map_of
 from headrace.retrieval.text_decoding import text_documents
 
 TAKES = {"fullFileUpload": {"status": True, "allowedUploadFileTypes": "text/csv,application/pdf,application/json"}}
@@ -238,3 +241,46 @@ def test_parsing_ends_with_its_caller_and_with_the_server(tmp_path: Path, end: s
 
         within(look(), 60)
         connection.close()
+
+
+# What other servers send, and what visitors upsert
+
+
+def test_bounds_of_a_block_hold_for_all_that_is_read_in_it() -> None:
+    async def run() -> None:
+        with bounded(SOON), pytest.raises(FlowError, match=r"0\.3 seconds of computing"):
+            await asyncio.create_task(result(spun, int, Bounds()))
+        assert await result(own_pid, int, Bounds())
+
+    within(run(), 30)
+
+
+MAPS = {
+    "laughs": laughs(),
+    "deep": b"<a>" * 3_000_000,
+    "packed twice": gzip.compress(b"<urlset>" + b" " * (11 << 20)),
+    "none": b"\x00\xff",
+    "an encoding that XML has not": b"<?xml version='1.0' encoding='idna'?><urlset/>",
+}
+
+
+@pytest.mark.parametrize("data", MAPS.values(), ids=MAPS.keys())
+def test_a_site_map_that_is_none_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(FlowError):
+        within(site_map_of(data), 60)
+
+
+APIS = {
+    "deep": b"[" * 1_000_000,
+    "deep in YAML": b"a: " + b"[" * 100_000,
+    "anchors": "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9 if n else ['x'])}]" for n in range(12)).encode(),
+    "no document": b'"text"',
+    "nothing": b"",
+    "not UTF-8": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("data", APIS.values(), ids=APIS.keys())
+def test_an_openapi_document_that_is_none_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(FlowError):
+        within(known({}, data), 60)

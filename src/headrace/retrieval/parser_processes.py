@@ -12,8 +12,9 @@ import pickle
 import signal
 import struct
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import GenericAlias
 from typing import Final, TypeVar
@@ -51,6 +52,26 @@ DOCUMENT: Final = Bounds()
 """Of a file that is upserted."""
 ATTACHMENT: Final = Bounds(cpu=20.0, wall=60.0, output=16 << 20)
 """Of a file or page that is read while somebody waits, and whose text a model is to read."""
+
+
+_NARROWEST: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
+
+
+@contextmanager
+def bounded(bounds: Bounds) -> Generator[None]:
+    """Has everything that this task reads inside the block keep to these bounds where its own are wider."""
+    before = _NARROWEST.set(bounds)
+    try:
+        yield
+    finally:
+        _NARROWEST.reset(before)
+
+
+def _narrowed(bounds: Bounds) -> Bounds:
+    most = _NARROWEST.get() or bounds
+    return Bounds(
+        cpu=min(bounds.cpu, most.cpu), wall=min(bounds.wall, most.wall), output=min(bounds.output, most.output)
+    )
 
 
 class ParserProcess:
@@ -188,6 +209,7 @@ async def _pool() -> AsyncGenerator[ParserPool]:
 
 async def results(work: Callable[[], Iterator[_T]], kind: type[_T], bounds: Bounds = DOCUMENT) -> AsyncGenerator[_T]:
     """Runs `work`, which can be pickled, in a child process. Raises FlowError. Leaving it ends the process."""
+    bounds = _narrowed(bounds)
     job = pickle.dumps(Job(work, bounds.cpu))
     decoder: msgspec.json.Decoder[list[_T]] = msgspec.json.Decoder(GenericAlias(list, (kind,)))
     async with _pool() as readers, readers.pool.taken() as reader:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from xml.etree import ElementTree
 
+import msgspec
+
 from headrace.errors import FlowError
+from headrace.retrieval.parser_processes import result
 
 _MOST = 10 << 20  # bytes, unpacked
 
 
-def listed(data: bytes) -> tuple[Sequence[str], Sequence[str]]:
-    """Pages and further maps that a site map names, packed or not. Raises FlowError for what is none."""
+class SiteMap(msgspec.Struct, frozen=True):
+    """The addresses of pages, and of further maps."""
+
+    pages: Sequence[str] = ()
+    maps: Sequence[str] = ()
+
+
+async def site_map_of(data: bytes) -> SiteMap:
+    """Reads a site map, packed or not, in a child process. Raises FlowError for what is none."""
+    return await result(partial(_site_maps, data), SiteMap)
+
+
+def _site_maps(data: bytes) -> Iterator[SiteMap]:
     try:
         if data[:2] == b"\x1f\x8b":
             data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _MOST)
@@ -23,4 +38,4 @@ def listed(data: bytes) -> tuple[Sequence[str], Sequence[str]]:
     for entry in tree:
         places = [(child.text or "").strip() for child in entry if child.tag.rpartition("}")[2] == "loc"]
         found.get(entry.tag.rpartition("}")[2], []).extend(filter(None, places))
-    return found["url"], found["sitemap"]
+    yield SiteMap(found["url"], found["sitemap"])

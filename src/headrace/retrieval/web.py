@@ -23,7 +23,7 @@ from headrace.retrieval.html_tree import selected
 from headrace.retrieval.library import Fetch
 from headrace.retrieval.loading import Finish, fingerprint, finished
 from headrace.retrieval.parser_processes import result
-from headrace.retrieval.site_map import listed
+from headrace.retrieval.site_map import site_map_of
 
 Crawl: TypeAlias = Literal["webCrawl", "scrapeXMLSitemap"]
 
@@ -141,10 +141,10 @@ class PageDocuments:
         while waiting and left:
             url, left = waiting.pop(0), left - 1
             try:
-                places, maps = listed(await fetched(self._fetch, url))
+                found = await site_map_of(await fetched(self._fetch, url))
             except HeadraceError as error:
                 yield LoadFailure(url, "fetched", str(error), hides=True)
                 continue
-            waiting += maps
-            for place in places:
+            waiting += found.maps
+            for place in found.pages:
                 yield place

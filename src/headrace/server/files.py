@@ -14,6 +14,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.inputs import fields_of
 from headrace.engine.ports import Upserted
 from headrace.errors import BodyTooLarge, FlowError, InvalidRequest
+from headrace.retrieval.parser_processes import ATTACHMENT, bounded
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.runtime.uploads import data_of
@@ -110,7 +111,8 @@ async def upsert_for_chat(here: Local, flow: Flow, body: PredictionRequest) -> N
 
 
 async def upsert_files(here: Local, flow: Flow, files: list[FormFile], chat: str) -> Upserted:
-    """Upserts a visitor's files for one chat alone. Raises what an upsert raises."""
+    """Upserts a visitor's files for one chat alone, in the bounds of attachments. Raises what an upsert raises."""
     form = Form({}, files)
     values = await asyncio.to_thread(lambda: form.values)
-    return await here.upserts.run(flow, UpsertRequest(overrideConfig=values, chatId=chat), form.inputs)
+    with bounded(ATTACHMENT):
+        return await here.upserts.run(flow, UpsertRequest(overrideConfig=values, chatId=chat), form.inputs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
@@ -22,6 +23,7 @@ from headrace.nodes.tools.function import FunctionTool
 from headrace.nodes.tools.requests import response_text
 from headrace.retrieval.files import files_of
 from headrace.retrieval.library import library
+from headrace.retrieval.parser_processes import result
 
 _KEPT: Final = 8  # documents, of a flow
 _GROUPS: Final = ("PathParameters", "QueryParameters", "HeaderParameters", "RequestBody")
@@ -102,10 +104,15 @@ async def known(read: dict[Any, Api], text: bytes, wanted: frozenset[str] = froz
     """The document, read once: that may take a second. Only a few are kept, since a link's may change."""
     key = (await asyncio.to_thread(hashlib.sha256, text)).digest(), wanted
     if key not in read:
-        read[key] = await asyncio.to_thread(api_of, text, wanted)
+        read[key] = await result(partial(_apis, text, wanted), Api)
         while len(read) > _KEPT:
             read.pop(next(iter(read)))
     return read[key]
+
+
+def _apis(text: bytes, wanted: frozenset[str]) -> Iterator[Api]:
+    """The document, as the work of a child process."""
+    yield api_of(text, wanted)
 
 
 def _read(value: str, folder: Path) -> bytes:

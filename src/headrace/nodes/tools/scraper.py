@@ -15,7 +15,7 @@ from headrace.engine.ports import Fetch, FetchReply, FetchRequest, Tool, ToolRes
 from headrace.errors import FetchFailed, FetchRefused, FlowError
 from headrace.nodes.tools.function import FunctionTool
 from headrace.retrieval.html_text import Page, body_text, content_type, page_at
-from headrace.retrieval.site_map import listed
+from headrace.retrieval.site_map import SiteMap, site_map_of
 
 _PAGES: Final = 100
 _DEPTH: Final = 10
@@ -147,11 +147,11 @@ class Scrape:
                 break
             try:
                 reply = await self._get(waiting.pop(0))
-                found, maps = listed(reply.body) if reply.status < 400 else ([], [])
+                found = await site_map_of(reply.body) if reply.status < 400 else SiteMap()
             except (FetchFailed, FlowError):
                 continue
-            pages |= dict.fromkeys(url for url in found if _host(url) == self._host)
-            waiting += [url for url in maps if _host(url) == self._host]
+            pages |= dict.fromkeys(url for url in found.pages if _host(url) == self._host)
+            waiting += [url for url in found.maps if _host(url) == self._host]
         return list(pages)[: self._pages]
 
 
