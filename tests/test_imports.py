@@ -20,8 +20,9 @@ ANYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(CONTRACT, CONTRACT),
     **dict.fromkeys(CLIENT, CONTRACT | CLIENT),
-    "__init__": CONTRACT | CLIENT,
-    "engine": CONTRACT | {"engine"},
+    "python_flow": CONTRACT | {"python_flow"},
+    "__init__": CONTRACT | CLIENT | {"python_flow"},
+    "engine": CONTRACT | {"engine", "python_flow"},
     "formats": CONTRACT | {"engine", "formats"},
     "providers": CONTRACT | {"engine", "providers"},
     "sandbox": CONTRACT | {"engine", "sandbox"},
@@ -30,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "documents": CONTRACT | {"engine", "storage", "retrieval", "documents"},
     "nodes": CONTRACT | {"engine", "formats", "providers", "retrieval", "documents", "sandbox", "vectors", "nodes"},
     "storage": CONTRACT | {"engine", "storage"},
-    "runtime": CONTRACT | {"engine", "retrieval", "documents", "storage", "runtime"},
+    "runtime": CONTRACT | {"engine", "retrieval", "documents", "storage", "runtime", "python_flow"},
     "server": ANYTHING,
     "apps": CONTRACT | CLIENT | {"apps"},
     "brand": CONTRACT | {"__init__", "brand"},
@@ -132,7 +133,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_importing_headrace_loads_only_the_client():
     loaded = loaded_by("import headrace")
     ours = {name.split(".")[1] for name in loaded if name.startswith("headrace.")}
-    assert ours == CONTRACT | CLIENT
+    assert ours == CONTRACT | CLIENT | {"python_flow"}
 
     owners = packages_distributions()
     foreign = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"headrace"}

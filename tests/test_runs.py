@@ -23,6 +23,7 @@ from headrace.runtime.durable import DurableLog
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.runtime.log import Retention
+from headrace.runtime.python_flows import PythonFlows
 from headrace.schema import FlowRow, PredictionRequest
 from headrace.storage.rows import MessageFilter
 from headrace.storage.storage import Storage
@@ -56,7 +57,7 @@ async def idle(folder: Path) -> AsyncGenerator[Here]:
     http = ProviderHttp()
     storage = Storage(folder)
     library = DocumentLibrary(storage.database, folder, {})
-    here = Here(storage, backend_on(storage), built_in(), only(http), Retention(), library)
+    here = Here(storage, backend_on(storage), built_in(), only(http), Retention(), library, PythonFlows(()))
     try:
         yield here
     finally:

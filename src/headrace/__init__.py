@@ -8,6 +8,7 @@ from headrace.client.display import aprint_stream, print_stream
 from headrace.client.flowise import IFileUpload, IMessage, PredictionData
 from headrace.errors import HeadraceError
 from headrace.events import Event, Prediction
+from headrace.python_flow import Run, flow
 from headrace.schema import ContinueFor, FileUpload, HistoryMessage, RunInfo
 
 __version__ = "0.1.0"
@@ -26,9 +27,11 @@ __all__ = [
     "IMessage",
     "Prediction",
     "PredictionData",
+    "Run",
     "RunInfo",
     "Stream",
     "__version__",
     "aprint_stream",
+    "flow",
     "print_stream",
 ]

@@ -22,6 +22,7 @@ from headrace.runtime.durable import DurableLog
 from headrace.runtime.durable_registry import DurableRegistry
 from headrace.runtime.local import Local
 from headrace.runtime.log import Retention
+from headrace.runtime.python_flows import PythonFlows
 from headrace.runtime.queue import LocalQueue
 from headrace.sandbox.sandbox import Sandbox
 from headrace.settings import Settings
@@ -72,10 +73,13 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         library = DocumentLibrary(storage.database, settings.folder, catalog, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
+        python = PythonFlows(settings.python_flows)
+        await asyncio.to_thread(python.load)
+        await python.store(storage)
         backend = await asyncio.to_thread(backend_on, storage)
         try:
             async with kept_warm():
-                yield Local(storage, backend, catalog, outside, retention, library)
+                yield Local(storage, backend, catalog, outside, retention, library, python)
         finally:
             backend.registry.close()
     finally:

@@ -42,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mcp_commands: Annotated[
         str, _about("Command lines that flows may start as MCP servers, whole: separated by semicolons.")
     ] = ""
+    flows: Annotated[
+        str, _about("Flows in Python: a comma list of files, folders and modules. They may do anything.")
+    ] = ""
     fetch_timeout: Annotated[float, _about("Seconds that one request of a flow, a tool or a script may take.")] = 300.0
     max_body_mb: Annotated[int, _about("Largest request body, in MiB.")] = 50
     max_image_mb: Annotated[int, _about("Largest picture that comes with a question, in MiB.")] = 5
@@ -78,6 +81,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data folder as a path."""
         return Path(self.data_dir).expanduser()
+
+    @property
+    def python_flows(self) -> list[str]:
+        """Files, folders and modules with flows in Python."""
+        return [part.strip() for part in self.flows.split(",") if part.strip()]
 
     @property
     def trusted(self) -> frozenset[str]:

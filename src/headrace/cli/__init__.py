@@ -6,7 +6,7 @@ import click
 
 from headrace import __version__
 from headrace.brand.command import brand
-from headrace.cli import backup, chat, credentials, flows, imports, keys, mcp, migrate, runs, serve
+from headrace.cli import backup, chat, credentials, flows, imports, keys, mcp, migrate, new, runs, serve
 from headrace.cli.terminal import Commands
 from headrace.settings import load
 
@@ -28,6 +28,7 @@ for _each in (
     runs.run,
     chat.chat,
     mcp.mcp,
+    new.new,
     runs.upsert,
     flows.flows,
     flows.export_,

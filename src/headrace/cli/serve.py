@@ -21,6 +21,7 @@ _ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
 
 
 @click.command()
+@click.argument("flows", nargs=-1, metavar="[FLOWS]...")
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
@@ -30,10 +31,14 @@ _ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
 @click.option("--tls-key", metavar="FILE", help="The certificate's key.")
 @click.option("--worker", is_flag=True, hidden=True)
 @click.option("--demo", is_flag=True, help="Import the example flows when there are none yet.")
-def serve(*, data_dir: str | None, worker: bool, demo: bool, **flags: Any) -> None:
-    """Run the server."""
+def serve(*, data_dir: str | None, worker: bool, demo: bool, flows: tuple[str, ...], **flags: Any) -> None:
+    """Run the server.
+
+    FLOWS are flows in Python: files, folders, or modules as `package.module` or `package.module:name`. Their code runs
+    with the server's rights. It is read again when it changes.
+    """
     parent: Settings = click.get_current_context().obj
-    settings = load(data_dir=data_dir or parent.data_dir, **flags)
+    settings = load(data_dir=data_dir or parent.data_dir, flows=",".join(flows) or None, **flags)
     from headrace.server import serve as server  # here: only this command needs granian and Litestar
     from headrace.server import tls
 

@@ -17,8 +17,10 @@ from headrace.engine.graph import Graph, reads_question, sink, streams, takes_im
 from headrace.engine.inputs import fields_of
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
+from headrace.engine.python_engine import PythonEngine
 from headrace.errors import FlowError, HeadraceError
 from headrace.events import Event
+from headrace.runtime.python_flows import PYTHON, PythonFlows
 from headrace.schema import ContinueFor, FlowFile, FlowRow, NodeData, PredictionRequest
 from headrace.storage.storage import Storage
 
@@ -184,11 +186,54 @@ def as_it_was(flow: Flow, drawn: str) -> Flow:
     return Flow(msgspec.structs.replace(flow.row, flowData=drawn), flow.catalog)
 
 
+class FlowInPython(Flow):
+    """A flow that is written in Python: each run gets the code as it is then."""
+
+    def __init__(self, row: FlowRow, catalog: Catalog, python: PythonFlows) -> None:
+        super().__init__(row, catalog)
+        self._python = python
+
+    @property
+    def engine(self) -> Engine:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The flow's engine. Raises FlowNotFound when its file is not there."""
+        return PythonEngine(self._python.get(self.row.id), self.catalog)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the form. Raises FlowNotFound."""
+        return self._python.get(self.row.id).schema
+
+    @property
+    def description(self) -> str:
+        """The docstring of the code. Raises FlowNotFound when its file is not there."""
+        return self._python.get(self.row.id).description
+
+    def takes_images_with(self, values: Mapping[str, Any] | None) -> bool:
+        """The code sees every file."""
+        return True
+
+    @cached_property
+    def takes_images(self) -> bool:
+        """The code sees every file."""
+        return True
+
+    @cached_property
+    def takes_texts(self) -> bool:
+        """The code sees every file."""
+        return True
+
+    @cached_property
+    def streams(self) -> bool:
+        """What the code yields is sent at once."""
+        return True
+
+
 class Flows:
     """The flows of a store, each read once."""
 
-    def __init__(self, storage: Storage, catalog: Catalog) -> None:
+    def __init__(self, storage: Storage, catalog: Catalog, python: PythonFlows) -> None:
         self.catalog = catalog
+        self._python = python
         self._storage = storage
         self._kept: dict[str, Flow] = {}
 
@@ -197,5 +242,8 @@ class Flows:
         row = await self._storage.flow(flow_id)
         flow = self._kept.get(flow_id)
         if flow is None or flow.row is not row:  # the store gives the same row until it changes
-            flow = self._kept[flow_id] = Flow(row, self.catalog)
+            flow = self._kept[flow_id] = self._made(row)
         return flow
+
+    def _made(self, row: FlowRow) -> Flow:
+        return FlowInPython(row, self.catalog, self._python) if row.type == PYTHON else Flow(row, self.catalog)

@@ -18,6 +18,7 @@ from headrace.runtime.backend import Backend
 from headrace.runtime.executions import Executions
 from headrace.runtime.flows import Flows
 from headrace.runtime.log import Retention
+from headrace.runtime.python_flows import PythonFlows
 from headrace.runtime.runs import Runs
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
@@ -40,9 +41,11 @@ class Local:
         outside: Outside,
         retention: Retention,
         library: DocumentLibrary,
+        python: PythonFlows,
     ) -> None:
         self.storage, self.outside = storage, outside
-        self.flows = Flows(storage, catalog)
+        self.python = python
+        self.flows = Flows(storage, catalog, python)
         self.backend = backend
         self.runs = Runs(backend)
         self.executions = Executions(storage.database)
@@ -71,6 +74,7 @@ class Local:
             asyncio.create_task(self._beat(heartbeat)),
             asyncio.create_task(registry.watch()),
             asyncio.create_task(self._tidy()),
+            asyncio.create_task(self.python.watch(self.storage)),
             asyncio.create_task(self.executions.keep_writing()),
         ]
         try:

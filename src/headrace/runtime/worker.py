@@ -27,7 +27,7 @@ from headrace.errors import FlowError, FlowNotFound, HeadraceError, Interrupted,
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.backend import Backend
 from headrace.runtime.executions import Executions
-from headrace.runtime.flows import Flow, Flows, as_it_was, read_config
+from headrace.runtime.flows import Flow, FlowInPython, Flows, as_it_was, read_config
 from headrace.runtime.log import ended
 from headrace.runtime.queue import STOPPING, Job
 from headrace.runtime.readers import Readers
@@ -301,7 +301,7 @@ class Worker:
             )
             metadata.agentFlowExecutedData = execution.data if execution.amended else None
         files = await self._uploads.keep(job.flow, job.chat, job.request.uploads or ())
-        rows = _turn_rows(job, metadata, answer, files, aborted=aborted)
+        rows = _turn_rows(job, flow, metadata, answer, files, aborted=aborted)
         await self._storage.add_messages(rows)
         for listener in ctx.listeners:
             try:
@@ -352,9 +352,12 @@ def _content(answer: Prediction, metadata: RunMetadata) -> str:
     return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
 
 
-def _asked(request: PredictionRequest) -> str:
-    """The user's text as the chat history shows it; a blank for an answer without words, as Flowise has it."""
-    if request.form:
+def _asked(request: PredictionRequest, *, in_python: bool) -> str:
+    """The user's text as the chat history shows it; a blank for an answer without words, as Flowise has it.
+
+    Flows in Python may have a question and a form, all others show the form alone.
+    """
+    if request.form and not (in_python and request.question):
         return filled(request.form)
     if answer := request.humanInput:
         return answer.feedback or text_of(request.question or " ")
@@ -362,13 +365,13 @@ def _asked(request: PredictionRequest) -> str:
 
 
 def _turn_rows(
-    job: Job, metadata: RunMetadata, answer: Prediction, files: Sequence[FileUpload], *, aborted: bool
+    job: Job, flow: Flow, metadata: RunMetadata, answer: Prediction, files: Sequence[FileUpload], *, aborted: bool
 ) -> list[Message]:
     asked = Message(
         id=str(uuid4()),
         role="userMessage",
         chatflowid=job.flow,
-        content=_asked(job.request),
+        content=_asked(job.request, in_python=isinstance(flow, FlowInPython)),
         chatId=job.chat,
         sessionId=job.session,
         createdDate=timestamp(job.received),

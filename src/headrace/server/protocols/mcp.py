@@ -181,6 +181,7 @@ async def _call(request: Request[Any, Any, Any], call: Call, tools: list[FlowToo
         raise RpcError(_PARAMS, "expected a text at $.params.arguments.question")
     else:
         asked.question = arguments["question"]
+        asked.form = {name: value for name, value in arguments.items() if name != "question"} or None
     try:
         info = await begin(request, tool.flow, asked, streaming=True, admitted=True)
         if _streams(request):

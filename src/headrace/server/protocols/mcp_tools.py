@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request
 
 from headrace.errors import FlowError, FlowNotFound, Unauthorized
-from headrace.runtime.flows import Flow, read_config
+from headrace.runtime.flows import Flow, FlowInPython, read_config
 from headrace.server.auth import caller_key, check_origin, local
 from headrace.server.predictions import flow_at
 
@@ -51,11 +51,15 @@ class FlowTool(msgspec.Struct, frozen=True):
             form = {field["name"]: _property(field) for field in fields}
             required = [field["name"] for field in fields if field.get("required")]
             properties = {"form": {"type": "object", "properties": form, "required": required}}
+        required = list(properties)
+        if isinstance(self.flow, FlowInPython):
+            properties |= self.flow.schema["properties"]
+            required += self.flow.schema["required"]
         schema = {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "type": "object",
             "properties": properties,
-            "required": list(properties),
+            "required": required,
             "additionalProperties": False,
         }
         return {"name": self.name, "description": self.description, "inputSchema": schema}
@@ -118,7 +122,12 @@ def _tool(flow: Flow, config: McpConfig, names: Sequence[str] | set[str]) -> Flo
     name = name[:_NAME_LENGTH]
     if name in names:
         name = f"{name[: _NAME_LENGTH - 9]}_{flow.row.id[:8]}"
-    return FlowTool(name, flow, config.description or f"Ask the flow {flow.row.name}")
+    return FlowTool(name, flow, config.description or _purpose(flow))
+
+
+def _purpose(flow: Flow) -> str:
+    described = flow.description if isinstance(flow, FlowInPython) else ""
+    return described or f"Ask the flow {flow.row.name}"
 
 
 def _property(field: dict[str, Any]) -> dict[str, Any]:
