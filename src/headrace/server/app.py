@@ -12,6 +12,7 @@ from headrace import __version__
 from headrace.runtime.local import Local
 from headrace.server import (
     brand,
+    builder,
     components,
     credentials,
     document_stores,
@@ -82,6 +83,7 @@ ROUTES: Final = (
     *flows.ROUTES,
     *flow_facts.ROUTES,
     *exports.ROUTES,
+    *builder.ROUTES,
     *components.ROUTES,
     *credentials.ROUTES,
     *variables.ROUTES,
