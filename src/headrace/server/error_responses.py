@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 from litestar.routes import HTTPRoute
 from litestar.types import Send
 
@@ -67,6 +67,8 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     """For what the framework refuses: unreadable bodies, unknown paths, wrong methods."""
     if isinstance(error, ValidationException):
         return error_reply(InvalidRequest(_invalid(error)))
+    if isinstance(error, InternalServerException) and "disconnected" in error.detail:  # it may still be listening
+        return error_reply(InvalidRequest("the body is shorter than its Content-Length says: send all of it"))
     codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
     messages = {
         404: f"there is nothing at {request.url.path}; the API is described at /docs",
