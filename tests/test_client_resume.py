@@ -31,7 +31,7 @@ from typescript import CLIENTS
 
 from headrace import AsyncHeadrace, HeadraceError, PredictionData, errors
 from headrace.client.requests import ClientLimits, Server
-from headrace.client.response import Answer
+from headrace.client.response import ResponseReader
 from headrace.events import End, Event, Token, decode, fold
 
 EVENTS = [decode(text) for text in TEXTS]
@@ -322,9 +322,9 @@ def test_the_pause_that_a_stream_asks_for_is_made(client: SyncDriver, server: Sc
     assert third - second > 0.06  # also after a connection that did not say it again
 
 
-def answer(attempts: int = 20) -> Answer:
+def answer(attempts: int = 20) -> ResponseReader:
     server = Server("http://host", "", ClientLimits(1, 1, 1, attempts, backoff=0.5))
-    return Answer(server, server.events("r", "r:0"))
+    return ResponseReader(server, server.events("r", "r:0"))
 
 
 def test_pauses_double_with_jitter_up_to_a_minute():

@@ -31,7 +31,10 @@ const actions = {
   async "ag-ui"({ url, threadId, runId, text, resume }) {
     const agent = new HttpAgent({ url, threadId, initialMessages: [{ id: "m", role: "user", content: text }] });
     const events = [];
-    const { newMessages } = await agent.runAgent({ runId, resume }, { onEvent: ({ event }) => void events.push(event) });
+    const { newMessages } = await agent.runAgent(
+      { runId, resume },
+      { onEvent: ({ event }) => void events.push(event) },
+    );
     return { newMessages, events };
   },
 };

@@ -1,8 +1,5 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
 
-import type { Ask, AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./ask.js";
-import { Server } from "./ask.js";
-import { Call } from "./call.js";
 import {
   ATTACHMENT,
   type Attachment,
@@ -18,6 +15,9 @@ import {
   RUN_INFO,
   type RunInfo,
 } from "./events.js";
+import type { Ask, AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./request.js";
+import { Server } from "./request.js";
+import { Call } from "./transport.js";
 import type { Chunk } from "./wire.js";
 
 /** A question to a flow, for `createPrediction`. */

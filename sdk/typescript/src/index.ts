@@ -4,7 +4,6 @@
  * @packageDocumentation
  */
 
-export type { AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./ask.js";
 export { HeadraceClient, type PredictionData, type PredictionOptions, RunReader, Stream } from "./client.js";
 export {
   ConnectionFailed,
@@ -61,5 +60,6 @@ export type {
   UsedToolsEvent,
 } from "./events.js";
 export { fold } from "./fold.js";
+export type { AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./request.js";
 export { Decoder, type ServerSentEvent } from "./sse.js";
 export { type Chunk, chunkOf, eventOf } from "./wire.js";

@@ -14,7 +14,7 @@ import httpx2
 
 from headrace.client.flowise import PredictionData, to_request
 from headrace.client.requests import Ask, ClientLimits, Home, Options, Server
-from headrace.client.response import Answer, Chunk
+from headrace.client.response import Chunk, ResponseReader
 from headrace.client.transport import AsyncCall, Call
 from headrace.events import Event, Prediction, Token
 from headrace.schema import Attachment, Feedback, FileUpload, FlowRow, Look, Rating, RunInfo
@@ -29,7 +29,7 @@ _LIMITS: Final = httpx2.Limits(max_connections=None, max_keepalive_connections=2
 class _Place:
     """Where a stream is."""
 
-    _answer: Answer
+    _answer: ResponseReader
 
     @property
     def run_id(self) -> str | None:

@@ -76,7 +76,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-class Answer:
+class ResponseReader:
     """One answer as it comes in, over as many connections as it takes. No I/O.
 
     Bytes to chunks, chunks to events, what is known so far, and what to send when a connection breaks.

@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx2
 
 from headrace.client.requests import Ask, Server
-from headrace.client.response import Answer, Chunk
+from headrace.client.response import Chunk, ResponseReader
 from headrace.errors import HeadraceError
 from headrace.events import Event
 from headrace.schema import RunInfo
@@ -23,7 +23,7 @@ class Call:
     """One answer, over as many connections as it takes."""
 
     def __init__(self, http: httpx2.Client, server: Server, ask: Ask) -> None:
-        self.answer = Answer(server, ask)
+        self.answer = ResponseReader(server, ask)
         self._http, self._server = http, server
         self._response: httpx2.Response | None = None
 
@@ -91,7 +91,7 @@ class AsyncCall:
     """`Call` for asyncio."""
 
     def __init__(self, http: httpx2.AsyncClient, server: Server, ask: Ask) -> None:
-        self.answer = Answer(server, ask)
+        self.answer = ResponseReader(server, ask)
         self._http, self._server = http, server
         self._response: httpx2.Response | None = None
 

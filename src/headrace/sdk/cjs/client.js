@@ -2,9 +2,9 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
 Object.defineProperty(exports, "__esModule", { value: true });
 exports.HeadraceClient = exports.Stream = exports.RunReader = void 0;
-const ask_js_1 = require("./ask.js");
-const call_js_1 = require("./call.js");
 const events_js_1 = require("./events.js");
+const request_js_1 = require("./request.js");
+const transport_js_1 = require("./transport.js");
 /**
  * What one run says, piece by piece, each once; over another connection when one breaks.
  *
@@ -95,7 +95,7 @@ class HeadraceClient {
     #fetch;
     /** Throws `invalid_request` when the address or the key cannot be used. */
     constructor(options = {}) {
-        this.#server = new ask_js_1.Server(options);
+        this.#server = new request_js_1.Server(options);
         // Called late and on nothing: the platform's own must not be unbound, and may be replaced.
         this.#fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
     }
@@ -160,7 +160,7 @@ class HeadraceClient {
         return this.#call(this.#server.rate(flow, messageId, rating, remark, signal)).json(events_js_1.FEEDBACK);
     }
     #call(ask) {
-        return new call_js_1.Call(this.#fetch, this.#server, ask);
+        return new transport_js_1.Call(this.#fetch, this.#server, ask);
     }
 }
 exports.HeadraceClient = HeadraceClient;

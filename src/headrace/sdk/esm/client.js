@@ -1,7 +1,7 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
-import { Server } from "./ask.js";
-import { Call } from "./call.js";
 import { ATTACHMENT, FEEDBACK, FLOW_ROW, RUN_INFO, } from "./events.js";
+import { Server } from "./request.js";
+import { Call } from "./transport.js";
 /**
  * What one run says, piece by piece, each once; over another connection when one breaks.
  *

@@ -1,6 +1,6 @@
 /** The client: `HeadraceClient`, and the streams that it gives. */
-import type { AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./ask.js";
 import { type Feedback, type FileUpload, type FlowRow, type HeadraceEvent, type Prediction, type PredictionRequest, type Rating, type RunInfo } from "./events.js";
+import type { AskOptions, CallOptions, HeadraceClientOptions, NamedBlob } from "./request.js";
 import type { Chunk } from "./wire.js";
 /** A question to a flow, for `createPrediction`. */
 export interface PredictionData extends PredictionRequest {

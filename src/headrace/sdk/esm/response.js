@@ -1,24 +1,21 @@
-"use strict";
 /** How the client reads an answer, without I/O: from bytes to events, and on when a connection breaks. */
-Object.defineProperty(exports, "__esModule", { value: true });
-exports.Answer = void 0;
-const events_js_1 = require("./events.js");
-const fold_js_1 = require("./fold.js");
-const sse_js_1 = require("./sse.js");
-const wire_js_1 = require("./wire.js");
+import { PREDICTION } from "./events.js";
+import { Fold, unfold } from "./fold.js";
+import { Decoder } from "./sse.js";
+import { chunkOf, eventOf, misfit } from "./wire.js";
 const LONGEST_PAUSE = 60_000; // milliseconds; who is asked to wait longer gets the error instead
 /** The same request may well succeed later. */
 const PASSING = ["connection_failed", "rate_limited", "storage_error", "interrupted"];
 /** One answer as it comes in, over as many connections as it takes. */
-class Answer {
+export class ResponseReader {
     runId;
     lastEventId;
     /** Whether the answer has come whole. */
     arrived = false;
     #server;
     #ask;
-    #fold = new fold_js_1.Fold();
-    #decoder = new sse_js_1.Decoder();
+    #fold = new Fold();
+    #decoder = new Decoder();
     #body = [];
     #utf8 = new TextDecoder();
     #streams = false;
@@ -59,7 +56,7 @@ class Answer {
         this.#streams = (headers.get("content-type") ?? "").startsWith("text/event-stream");
         this.#body = [];
         this.#utf8 = new TextDecoder();
-        this.#decoder = new sse_js_1.Decoder();
+        this.#decoder = new Decoder();
         this.#known = this.#seq;
     }
     /**
@@ -75,7 +72,7 @@ class Answer {
         for (const frame of this.#decoder.feed(data)) {
             if (!frame.data.trim())
                 continue; // a sign of life, as some libraries send it
-            const chunk = this.#parsed(() => (0, wire_js_1.chunkOf)(frame), "a frame of the stream is not an event");
+            const chunk = this.#parsed(() => chunkOf(frame), "a frame of the stream is not an event");
             if (!this.#advance(frame.id))
                 continue;
             this.#failures = 0;
@@ -139,7 +136,7 @@ class Answer {
     }
     /** The chunk's event, which now counts as read. */
     event(chunk) {
-        const event = (0, wire_js_1.eventOf)(chunk);
+        const event = eventOf(chunk);
         this.#fold.add(event);
         this.#complete ||= chunk.event === "end";
         if (event.event === "error")
@@ -151,14 +148,14 @@ class Answer {
     /** The shortest stream that an answer which came as JSON amounts to; nothing when it was a stream. */
     *unfolded() {
         if (this.#isJson)
-            yield* (0, fold_js_1.unfold)(this.decoded(events_js_1.PREDICTION));
+            yield* unfold(this.decoded(PREDICTION));
     }
     /** The whole answer. Throws the error of the stream's `error` event, and when the stream was not read to its end. */
     result() {
         if (this.#error)
             throw this.#server.failed(this.#error);
         if (this.#isJson)
-            return this.decoded(events_js_1.PREDICTION);
+            return this.decoded(PREDICTION);
         if (!this.#complete)
             throw this.#server.lost("the answer was left before its end");
         return this.#fold.prediction;
@@ -170,11 +167,10 @@ class Answer {
     decoded(shape) {
         return this.#parsed(() => {
             const value = JSON.parse(this.#body.join(""));
-            const path = (0, wire_js_1.misfit)(value, shape);
+            const path = misfit(value, shape);
             if (path)
                 throw new Error(`${path} is not what it should be`);
             return value;
         }, "the answer is neither a stream nor the expected JSON");
     }
 }
-exports.Answer = Answer;

@@ -1,12 +1,12 @@
-/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says answer.ts. */
-import { Answer } from "./answer.js";
-import type { Ask, Server } from "./ask.js";
+/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says response.ts. */
 import { type HeadraceEvent, type RunInfo, type Shape } from "./events.js";
+import type { Ask, Server } from "./request.js";
+import { ResponseReader } from "./response.js";
 import type { Chunk } from "./wire.js";
 /** One answer, over as many connections as it takes. */
 export declare class Call {
     #private;
-    readonly answer: Answer;
+    readonly answer: ResponseReader;
     constructor(fetch: typeof globalThis.fetch, server: Server, ask: Ask);
     /** Sends the request, unless its answer has begun. Resolves when the answer's headers are there. */
     open(): Promise<Response>;

@@ -1,9 +1,9 @@
-/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says answer.ts. */
+/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says response.ts. */
 
-import { Answer } from "./answer.js";
-import type { Ask, Server } from "./ask.js";
 import { HeadraceError } from "./errors.js";
 import { type HeadraceEvent, RUN_INFO, type RunInfo, type Shape } from "./events.js";
+import type { Ask, Server } from "./request.js";
+import { ResponseReader } from "./response.js";
 import type { Chunk } from "./wire.js";
 
 const LONGEST_TIMER = 2 ** 31 - 1; // a longer one would fire at once
@@ -48,7 +48,7 @@ async function whole(response: Response): Promise<{ done: boolean; value: Uint8A
 
 /** One answer, over as many connections as it takes. */
 export class Call {
-  readonly answer: Answer;
+  readonly answer: ResponseReader;
   readonly #fetch: typeof fetch;
   readonly #server: Server;
   readonly #ask: Ask;
@@ -61,7 +61,7 @@ export class Call {
     this.#fetch = fetch;
     this.#server = server;
     this.#ask = ask;
-    this.answer = new Answer(server, ask);
+    this.answer = new ResponseReader(server, ask);
   }
 
   /** Sends the request, unless its answer has begun. Resolves when the answer's headers are there. */

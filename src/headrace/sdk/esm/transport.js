@@ -1,10 +1,7 @@
-"use strict";
-/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says answer.ts. */
-Object.defineProperty(exports, "__esModule", { value: true });
-exports.Call = void 0;
-const answer_js_1 = require("./answer.js");
-const errors_js_1 = require("./errors.js");
-const events_js_1 = require("./events.js");
+/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says response.ts. */
+import { HeadraceError } from "./errors.js";
+import { RUN_INFO } from "./events.js";
+import { ResponseReader } from "./response.js";
 const LONGEST_TIMER = 2 ** 31 - 1; // a longer one would fire at once
 const CLOSED = new Error("closed by its reader"); // ends the reading without a word
 /** One connection. Whatever waits for it stops waiting when it is closed, also when `fetch` knows no signals. */
@@ -40,7 +37,7 @@ async function whole(response) {
     return { done: true, value: new Uint8Array(await response.arrayBuffer()) };
 }
 /** One answer, over as many connections as it takes. */
-class Call {
+export class Call {
     answer;
     #fetch;
     #server;
@@ -53,7 +50,7 @@ class Call {
         this.#fetch = fetch;
         this.#server = server;
         this.#ask = ask;
-        this.answer = new answer_js_1.Answer(server, ask);
+        this.answer = new ResponseReader(server, ask);
     }
     /** Sends the request, unless its answer has begun. Resolves when the answer's headers are there. */
     async open() {
@@ -110,7 +107,7 @@ class Call {
             throw this.#over.reason;
         this.#connection?.close(CLOSED);
         this.#response = undefined;
-        if (!(error instanceof errors_js_1.HeadraceError))
+        if (!(error instanceof HeadraceError))
             throw error;
         const ms = this.answer.pause(error);
         await new Promise((resolve) => {
@@ -175,7 +172,7 @@ class Call {
     /** Ends the run that the answer comes from. */
     async cancel() {
         const ask = this.#server.cancel(this.answer.runId);
-        return new Call(this.#fetch, this.#server, ask).json(events_js_1.RUN_INFO);
+        return new Call(this.#fetch, this.#server, ask).json(RUN_INFO);
     }
     /** Closes the connection, for good. */
     close(reason = CLOSED) {
@@ -186,4 +183,3 @@ class Call {
     }
     #abandon = () => this.close(this.#ask.signal?.reason);
 }
-exports.Call = Call;

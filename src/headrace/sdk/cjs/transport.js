@@ -1,7 +1,10 @@
-/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says answer.ts. */
-import { Answer } from "./answer.js";
-import { HeadraceError } from "./errors.js";
-import { RUN_INFO } from "./events.js";
+"use strict";
+/** Moves the bytes of an answer, and connects again when the connection breaks; what to do says response.ts. */
+Object.defineProperty(exports, "__esModule", { value: true });
+exports.Call = void 0;
+const errors_js_1 = require("./errors.js");
+const events_js_1 = require("./events.js");
+const response_js_1 = require("./response.js");
 const LONGEST_TIMER = 2 ** 31 - 1; // a longer one would fire at once
 const CLOSED = new Error("closed by its reader"); // ends the reading without a word
 /** One connection. Whatever waits for it stops waiting when it is closed, also when `fetch` knows no signals. */
@@ -37,7 +40,7 @@ async function whole(response) {
     return { done: true, value: new Uint8Array(await response.arrayBuffer()) };
 }
 /** One answer, over as many connections as it takes. */
-export class Call {
+class Call {
     answer;
     #fetch;
     #server;
@@ -50,7 +53,7 @@ export class Call {
         this.#fetch = fetch;
         this.#server = server;
         this.#ask = ask;
-        this.answer = new Answer(server, ask);
+        this.answer = new response_js_1.ResponseReader(server, ask);
     }
     /** Sends the request, unless its answer has begun. Resolves when the answer's headers are there. */
     async open() {
@@ -107,7 +110,7 @@ export class Call {
             throw this.#over.reason;
         this.#connection?.close(CLOSED);
         this.#response = undefined;
-        if (!(error instanceof HeadraceError))
+        if (!(error instanceof errors_js_1.HeadraceError))
             throw error;
         const ms = this.answer.pause(error);
         await new Promise((resolve) => {
@@ -172,7 +175,7 @@ export class Call {
     /** Ends the run that the answer comes from. */
     async cancel() {
         const ask = this.#server.cancel(this.answer.runId);
-        return new Call(this.#fetch, this.#server, ask).json(RUN_INFO);
+        return new Call(this.#fetch, this.#server, ask).json(events_js_1.RUN_INFO);
     }
     /** Closes the connection, for good. */
     close(reason = CLOSED) {
@@ -183,3 +186,4 @@ export class Call {
     }
     #abandon = () => this.close(this.#ask.signal?.reason);
 }
+exports.Call = Call;

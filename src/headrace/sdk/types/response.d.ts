@@ -1,10 +1,10 @@
 /** How the client reads an answer, without I/O: from bytes to events, and on when a connection breaks. */
-import type { Ask, Server } from "./ask.js";
 import type { HeadraceError } from "./errors.js";
 import type { HeadraceEvent, Prediction, Shape } from "./events.js";
+import type { Ask, Server } from "./request.js";
 import { type Chunk } from "./wire.js";
 /** One answer as it comes in, over as many connections as it takes. */
-export declare class Answer {
+export declare class ResponseReader {
     #private;
     runId: string | undefined;
     lastEventId: string | undefined;

@@ -1,10 +1,10 @@
 /** How the client reads an answer, without I/O: from bytes to events, and on when a connection breaks. */
 
-import type { Ask, Server } from "./ask.js";
 import type { HeadraceError } from "./errors.js";
 import type { ErrorCode, ErrorEvent, HeadraceEvent, Prediction, Shape } from "./events.js";
 import { PREDICTION } from "./events.js";
 import { Fold, unfold } from "./fold.js";
+import type { Ask, Server } from "./request.js";
 import { Decoder } from "./sse.js";
 import { type Chunk, chunkOf, eventOf, misfit } from "./wire.js";
 
@@ -14,7 +14,7 @@ const LONGEST_PAUSE = 60_000; // milliseconds; who is asked to wait longer gets 
 const PASSING: readonly ErrorCode[] = ["connection_failed", "rate_limited", "storage_error", "interrupted"];
 
 /** One answer as it comes in, over as many connections as it takes. */
-export class Answer {
+export class ResponseReader {
   runId: string | undefined;
   lastEventId: string | undefined;
   /** Whether the answer has come whole. */
