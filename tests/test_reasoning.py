@@ -1,6 +1,6 @@
 """What goes back to a provider with its own tool calls, in which form tools are offered, and JSON as models say it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,11 +10,12 @@ from provider import Answer, Provider, as_json
 from test_adapter_requests import sent
 from waiting import within
 
-from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ToolCall
+from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from headrace.engine.json_extraction import extract_json
 from headrace.engine.model_answer import ModelAnswer
-from headrace.errors import ProviderError
-from headrace.providers import google, ollama, openai
+from headrace.engine.ports import Images
+from headrace.errors import ProviderError, ProviderUnavailable
+from headrace.providers import cohere, google, ollama, openai
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.fallback import FallbackChat
 from headrace.providers.http import ProviderHttp, ProviderLimits
@@ -197,3 +198,84 @@ def test_a_json_error_with_status_200_is_an_error(provider: Provider) -> None:
     provider.always(as_json({"error": {"message": "no such model", "code": 404}}))
     with pytest.raises(ProviderError, match="no such model"):
         within(said(ProviderHttp(ProviderLimits(attempts=1)), provider.url))
+
+
+# After a fallback in the middle of a run
+
+
+class Scripted:
+    """A model that says the same each time, and notes what it was told."""
+
+    images: Images = "refused"
+
+    def __init__(self, *deltas: Delta) -> None:
+        self.deltas, self.told = deltas, list[ChatRequest]()
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
+        self.told.append(request)
+        if not self.deltas:
+            raise ProviderUnavailable("down")
+        yield self.deltas
+
+
+class OtherProtocol(Scripted):
+    """The same of another provider."""
+
+
+CALLS = ToolCallDelta(0, "a", "add", "{", "S"), ToolCallDelta(0, "", "", "}", "T")
+THINKS = ThinkingDelta("Hm"), ThinkingDelta("", "SIG"), *CALLS
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Scripted, True), (OtherProtocol, False)], ids=["its own", "another"])
+def test_after_a_fallback_reasoning_goes_only_to_the_protocol_that_made_it(kind: type[Scripted], kept: bool) -> None:
+    async def run() -> None:
+        first, second = Scripted(*THINKS), kind(TextDelta("Hi"))
+        model, answer = FallbackChat([first, second]), ModelAnswer()
+        async for deltas in model.stream(ChatRequest([ModelMessage("user", "Hi")])):
+            answer.add(deltas)
+        told = ChatRequest([answer.message, ModelMessage("tool", "3", answers=answer.message.calls[0])])
+        first.deltas = ()
+        async for _ in model.stream(told):
+            pass
+        for asked, sees in ((first.told[1], True), (second.told[0], kept)):
+            message = asked.messages[0]
+            assert [(thought.text, thought.signature) for thought in message.thoughts] == [("Hm", "SIG")] * sees
+            assert [(call.arguments, call.signature) for call in message.calls] == [("{}", "S" if sees else "")]
+
+    within(run())
+
+
+def test_servers_of_openais_protocol_are_not_told_the_reasoning_of_each_other(provider: Provider) -> None:
+    thought = [says(None, reasoning_content="Hm"), CALL, DONE]
+    provider.answer = lambda seen: Answer([data(*thought) if seen.path == "/one" else data(says(), DONE)])
+
+    async def run() -> None:
+        http = ProviderHttp(ProviderLimits(attempts=1))
+        urls = provider.url + "/one", provider.url + "/two"
+        models = [openai.OpenAIChat(Endpoint(http, url), {"model": "m"}, openai.Quirks()) for url in urls]
+        model, answer = FallbackChat(models), ModelAnswer()
+        try:
+            async for deltas in model.stream(ChatRequest([ModelMessage("user", "Hi")])):
+                answer.add(deltas)
+            provider.answer = lambda seen: Answer(
+                [data({"error": {"code": 503}}) if seen.path == "/one" else data(says(), DONE)]
+            )
+            async for _ in model.stream(ChatRequest([answer.message])):
+                pass
+        finally:
+            await http.close()
+
+    within(run())
+    one, two = (seen.body["messages"][0] for seen in provider.seen[-2:])
+    assert (one["reasoning_content"], "reasoning_content" in two) == ("Hm", False)
+
+
+def test_coheres_plan_goes_back_with_its_calls_and_to_no_other_protocol() -> None:
+    plan = [{"type": "tool-plan-delta", "delta": {"message": {"tool_plan": text}}} for text in ("I ", "add.")]
+    start = {"id": "a", "function": {"name": "add", "arguments": "{}"}}
+    asks = {"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": start}}}
+    end = {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL"}}
+    message = turn(cohere.EventParser(), data(*plan, asks, end))
+    assert sent("cohere", ChatRequest([message]))["messages"][0]["tool_plan"] == "I add."
+    for other in ("openai", "anthropic", "google", "ollama"):
+        assert "I add." not in str(sent(other, ChatRequest([message])))

@@ -120,7 +120,31 @@ def part(*parts: Any, **more: Any) -> dict[str, Any]:
 
 END = part(finishReason="STOP")
 TEXT = {"text": "Hi"}
+
+
+def partly(*parts: dict[str, Any], **function: Any) -> dict[str, Any]:
+    """A part of a call whose arguments come value by value."""
+    return part({"functionCall": {**function, **({"partialArgs": list(parts)} if parts else {})}})
+
+
+BEGUN = partly(name="add", id="a", willContinue=True)
+
+
 GOOGLE = [
+    Odd("arguments in pieces of a text", data(BEGUN, partly({"jsonPath": "$.a", "stringValue": "x", "willContinue":
+        True}, willContinue=True), partly({"jsonPath": "$.a", "stringValue": "y"}, willContinue=True), partly(), END),
+        "", calls=(("a", "add", '{"a":"xy"}'),), finish="tool_calls"),
+    Odd("arguments value by value", data(BEGUN, partly({"jsonPath": "$.a", "numberValue": 2}, willContinue=True),
+        partly({"jsonPath": "$['b'].c[1]", "boolValue": True}, {"jsonPath": "$.d", "nullValue": None}), END),
+        "", calls=(("a", "add", '{"a":2,"b":{"c":[null,true]},"d":null}'),), finish="tool_calls"),
+    Odd("arguments at odd places", data(BEGUN, partly({"jsonPath": "$"}, {"stringValue": "x"}, {"jsonPath": 5},
+        {"jsonPath": "$[0]", "stringValue": "x"}, {"jsonPath": "$.a[99999999]", "stringValue": "x"}), END),
+        "", calls=(("a", "add", '{"a":[]}'),), finish="tool_calls"),
+    Odd("partial arguments that nothing ends", data(partly({"jsonPath": "$.a", "numberValue": 1}, name="add", id="a",
+        willContinue=True), END), "", calls=(("a", "add", '{"a":1}'),), finish="tool_calls"),
+    Odd("a call after partial arguments", data(partly({"jsonPath": "$.a", "numberValue": 1}, name="add", id="a",
+        willContinue=True), part({"functionCall": {"name": "add", "id": "b", "args": {}}}), END), "",
+        calls=(("a", "add", '{"a":1}'), ("b", "add", "{}")), finish="tool_calls"),
     Odd("parts null", data({"candidates": [{"content": {"parts": None}}]}, part(TEXT), END)),
     Odd("candidates null", data({"candidates": None}, part(TEXT), END)),
     Odd("no reason yet", data(part(TEXT, finishReason=None), END)),

@@ -27,6 +27,7 @@ from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of
 from headrace.providers.lenient_json import LenientDecoder, as_json
 from headrace.providers.line_parser import LineParser
+from headrace.providers.reasoning import given_back
 from headrace.providers.response_parser import answered
 from headrace.providers.structured_output import offered
 from headrace.providers.token_counts import usage_of, whole_number
@@ -84,6 +85,7 @@ class _Event(msgspec.Struct, gc=False):
     usage: _Usage | None = None
 
 
+_PLAN: Final = "tool_plan"
 _MESSAGES: Final = LenientDecoder(_Message)
 
 
@@ -122,6 +124,8 @@ def _message(message: ModelMessage) -> Mapping[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
             for call in message.calls
         ]
+        for thought in message.thoughts:
+            sent |= given_back(thought.signature, (_PLAN,))
     if message.answers:
         sent["tool_call_id"] = message.answers.id
     return sent
@@ -141,6 +145,7 @@ class EventParser(LineParser[_Event]):
     def __init__(self, secret: str = "") -> None:
         super().__init__(secret)
         self._calls = Calls()
+        self._plan: list[str] = []
 
     def take(self, chunk: _Event, payload: bytes, deltas: list[Delta]) -> None:
         """See LineParser."""
@@ -172,6 +177,7 @@ class EventParser(LineParser[_Event]):
         if isinstance(message.citations, dict):
             deltas.append(CitationDelta(_cited(message.citations)))
         if message.tool_plan:
+            self._plan.append(message.tool_plan)
             deltas.append(ThinkingDelta(message.tool_plan))
 
     def _call(self, index: int, call: _Call, deltas: list[Delta]) -> None:
@@ -183,6 +189,8 @@ class EventParser(LineParser[_Event]):
         self.finished = self.done = True
         if is_failure(delta.error):
             raise failure_inside(as_json({"error": delta.error}), self.secret)
+        if self._plan:  # it goes back with the calls
+            deltas.append(ThinkingDelta("", as_json({_PLAN: "".join(self._plan)}).decode()))
         deltas.append(FinishDelta(finish_of(delta.finish_reason)))
         if delta.usage and (tokens := delta.usage.tokens or delta.usage.billed_units):
             cached = whole_number(delta.usage.cached_tokens) or None

@@ -32,6 +32,7 @@ from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder, as_json
 from headrace.providers.line_parser import LineParser
+from headrace.providers.partial_arguments import PartialArguments
 from headrace.providers.reasoning import given_back, is_fields
 from headrace.providers.response_parser import answered, turns
 from headrace.providers.token_counts import usage_of, whole_number
@@ -49,6 +50,8 @@ class _Function(msgspec.Struct, gc=False):
     name: str = ""
     args: Any = None
     id: str = ""
+    partialArgs: list[dict[str, Any]] | None = None
+    willContinue: bool = False
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -208,6 +211,7 @@ class ChunkParser(LineParser[_Chunk]):
         self._candidate: int | None = None
         self._reason = self._message = ""
         self._spoken = False
+        self._partial: tuple[int, PartialArguments] | None = None
         self._counted: _Usage | None = None
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
@@ -244,12 +248,7 @@ class ChunkParser(LineParser[_Chunk]):
 
     def _part(self, part: _Part, deltas: list[Delta]) -> None:
         if part.functionCall:
-            function = part.functionCall
-            number = self._calls.opened(None, function.id, function.name)
-            known = self._calls.id(number) or f"{_OWN_ID}{number}"
-            deltas.append(
-                ToolCallDelta(number, known, function.name, as_text(function.args) or "{}", part.thoughtSignature)
-            )
+            self._function(part.functionCall, part.thoughtSignature, deltas)
             return
         if part.text is not None:
             if part.text:
@@ -258,7 +257,31 @@ class ChunkParser(LineParser[_Chunk]):
         if part.thoughtSignature:
             deltas.append(ThinkingDelta("", as_json({_SIGNED: part.thoughtSignature}).decode()))
 
+    def _function(self, function: _Function, signature: str, deltas: list[Delta]) -> None:
+        """A call at once, or a part of one: its name comes first, and its arguments until no more is announced."""
+        if not self._partial or function.name:
+            self._close_call(deltas)
+            number = self._calls.opened(None, function.id, function.name)
+            known = self._calls.id(number) or f"{_OWN_ID}{number}"
+            whole = not function.willContinue and function.partialArgs is None
+            arguments = as_text(function.args) or "{}" if whole else ""
+            deltas.append(ToolCallDelta(number, known, function.name, arguments, signature))
+            if whole:
+                return
+            self._partial = number, PartialArguments()
+        for part in function.partialArgs or ():
+            self._partial[1].add(part)
+        if not function.willContinue:
+            self._close_call(deltas)
+
+    def _close_call(self, deltas: list[Delta]) -> None:
+        if self._partial:
+            number, arguments = self._partial
+            deltas.append(ToolCallDelta(number, arguments=as_text(arguments.value)))
+            self._partial = None
+
     def _ending(self, deltas: list[Delta]) -> None:
+        self._close_call(deltas)
         finish = finish_of(self._reason)
         if finish == "other" and not self._calls and not self._spoken:
             raise ProviderUnavailable(f"the model failed inside its answer: {self._message or self._reason}")
