@@ -111,9 +111,33 @@ def test_a_killed_server_leaves_an_execution_that_is_closed_and_can_be_read(tmp_
         assert (after["id"], after["state"]) == (before["id"], "ERROR")
         assert after["stoppedDate"]
         assert [e["nodeId"] for e in json.loads(after["executionData"])] == ["startAgentflow_0", "llmAgentflow_0"]
+        upstream.requests.clear()
+        done = server.send("POST", f"/api/v1/executions/{after['id']}/continue", {"streaming": True}, admin=True)
+        assert done.events[-2]["data"]["executionId"] == after["id"], done.text
+        assert [event["data"]["nodeId"] for event in done.events if event["event"] == "nextAgentFlow"] == [
+            "llmAgentflow_1"
+        ] * 2
+        assert len(upstream.requests) == 1
+        again = server.send("POST", f"/api/v1/executions/{after['id']}/continue", {}, admin=True)
+        assert again.status == 409
+        (row,) = executions(server, f"agentflowId={key}")
+        assert [e["status"] for e in json.loads(row["executionData"])] == ["FINISHED"] * 3
         assert server.ask(key, "/say still there").json["text"] == "still there"
     with sqlite3.connect(tmp_path / "data" / "headrace.sqlite") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_an_execution_that_failed_goes_on_with_the_node_that_failed(server: Server, upstream: Upstream) -> None:
+    key = server.create_flow(two_models(upstream), **AGENT)
+    upstream.requests.clear()
+    server.ask(key, "/fail 1 400 | /say second", chatId="again")
+    (found,) = executions(server, f"agentflowId={key}&state=ERROR")
+    done = server.send("POST", f"/api/v1/executions/{found['id']}/continue", {}, admin=True)
+    assert (done.status, done.json["text"], done.json["chatId"]) == (200, "second", "again"), done.text
+    assert len(upstream.requests) == 3
+    (row,) = executions(server, f"agentflowId={key}")
+    assert (row["id"], row["state"]) == (found["id"], "FINISHED")
+    assert [e["status"] for e in json.loads(row["executionData"])] == ["FINISHED"] * 3
 
 
 def test_a_server_that_stops_closes_its_executions(tmp_path: Path, upstream: Upstream) -> None:

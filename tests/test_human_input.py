@@ -3,10 +3,11 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agentflows import SHOWN, Flow, executed, flow, llm, node, reply, said, start, steps
-from servers import Server, serving
+from servers import Reply, Server, serving
 from upstream import Upstream
 
 YES: Flow = {"type": "proceed", "startNodeId": "humanInputAgentflow_0", "feedback": "go"}
@@ -129,3 +130,62 @@ def test_a_rejected_tool_is_not_called_and_the_model_has_none(server: Server, up
 
 def executed_output(answer: Flow) -> Flow:
     return answer["agentFlowExecutedData"][-1]["data"]["output"]
+
+
+# Answers that name the execution instead of the chat
+
+
+def answer(server: Server, execution: str, **body: Any) -> Reply:
+    return server.send("POST", f"/api/v1/executions/{execution}/answer", body, admin=True)
+
+
+@pytest.mark.parametrize("kind", ["proceed", "reject"])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_execution_is_answered_without_knowing_its_chat(
+    server: Server, upstream: Upstream, kind: str, streaming: bool
+) -> None:
+    key = server.create_flow(asking(upstream.url), **SHOWN)
+    stopped = server.ask(key, "/say A draft.", chatId=f"{kind}{streaming}").json
+    waiting = server.send("GET", f"/api/v1/executions?state=STOPPED&agentflowId={key}", admin=True).json["data"]
+    assert [row["id"] for row in waiting] == [stopped["executionId"]]
+    done = answer(server, stopped["executionId"], type=kind, feedback="go", streaming=streaming)
+    metadata = done.events[-2]["data"] if streaming else done.json
+    assert (said(done) if streaming else metadata["text"]) == (
+        "Published: A draft." if kind == "proceed" else "Dropped."
+    )
+    assert (metadata["executionId"], metadata["chatId"]) == (stopped["executionId"], stopped["chatId"])
+    again = answer(server, stopped["executionId"], type=kind, streaming=streaming)
+    assert (again.status, again.json["code"]) == (409, "conflict"), again.text
+
+
+def test_an_answer_in_the_background_gives_the_run(server: Server, upstream: Upstream) -> None:
+    key = server.create_flow(asking(upstream.url), **SHOWN)
+    stopped = server.ask(key, "/say A draft.").json
+    run = answer(server, stopped["executionId"], type="proceed", background=True)
+    assert (run.status, run.json["chatId"]) == (202, stopped["chatId"])
+    assert said(server.send("GET", run.json["links"]["events"], admin=True)) == "Published: A draft."
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("nothing/answer", {"type": "proceed"}, 404),
+        ("nothing/continue", {}, 404),
+        ("{}/answer", {"type": "perhaps"}, 400),
+        ("{}/answer", {}, 400),
+        ("{}/answer", {"type": "proceed"}, 409),
+        ("{}/continue", {}, 409),
+    ],
+)
+def test_what_does_not_wait_is_not_answered(server: Server, path: str, body: Flow, status: int) -> None:
+    key = server.create_flow(flow(start(), reply("Done."), arrows="start_0 directReply_0"), **SHOWN)
+    finished = server.ask(key, "Hi").json["executionId"]
+    refused = server.send("POST", f"/api/v1/executions/{path.format(finished)}", body, admin=True)
+    assert refused.status == status, refused.text
+
+
+def test_an_execution_that_waits_or_goes_on_is_not_continued(server: Server, upstream: Upstream) -> None:
+    key = server.create_flow(asking(upstream.url), **SHOWN)
+    stopped = server.ask(key, "/say A draft.").json["executionId"]
+    refused = server.send("POST", f"/api/v1/executions/{stopped}/continue", {}, admin=True)
+    assert (refused.status, "answer it" in refused.text) == (409, True)

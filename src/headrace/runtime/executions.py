@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -14,9 +14,10 @@ from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.progress import Progress
 from headrace.errors import Conflict, HeadraceError, InvalidRequest, NotFound
 from headrace.runtime.queue import Job
-from headrace.schema import ExecutionRow, HumanInput
+from headrace.schema import ExecutionRow, HumanInput, PredictionRequest
 from headrace.storage import executions as rows
 from headrace.storage.database import Database
+from headrace.storage.encryption import Seal
 from headrace.storage.executions import ExecutionFilter
 from headrace.storage.storage import timestamp
 from headrace.surrogates import all_whole
@@ -26,11 +27,19 @@ _INTERVAL = 0.05  # seconds between writes
 _PAUSE = 1.0  # seconds until another attempt when the database took nothing
 
 
+class Further(NamedTuple):
+    """A request with which an execution goes on: the same chat, session and overrides; and the flow to ask."""
+
+    flow: str
+    request: PredictionRequest
+
+
 class Executions:
     """The executions of this process's runs on their way into the database, and those that are there."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, seal: Seal) -> None:
+        self._database, self._seal = database, seal
+        self._kept: set[tuple[str, str]] = set()  # runs and executions whose jobs are stored
         self._noted: dict[str, tuple[Job, Execution, str]] = {}
         self._bell = asyncio.Event()
 
@@ -57,6 +66,8 @@ class Executions:
     async def end(self, job: Job, execution: Execution, flow: str, *, cancelled: bool) -> None:
         """Stores how an execution ended; where the database does not take it, with a later write."""
         self._noted.pop(execution.id, None)
+        if cancelled and execution.progress:  # on purpose: it does not go on
+            execution.data, execution.progress = list(execution.progress.executed), None
         if execution.state == "INPROGRESS":  # it did not get to say so itself
             execution.state = "TERMINATED" if cancelled else "ERROR"
         try:
@@ -64,18 +75,28 @@ class Executions:
         except HeadraceError as error:
             _logger.warning("the end of execution %s waits in memory: %s", execution.id, error)
             self.note(job, execution, flow)
+        else:
+            self._kept.discard((job.run, execution.id))
 
     async def _write(self, noted: Sequence[tuple[Job, Execution, str]]) -> None:
         now = timestamp()
+        jobs = {
+            one.id: self._seal.close(msgspec.json.encode(job), one.id)
+            for job, one, _ in noted
+            if (job.run, one.id) not in self._kept
+        }
 
         def put(c: Connection) -> None:
             for job, one, flow in noted:
                 progress = _progress(one)
                 rows.put(c, _row(job, one, now), job.run, progress, flow if progress else None)
+                if progress and one.id in jobs:
+                    rows.keep_job(c, one.id, jobs[one.id])
 
         await self._database.write(put)
+        self._kept |= {(job.run, one.id) for job, one, _ in noted}
 
-    # Answers to executions that wait
+    # Executions that go on
 
     async def claim(self, job: Job) -> str:
         """The execution that the job's answer is for, which belongs to its run from now on.
@@ -85,6 +106,52 @@ class Executions:
         """
         return await self._database.write(lambda c: _claimed(c, job, timestamp()))
 
+    async def claim_waiting(self, execution_id: str, job: Job) -> str:
+        """The execution, which waits for the job's answer and belongs to its run from now on.
+
+        Raises NotFound, Conflict for one that does not wait, InvalidRequest as `claim` does.
+        """
+        return await self._database.write(lambda c: _claimed_waiting(c, execution_id, job, timestamp()))
+
+    async def claim_failed(self, execution_id: str, job: Job) -> str:
+        """The execution, whose run has failed or was lost, and which belongs to the job's run from now on.
+
+        Raises NotFound, Conflict for one that has finished, was cancelled, waits or goes on.
+        """
+        return await self._database.write(lambda c: _claimed_failed(c, execution_id, job, timestamp()))
+
+    async def answered(self, execution_id: str, answer: HumanInput) -> Further:
+        """The request that answers the execution. Raises NotFound."""
+        row, before = await self._newest(execution_id)
+        old = before.request if before else PredictionRequest()
+        overrides = {**(old.overrideConfig or {}), "sessionId": row.sessionId}
+        chat = before.chat if before else row.sessionId
+        return Further(row.agentflowId, PredictionRequest(chatId=chat, overrideConfig=overrides, humanInput=answer))
+
+    async def again(self, execution_id: str) -> Further:
+        """The request that the execution's last run was to answer. Raises NotFound, Conflict when nothing goes on."""
+        row, before = await self._newest(execution_id)
+        if before is None:
+            raise Conflict(_no_further(row.state, execution_id))
+        execution, _ = await self.stored(execution_id)
+        request = msgspec.structs.replace(
+            before.request,
+            chatId=before.chat,
+            overrideConfig={**(before.request.overrideConfig or {}), "sessionId": before.session},
+            humanInput=before.request.humanInput if execution.progress and execution.progress.asks else None,
+            streaming=None,
+            background=None,
+        )
+        return Further(row.agentflowId, request)
+
+    async def _newest(self, execution_id: str) -> tuple[ExecutionRow, Job | None]:
+        """The execution and the job of its newest run, while that can go on. Raises NotFound."""
+        row = await self.one(execution_id)
+        sealed = await self._database.read(lambda c: rows.job_of(c, execution_id))
+        if sealed is None:
+            return row, None
+        return row, msgspec.json.decode(self._seal.open(sealed, execution_id), type=Job)
+
     async def stored(self, execution_id: str) -> tuple[Execution, str]:
         """An execution that was claimed, and its flow's text as it was. Raises NotFound."""
         found = await self._database.read(lambda c: rows.stored(c, execution_id))
@@ -92,8 +159,8 @@ class Executions:
             raise NotFound(f"the execution {execution_id!r} is gone")
         executed = msgspec.json.decode(found.executionData, type=list[dict[str, Any]])
         progress = msgspec.json.decode(found.progress, type=Progress)
-        progress = msgspec.structs.replace(progress, executed=executed)
-        return Execution(id=found.id, data=executed, progress=progress), found.flowData
+        progress = msgspec.structs.replace(progress, executed=executed).without_failure()
+        return Execution(id=found.id, data=list(progress.executed), progress=progress), found.flowData
 
     async def previous(self, flow: str, session: str) -> Sequence[dict[str, Any]]:
         """The executed data of the session's newest execution."""
@@ -143,7 +210,7 @@ def _row(job: Job, execution: Execution, now: str) -> ExecutionRow:
 
 def _progress(execution: Execution) -> str | None:
     """Where it is, as far as anything can go on from there. What was executed is in the row already."""
-    if execution.progress is None or execution.state in ("FINISHED", "TERMINATED"):
+    if execution.progress is None or execution.state == "FINISHED":
         return None
     return _json(msgspec.structs.replace(execution.progress, executed=()))
 
@@ -157,13 +224,45 @@ def _claimed(c: Connection, job: Job, now: str) -> str:
             raise NotFound(f"nothing was executed in the session {job.session!r} that could be answered")
         node = f" at {answer.startNodeId!r}" if answer.startNodeId else ""
         raise Conflict(f"nothing waits for an answer{node} in the session {job.session!r}")
-    found = rows.stored(c, asked[0])
+    return _taken(c, asked[0], job, now)
+
+
+def _claimed_waiting(c: Connection, execution_id: str, job: Job, now: str) -> str:
+    state = rows.state_of(c, execution_id)
+    if state is None:
+        raise NotFound(f"there is no execution {execution_id!r}")
+    if state != "STOPPED":
+        raise Conflict(f"the execution {execution_id!r} does not wait for an answer: it is {state}")
+    return _taken(c, execution_id, job, now)
+
+
+def _taken(c: Connection, execution_id: str, job: Job, now: str) -> str:
+    found, answer = rows.stored(c, execution_id), job.request.humanInput or HumanInput()
     approves = found and msgspec.json.decode(found.progress, type=Progress).path[-1].talk
     if approves and answer.type not in ("proceed", "reject"):
         raise InvalidRequest(f"expected 'proceed' or 'reject' at $.humanInput.type, not {answer.type!r}")
-    if not found or not rows.take(c, asked[0], job.run, now):
-        raise Conflict(f"the execution {asked[0]!r} does not wait for an answer any more")
-    return asked[0]
+    if not found or not rows.take(c, execution_id, job.run, now):
+        raise Conflict(f"the execution {execution_id!r} does not wait for an answer any more")
+    return execution_id
+
+
+def _claimed_failed(c: Connection, execution_id: str, job: Job, now: str) -> str:
+    state = rows.state_of(c, execution_id)
+    if state is None:
+        raise NotFound(f"there is no execution {execution_id!r}")
+    if not rows.take(c, execution_id, job.run, now, states=("ERROR", "TERMINATED")):
+        raise Conflict(_no_further(state, execution_id))
+    return execution_id
+
+
+def _no_further(state: str, execution_id: str) -> str:
+    match state:
+        case "INPROGRESS":
+            return f"the execution {execution_id!r} goes on already"
+        case "STOPPED":
+            return f"the execution {execution_id!r} waits for a person: answer it"
+        case _:
+            return f"the execution {execution_id!r} cannot go on: it is {state}, and where it was is not kept"
 
 
 def _json(value: Any) -> str:

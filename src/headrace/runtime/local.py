@@ -48,7 +48,7 @@ class Local:
         self.flows = Flows(storage, catalog, python)
         self.backend = backend
         self.runs = Runs(backend)
-        self.executions = Executions(storage.database)
+        self.executions = Executions(storage.database, storage.seal)
         self.ratings, self.leads = Ratings(storage.database), Leads(storage.database)
         self.uploads = Uploads(storage.folder / "uploads")
         self.upserts = Upserts(self.flows, storage, outside)

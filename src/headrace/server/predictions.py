@@ -72,13 +72,21 @@ async def predict(
         check_form(flow, here.flows.catalog, body.overrideConfig or {})
     streaming = body.wants_stream and flow.streams
     run = await start_run(request, flow, body, streaming=streaming)
+    return await reply_of(request, flow, body, run, dialect)
+
+
+async def reply_of(
+    request: Request[Any, Any, Any], flow: Flow, body: PredictionRequest, run: str, dialect: str
+) -> Response[Any]:
+    """The run's answer as the body wants it: at once with the run's links, as a stream, or as JSON."""
+    runs = local(request).runs
     if body.background or "respond-async" in request.headers.get("prefer", ""):
-        return accepted(await here.runs.info(run))
+        return accepted(await runs.info(run))
     internals = await shows_internals(request, flow)
-    if streaming:
+    if body.wants_stream and flow.streams:
         after, kind = position(request, run, 0), dialect_of(request, dialect)
-        return EventStream(here.runs, run, after, kind, internals=internals, wait=first_event_wait(request))
-    return PredictionResponse(here.runs, run, internals=internals)
+        return EventStream(runs, run, after, kind, internals=internals, wait=first_event_wait(request))
+    return PredictionResponse(runs, run, internals=internals)
 
 
 async def start_run(

@@ -20,7 +20,8 @@ SELECT :id, :run, :agentflowId, :sessionId, :state, :executionData, :action, :cr
 WHERE EXISTS (SELECT 1 FROM flow WHERE id = :agentflowId)
 ON CONFLICT (id) DO UPDATE SET run = excluded.run, state = excluded.state, "executionData" = excluded."executionData",
     action = excluded.action, "updatedDate" = excluded."updatedDate", "stoppedDate" = excluded."stoppedDate",
-    progress = excluded.progress, "flowData" = excluded."flowData"
+    progress = excluded.progress, "flowData" = excluded."flowData",
+    job = CASE WHEN excluded.progress IS NULL THEN NULL ELSE job END
 """
 _COLUMNS = [column for column in execution.c if column.name in ExecutionRow.__struct_fields__]
 _FLOW = [flow.c[name] for name in ("id", "name", "type", "createdDate", "updatedDate")]
@@ -53,6 +54,21 @@ def put(c: Connection, row: ExecutionRow, run: str, progress: str | None, flow_d
     c.exec_driver_sql(_PUT, values)
 
 
+def keep_job(c: Connection, execution_id: str, job: bytes) -> None:
+    """Stores the sealed job of the execution's newest run."""
+    c.execute(update(execution).where(execution.c.id == execution_id).values(job=job))
+
+
+def job_of(c: Connection, execution_id: str) -> bytes | None:
+    """The sealed job of the execution's newest run, while it can go on."""
+    return c.execute(select(execution.c.job).where(execution.c.id == execution_id)).scalar()
+
+
+def state_of(c: Connection, execution_id: str) -> str | None:
+    """The execution's state; None for an unknown one."""
+    return c.execute(select(execution.c.state).where(execution.c.id == execution_id)).scalar()
+
+
 def waiting(c: Connection, flow_id: str, session: str) -> list[tuple[str, str]]:
     """Executions of a session that wait for a person, newest first: ids and what they ask, as JSON."""
     mine = (execution.c.agentflowId == flow_id, execution.c.sessionId == session, execution.c.state == "STOPPED")
@@ -66,10 +82,10 @@ def known(c: Connection, flow_id: str, session: str) -> bool:
     return c.execute(select(execution.c.id).where(*mine).limit(1)).first() is not None
 
 
-def take(c: Connection, execution_id: str, run_id: str, now: str) -> bool:
-    """Gives an execution that waits to a run; says whether it still waited."""
-    mine = (execution.c.id == execution_id, execution.c.state == "STOPPED")
-    values = {"state": "INPROGRESS", "run": run_id, "updatedDate": now}
+def take(c: Connection, execution_id: str, run_id: str, now: str, *, states: Sequence[str] = ("STOPPED",)) -> bool:
+    """Gives an execution to a run if it is in one of these states and can go on; says whether that was so."""
+    mine = (execution.c.id == execution_id, execution.c.state.in_(states), execution.c.progress.is_not(None))
+    values = {"state": "INPROGRESS", "run": run_id, "updatedDate": now, "stoppedDate": None}
     return c.execute(update(execution).where(*mine).values(values)).rowcount == 1
 
 

@@ -77,6 +77,11 @@ class Storage:
         self._database.close()
 
     @property
+    def seal(self) -> Seal:
+        """The seal of this folder's key."""
+        return self._seal
+
+    @property
     def database(self) -> Database:
         """The database itself, for what is not a row of flows or messages."""
         return self._database

@@ -191,6 +191,7 @@ execution = Table(
     Column("workspaceId", Text),
     Column("progress", Text),
     Column("flowData", Text),
+    Column("job", LargeBinary),
     Index("execution_session", "agentflowId", "sessionId", "position"),
     Index("execution_run", "run"),
 )

@@ -93,6 +93,23 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             path.append(inside.way)
         return path
 
+    @property
+    def asks(self) -> bool:
+        """True when the next node has asked a person, whose answer has not been taken yet."""
+        ready, last = self.path[-1].ready, self.executed[-1] if self.executed else None
+        return bool(ready and last and (last["status"], last["nodeId"]) == ("STOPPED", ready[0]))
+
+    def without_failure(self) -> Progress:
+        """Without the last entries of the nodes that it goes on with: they have failed, and are executed again."""
+        places = {way.ready[0]: way.item.place if way.item else None for way in self.path if way.ready}
+        executed = list(self.executed)
+        while executed and executed[-1]["status"] in ("ERROR", "TERMINATED"):
+            node = executed[-1]["nodeId"]
+            if node not in places or places[node] != executed[-1]["data"].get("iterationIndex"):
+                break
+            executed.pop()
+        return msgspec.structs.replace(self, executed=executed)
+
     def at(self, path: Sequence[Way]) -> Progress:
         """With these ways in place of those so far, from the flow's own to the innermost one."""
         way = path[-1]
