@@ -86,10 +86,7 @@ FLOWS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str, bool]]]] = {
         [("couchbase_0", "node", "", False)],
     ),
     "no ending": (flow(node("plainText", "Document Loaders", text="x")), [("", "structure", "", True)]),
-    "message history as code": (
-        with_prompt(messageHistoryCode="return []"),
-        [("chatPromptTemplate_0", "refused", "messageHistoryCode", True)],
-    ),
+    "message history as code": (with_prompt(messageHistoryCode="return []"), []),
     "the tab with it, which is empty": (with_prompt(messageHistory="messageHistoryCode", messageHistoryCode=""), []),
     "an input that nothing reads": (
         with_prompt(humanTone="kind"),
@@ -307,7 +304,7 @@ def test_a_flow_that_is_refused_in_the_report_is_refused_in_the_same_words(serve
     stored = server.send(
         "POST",
         "/api/v1/chatflows",
-        {"name": "x", "flowData": json.dumps(with_prompt(messageHistoryCode="1"))},
+        {"name": "x", "type": "AGENTFLOW", "flowData": json.dumps(agents(agentToolsBuiltInOpenAI='["web_search"]'))},
         admin=True,
     )
     (one,) = [one for one in stored.json["coverage"]["findings"] if one["stops"]]

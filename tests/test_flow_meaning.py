@@ -449,3 +449,65 @@ def test_a_retrieval_chain_without_a_memory_remembers_the_session(
 def test_a_prompt_with_two_open_variables_still_says_so(server: Server, upstream: Upstream) -> None:
     reply = server.ask(server.create_flow(llm_chain(upstream.url, "{a} {format_instructions}")), "x")
     assert (reply.status, reply.json["code"]) == (422, "flow_error")
+
+
+# Message history as code
+
+
+OBJECTS = """
+const { HumanMessage, AIMessage, ToolMessage } = require("@langchain/core/messages");
+return [
+  new HumanMessage("2 + 3?"),
+  new AIMessage({ content: "", tool_calls: [{ id: "c", name: "add", args: { a: 2 } }] }),
+  new ToolMessage({ tool_call_id: "c", content: "5" }),
+  new AIMessage("It is 5."),
+];
+"""
+SPELT = 'return [["human", "2 + 3?"], {role: "assistant", content: "It is 5."}, "And " + $input]'
+
+
+def with_history(base: str, code: str) -> Drawn:
+    prompt = node(
+        "chatPromptTemplate",
+        "Prompts",
+        systemMessagePrompt="Add.",
+        humanMessagePrompt="{question}",
+        messageHistory="messageHistoryCode",
+        messageHistoryCode=code,
+    )
+    chain = node(
+        "llmChain", "Chains", model="{{chatOpenAI_0.data.instance}}", prompt="{{chatPromptTemplate_0.data.instance}}"
+    )
+    return flow(chat_model(base), prompt, chain)
+
+
+@pytest.mark.parametrize(
+    ("code", "right"),
+    [
+        (OBJECTS, ["user: 2 + 3?", "assistant: ", "tool: 5", "assistant: It is 5."]),
+        (SPELT, ["user: 2 + 3?", "assistant: It is 5.", "user: And /say Hi"]),
+        ("return []", []),
+    ],
+    ids=["LangChain's objects", "pairs, objects and texts", "none"],
+)
+def test_message_history_as_code_stands_between_the_two_messages(
+    server: Server, upstream: Upstream, code: str, right: list[str]
+) -> None:
+    made = server.send(
+        "POST", "/api/v1/chatflows", {"name": "x", "flowData": json.dumps(with_history(upstream.url, code))}, admin=True
+    ).json
+    assert made["coverage"]["findings"] == []
+    reply = server.ask(made["id"], "/say Hi")
+    assert (reply.status, reply.json.get("text")) == (200, "Hi"), reply.text
+    told = upstream.requests[-1].body["messages"]
+    lines = [f"{one['role']}: {one.get('content') or ''}" for one in told]
+    assert lines == ["system: Add.", *right, "user: /say Hi"]
+    called = [one for one in told if one.get("tool_calls")]
+    assert [one["tool_calls"][0]["function"]["arguments"] for one in called] == ['{"a":2}'] * len(called)
+
+
+@pytest.mark.parametrize("code", ["return 5", "return [5]", "return [{}]", "return [[]]", "return", "throw 1"])
+def test_message_history_that_is_none_is_told_in_words(server: Server, upstream: Upstream, code: str) -> None:
+    reply = server.ask(server.create_flow(with_history(upstream.url, code)), "Hello")
+    assert (reply.status, reply.json["code"] in ("flow_error", "script_error")) == (422, True), reply.text
+    assert upstream.requests == []

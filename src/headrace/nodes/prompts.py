@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from headrace.engine.annotations import Input, NodeInfo
-from headrace.engine.chat import ModelMessage
-from headrace.engine.node import Node, Template, Templated
+from headrace.engine.chat import ModelMessage, Role, ToolCall
+from headrace.engine.node import Context, Node, Template, Templated
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
 
+_ROLES: Final[Mapping[str, Role]] = {
+    **dict.fromkeys(("user", "human", "userMessage"), "user"),
+    **dict.fromkeys(("assistant", "ai", "apiMessage"), "assistant"),
+    "system": "system",
+    "tool": "tool",
+}
 # A colon inside braces marks a piece of JSON that someone pasted, not a variable.
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}:]+)\}")
 
@@ -67,12 +75,18 @@ class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplat
     promptValues: Annotated[Templated, Input(list=True)] = {}
     messageHistoryCode: Annotated[
         str,
-        Input(
-            type="code",
-            refused="has message history as code, which cannot run here: clear that field, and connect a memory to the "
-            "chain",
-        ),
+        Input(type="code"),
     ] = ""
+    """A script that returns messages, which stand between the two."""
+
+    async def build(self, ctx: Context) -> ChatPromptTemplate:
+        """The template with the messages that its script returns. Raises FlowError for what are none."""
+        if not self.messageHistoryCode.strip():
+            return self
+        given = await ctx.run_script(self.messageHistoryCode, {})
+        if not isinstance(given, list):
+            raise FlowError("the prompt's message history must be a list of messages: return one from its code")
+        return _PromptWithHistory(**msgspec.structs.asdict(self), told=history_messages(given))
 
     @property
     def variables(self) -> Sequence[str]:
@@ -90,6 +104,59 @@ class ChatPromptTemplate(Node, frozen=True, kw_only=True, tag="chatPromptTemplat
             ModelMessage("system", filled(self.systemMessagePrompt, values)),
             ModelMessage("user", filled(self.humanMessagePrompt, values)),
         ]
+
+
+class _PromptWithHistory(ChatPromptTemplate, frozen=True, kw_only=True):
+    told: list[ModelMessage]
+
+    def format(self, values: Mapping[str, Any]) -> list[ModelMessage]:
+        first, last = super().format(values)
+        return [first, *self.told, last]
+
+
+def history_messages(given: Sequence[Any]) -> list[ModelMessage]:
+    """What a script returns as messages: LangChain's objects, `{role, content}`, pairs of a role and a text, texts.
+
+    Raises FlowError for anything else.
+    """
+    calls: dict[str, ToolCall] = {}
+    return [_message(one, place, calls) for place, one in enumerate(given)]
+
+
+class _ToldCall(msgspec.Struct):
+    id: str = ""
+    name: str = ""
+    args: dict[str, Any] = {}
+
+
+class _Told(msgspec.Struct):
+    """A message as a script returns it; LangChain's objects have a type in place of a role."""
+
+    role: str = ""
+    type: str = ""
+    content: Any = ""
+    name: str = ""
+    tool_calls: list[_ToldCall] = []
+    tool_call_id: str = ""
+
+
+def _message(given: Any, place: int, calls: dict[str, ToolCall]) -> ModelMessage:
+    """`calls` are those that the messages before have asked for, by id."""
+    if isinstance(given, str):
+        return ModelMessage("user", given)
+    pair = dict(zip(("role", "content"), given, strict=False)) if isinstance(given, list) else given
+    try:
+        told = msgspec.convert(pair, _Told)
+        role = _ROLES[told.role or told.type]
+    except (msgspec.ValidationError, KeyError) as error:
+        raise FlowError(f"the prompt's message history has no message at place {place}: {error}") from None
+    content = text_of(told.content or "")
+    if role == "tool":
+        asking = calls.get(told.tool_call_id) or ToolCall(told.tool_call_id, told.name, "")
+        return ModelMessage(role, content, answers=asking)
+    asked = [ToolCall(call.id, call.name, text_of(call.args)) for call in told.tool_calls]
+    calls |= {call.id: call for call in asked}
+    return ModelMessage(role, content, calls=asked if role == "assistant" else ())
 
 
 NODES = (PromptTemplate, ChatPromptTemplate)

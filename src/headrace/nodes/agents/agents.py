@@ -42,12 +42,12 @@ class ToolAgent(Step, frozen=True, kw_only=True, tag="toolAgent"):
             history = await self.memory.exchanges()
         else:
             history = await self.memory.messages() if self.memory else list(ctx.prior)
-        first, *_, last = await self._opening(ctx, history)
+        first, *between, last = await self._opening(ctx, history)
         last = _pictured(last.text, self.model, ctx)
         agent = Agent(
             ctx, self.model, self.tools, max_iterations=self.maxIterations, traced=self.enableDetailedStreaming
         )
-        return agent.run([first, *history, last])
+        return agent.run([first, *between, *history, last])
 
     async def _opening(self, ctx: Context, history: Sequence[ModelMessage]) -> list[ModelMessage]:
         return self._prompt({"input": ctx.question})

@@ -141,10 +141,24 @@ querystring.decode = querystring.parse;
 querystring.encode = querystring.stringify;
 const nodeFetch = Object.assign((...args) => fetch(...args), { Headers, Request, Response });
 nodeFetch.default = nodeFetch;
+// Messages as plain objects: what a script returns is JSON.
+const messageOf = (type) =>
+  class {
+    constructor(given, more) {
+      Object.assign(this, { type, content: "" }, typeof given === "string" || Array.isArray(given) ? { content: given, ...more } : given);
+    }
+  };
+const messages = whole("@langchain/core/messages", {
+  HumanMessage: messageOf("human"),
+  AIMessage: messageOf("ai"),
+  SystemMessage: messageOf("system"),
+  ToolMessage: messageOf("tool"),
+});
 const MODULES = new Map(
   Object.entries({
     axios,
     "node-fetch": nodeFetch,
+    "@langchain/core/messages": messages,
     url: whole("url", { URL, URLSearchParams, parse: (text) => new URL(text), format: String, resolve: (from, to) => new URL(to, from).href }),
     querystring: whole("querystring", querystring),
     buffer: whole("buffer", { Buffer, atob, btoa }),
