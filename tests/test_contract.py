@@ -4,11 +4,12 @@ Schemathesis makes them up. It looks at statuses, media types, bodies against th
 are asked for, methods and `Allow`.
 """
 
+import json
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,22 +100,73 @@ def test_every_answer_is_described(document: dict[str, Any]) -> None:
 def test_mistakes_are_told_in_words_of_json_with_their_place(own: Server, document: dict[str, Any]) -> None:
     """Every field of every body of the administration, as a list in a list, which none of them takes."""
     tried = 0
-    for path, methods in document["paths"].items():
-        for method, about in methods.items():
-            reference = json_schema(about).get("$ref", "").rpartition("/")[2]
-            schema = document["components"]["schemas"].get(reference, {})
-            for name in schema.get("properties", {}):
-                given = dict.fromkeys(schema["required"], "x") | {name: [[5]]}
-                filled = re.sub(r"\{\w+\}", ABSENT, path)
-                message = refused(own.send(method.upper(), filled, given, admin=True), 400, "invalid_request")
-                assert len(schema["required"]) > 1 or re.search(rf" at \$\.{name}(\[0\])?$", message), message
-                assert not re.search(r"`(str|int|float|bool|array|object)`|Object|Expected|Invalid", message), message
-                tried += 1
+    for method, path, schema in json_bodies(document):
+        if isinstance(schema["type"], list):  # a prediction's body, which is read with tolerance
+            continue
+        for name in schema.get("properties", {}):
+            given = dict.fromkeys(schema.get("required", ()), "x") | {name: [[5]]}
+            reply = own.send(method, path, given, admin=True)
+            if reply.status in (401, 404):  # asked for before the body is read
+                continue
+            message = refused(reply, 400, "invalid_request")
+            assert len(given) > 2 or re.search(rf" at \$\.{name}(\[0\])?$", message), message
+            assert not re.search(r"`(str|int|float|bool|array|object)`|Object|Expected|Invalid", message), message
+            tried += 1
     assert tried > 100
 
 
-def json_schema(operation: dict[str, Any]) -> dict[str, Any]:
-    return operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+ODD = "%ED%A0%80"
+"""Half of a character as UTF-8 would write it, in an address."""
+HALF = r'"a \ud800 b"'
+INNER = [  # JSON in a text, with the half in there
+    (
+        "POST",
+        "chatflows",
+        {"name": "x", "flowData": '{"nodes": [{"id": "\\ud800", "data": {"id": "a", "name": "b"}}]}'},
+    ),
+    ("POST", "chatflows", {"name": "x", "flowData": '{"nodes": []}', "chatbotConfig": '{"title": "\\ud800"}'}),
+    ("POST", "chatflows", {"name": "x", "flowData": '{"nodes": []}', "apiConfig": '{"a": "\\ud800"}'}),
+    ("POST", "tools", {"name": "x", "schema": '[{"property": "\\ud800"}]', "func": "return '\\ud800'"}),
+    ("POST", "document-store/store", {"name": "x", "vectorStoreConfig": '{"name": "\\ud800", "config": {}}'}),
+    ("POST", "node-custom-function", {"javascriptFunction": "return '\\ud800'"}),
+    ("POST", "node-custom-function", {"javascriptFunction": "return $a", "functionInputVariables": '{"a": "\\ud800"}'}),
+    ("POST", "export-import/import", {"ChatFlow": [{"name": "x", "flowData": '{"nodes": [], "x": "\\ud800"}'}]}),
+]
+
+
+def test_half_of_a_character_is_no_fault_of_the_server(own: Server, document: dict[str, Any]) -> None:
+    """In every field of every JSON body, in JSON inside of texts, in paths and in queries."""
+    tried = 0
+    for method, path, schema in json_bodies(document):
+        for name in (*schema.get("properties", {}), "more"):
+            for value in ("half", {"k": "half", "half": 1}, ["half"]):
+                text = json.dumps({**dict.fromkeys(schema.get("required", ()), "half"), name: value})
+                reply = own.send(method, path, text.replace('"half"', HALF).encode(), admin=True)
+                assert reply.status < 500, (path, text)
+                tried += 1
+    assert tried > 400
+    for path, methods in document["paths"].items():
+        for method in methods:
+            for address in (re.sub(r"\{\w+\}", ODD, path), f"{filled(path)}?page={ODD}&chatId={ODD}&chatType={ODD}"):
+                assert own.send(method.upper(), address, b"{}", admin=True).status < 500, address
+    for method, path, inner in INNER:
+        assert call(own, method, path, inner).status < 500, inner
+        assert call(own, "GET", path).status in (200, 405)
+    assert "Traceback" not in own.output.read_text()
+
+
+def json_bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and schema of everything that takes JSON; paths lead to what there is not."""
+    for path, methods in document["paths"].items():
+        for method, about in methods.items():
+            content = about.get("requestBody", {}).get("content", {})
+            if schema := content.get("application/json", {}).get("schema"):
+                name = schema.get("$ref", "").rpartition("/")[2]
+                yield method.upper(), filled(path), document["components"]["schemas"].get(name, schema)
+
+
+def filled(path: str) -> str:
+    return re.sub(r"\{\w+\}", ABSENT, path)
 
 
 def test_keys_and_permissions_are_described(document: dict[str, Any]) -> None:

@@ -61,6 +61,15 @@ def test_a_reason_that_is_no_text_ends_one_run_and_no_other(server: Server, chat
     assert server.ask(chat, "/say still there").json["text"] == "still there"
 
 
+def test_a_chunk_that_is_not_utf8_loses_a_character_and_not_the_answer(server: Server) -> None:
+    with answering(STREAM + CHUNK.replace(b"hello", b"caf\xe9 and so on") + DONE) as base:
+        flow = server.create_flow(conversation(base))
+        assert server.ask(flow, "hello").json["text"] == "caf\ufffd and so on"
+        reply = server.ask(flow, "hello", streaming=True)
+    assert "".join(one["data"] for one in reply.events if one["event"] == "token") == "caf\ufffd and so on"
+    assert reply.kinds == ["start", "token", "metadata", "end"]
+
+
 def test_an_answer_that_is_complete_does_not_wait_for_its_connection(server: Server) -> None:
     with answering(STREAM + CHUNK + DONE) as base:
         assert server.ask(server.create_flow(conversation(base)), "hello").json["text"] == "hello"

@@ -203,7 +203,7 @@ async def refresh(request: Request[Any, Any, Any], store_id: StoreId) -> list[St
     asked = decoded(body) if body.strip() else {}
     if not isinstance(asked, dict) or not isinstance(asked.get("items", []), list | None):
         raise InvalidRequest('the body must be a JSON object such as {"items": [{"docId": "…"}]}')
-    items = [_asked(item) for item in asked.get("items") or []]
+    items = [_asked(item, f"$.items[{number}]") for number, item in enumerate(asked.get("items") or [])]
     return await while_there(request, here.store_upserts.refresh(store_id, items))
 
 
@@ -251,10 +251,10 @@ async def _sent(request: Request[Any, Any, Any]) -> tuple[StoreUpsert, Mapping[s
     return asked, await asyncio.to_thread(lambda: form.values), [file.name for file in form.files]
 
 
-def _asked(body: Any) -> StoreUpsert:
+def _asked(body: Any, place: str = "$") -> StoreUpsert:
     """Reads a request; objects may be JSON texts, and booleans texts. Raises InvalidRequest."""
     if not isinstance(body, dict):
-        raise InvalidRequest("the body must be a JSON object")
+        raise InvalidRequest(f"expected an object at {place}")
     values = {name: value for name, value in body.items() if value is not None and value != ""}
     for name in _JSON:
         if isinstance(values.get(name), str):
