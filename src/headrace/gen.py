@@ -98,7 +98,7 @@ def _credentials(says: Description) -> str:
 
 
 def _kind(one: Input) -> str:
-    """The type of an input, and what there is to choose from."""
+    """The type of an input, and its choices."""
     choices = ", ".join(_code(option.name) for option in one.options)
     several = ", several" if one.list else ""
     return f"{_code(one.type)}{several}{': ' + choices if choices else ''}"

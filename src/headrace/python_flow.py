@@ -145,7 +145,7 @@ def events_of(item: object) -> list[Event]:
 
 
 class Outlet:
-    """Events on their way from a flow to whoever reads it, on one loop."""
+    """Passes a flow's events to their reader, on one loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -256,7 +256,7 @@ class Feedback(msgspec.Struct):
 
 
 class Lead(msgspec.Struct):
-    """How to reach a visitor of a chat."""
+    """A lead: the contact details of a visitor of a chat."""
 
     id: str
     chatflowid: str
@@ -371,7 +371,7 @@ class ApiKey(msgspec.Struct, omit_defaults=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """How the server's pages look: accents on light and on dark ground, and whether there is a logo."""
+    """The look of the server's pages: accents on light and on dark ground, and whether there is a logo."""
 
     name: str
     color: str

@@ -1,4 +1,4 @@
-"""How the server's pages look: a name, colours and a logo from a brand file, checked so that CSS may hold them."""
+"""The look of the server's pages: a name, colours and a logo from a brand file, checked so that CSS may hold them."""
 
 from __future__ import annotations
 

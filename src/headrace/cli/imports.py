@@ -1,4 +1,4 @@
-"""`headrace import`: stores what files hold, and says what came of it."""
+"""`headrace import`: stores the flows and other rows of export files, and reports each."""
 
 from __future__ import annotations
 

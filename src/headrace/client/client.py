@@ -27,7 +27,7 @@ _LIMITS: Final = httpx2.Limits(max_connections=None, max_keepalive_connections=2
 
 
 class _Place:
-    """Where a stream is."""
+    """The place of a stream in its run."""
 
     _answer: ResponseReader
 
@@ -91,7 +91,7 @@ class Stream(_Place, Iterator[Event]):
         return self._call.cancel()
 
     def close(self) -> None:
-        """Closes the connection. What becomes of the run is a matter of `on_disconnect`."""
+        """Closes the connection. `on_disconnect` decides whether the run goes on."""
         self._events.close()
         self._call.close()
 
@@ -136,7 +136,7 @@ class AsyncStream(_Place, AsyncIterator[Event]):
         return await self._call.cancel()
 
     async def aclose(self) -> None:
-        """Closes the connection. What becomes of the run is a matter of `on_disconnect`."""
+        """Closes the connection. `on_disconnect` decides whether the run goes on."""
         await self._events.aclose()
         await self._call.close()
 
@@ -226,7 +226,7 @@ class Headrace(Home):
         return self._call(self._server.flows()).decoded(list[FlowRow])
 
     def chat_config(self, flow: str) -> dict[str, Any]:
-        """How a flow's chat looks and what it takes: starter prompts, uploads, title."""
+        """The configuration of a flow's chat: starter prompts, uploads, title."""
         return self._call(self._server.chat_config(flow)).decoded(dict[str, Any])
 
     def attach(self, flow: str, chat_id: str, files: Sequence[tuple[str, bytes, str]]) -> list[FileUpload]:
@@ -239,7 +239,7 @@ class Headrace(Home):
         return self._call(self._server.rate(flow, message_id, rating, remark)).decoded(Feedback)
 
     def look(self) -> Look:
-        """How the server's pages look."""
+        """The look of the server's pages."""
         return self._call(self._server.look()).decoded(Look)
 
     def logo(self) -> bytes:
@@ -331,7 +331,7 @@ class AsyncHeadrace(Home):
         return await self._call(self._server.flows()).decoded(list[FlowRow])
 
     async def chat_config(self, flow: str) -> dict[str, Any]:
-        """How a flow's chat looks and what it takes: starter prompts, uploads, title."""
+        """The configuration of a flow's chat: starter prompts, uploads, title."""
         return await self._call(self._server.chat_config(flow)).decoded(dict[str, Any])
 
     async def attach(self, flow: str, chat_id: str, files: Sequence[tuple[str, bytes, str]]) -> list[FileUpload]:
@@ -344,7 +344,7 @@ class AsyncHeadrace(Home):
         return await self._call(self._server.rate(flow, message_id, rating, remark)).decoded(Feedback)
 
     async def look(self) -> Look:
-        """How the server's pages look."""
+        """The look of the server's pages."""
         return await self._call(self._server.look()).decoded(Look)
 
     async def logo(self) -> bytes:

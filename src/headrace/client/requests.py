@@ -90,7 +90,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 class ClientLimits(NamedTuple):
-    """How long to wait, in seconds, and how often to try: the clients' arguments of the same names."""
+    """Timeouts in seconds and the number of attempts: the clients' arguments of the same names."""
 
     timeout: float
     read_timeout: float | None
@@ -100,7 +100,7 @@ class ClientLimits(NamedTuple):
 
 
 class Home:
-    """Where a client goes when nobody says where. A client under another name changes these two."""
+    """A client's defaults for address and environment. A client under another name changes these two."""
 
     default_url: ClassVar[str] = "http://localhost:3000"
     variables: ClassVar[str] = "HEADRACE"
@@ -125,7 +125,7 @@ class Ask(NamedTuple):
 
 
 class Server:
-    """Where the server is: requests to it and errors from it. No I/O."""
+    """A server's address: requests to it and errors from it. No I/O."""
 
     def __init__(self, base_url: str | None, api_key: str | None, limits: ClientLimits, home: type[Home] = Home):
         self._url = (base_url or os.environ.get(f"{home.variables}_URL") or home.default_url).strip().rstrip("/")
@@ -162,7 +162,7 @@ class Server:
         return self._ask("call", "GET", "runs", params={"flowId": flow, "chatId": chat})
 
     def cancel(self, run: str | None) -> Ask:
-        """The end of a run, whether or not it is over already. Raises InvalidRequest when there is none."""
+        """The request that ends a run, over or not. Raises InvalidRequest without a run."""
         if run is None:
             raise InvalidRequest("there is no run to cancel: the stream has not begun, or the server names no run")
         return self._ask("call", "POST", f"runs/{_quoted(run)}/cancel")
@@ -172,7 +172,7 @@ class Server:
         return self._ask("call", "GET", "chatflows")
 
     def chat_config(self, flow: str) -> Ask:
-        """How a flow's chat looks and what it takes."""
+        """The request for a flow's chat configuration."""
         return self._ask("call", "GET", f"public-chatbotConfig/{_quoted(flow)}")
 
     def attach(self, flow: str, chat: str, files: Sequence[tuple[str, bytes, str]]) -> Ask:
@@ -187,7 +187,7 @@ class Server:
         return self._ask("call", "POST", f"feedback/{_quoted(flow)}", json=body)
 
     def look(self) -> Ask:
-        """How the server's pages look."""
+        """The request for the look of the server's pages."""
         return self._ask("call", "GET", "brand")
 
     def logo(self) -> Ask:

@@ -1,4 +1,4 @@
-"""How the client reads an answer, without I/O: from bytes to events, and on when a connection breaks.
+"""Reads an answer without I/O: bytes become events, and a broken connection is resumed.
 
 Written once for `Headrace` and `AsyncHeadrace`, which only move the bytes.
 """

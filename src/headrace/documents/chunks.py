@@ -201,7 +201,7 @@ class DocumentChunks:
         return await self._database.scan(work)
 
     async def places(self, store_id: str, documents: Sequence[Document]) -> list[tuple[str, int] | None]:
-        """Id and number of the chunks that say what these documents say, each None where there is none."""
+        """Id and number of the chunk with each document's text; None for a document without a chunk."""
 
         texts = [document.pageContent for document in documents]
         alike = _chunks(store_id).where(among(document_chunk.c.pageContent, texts))  # one look at all chunks

@@ -60,7 +60,7 @@ class DocumentService:
     """Loads, cuts, upserts and queries the document stores of a data folder."""
 
     def __init__(self, library: DocumentLibrary, storage: Storage, outside: Outside, process: str) -> None:
-        """`process` is the id of this one, which owns the upserts it is at."""
+        """`process` is the id of this process, which owns the upserts that it runs."""
         self._library, self._storage, self._outside, self._process = library, storage, outside, process
         self.stores, self.chunks = library.stores, library.chunks
         self.files = StoreFiles(library.files)
@@ -256,7 +256,7 @@ class DocumentService:
         return await cast("Retriever", found).find(text)
 
     async def describe(self, store_id: str, model: Part) -> str:
-        """When to search the store, in a sentence by a chat model that reads its first chunks.
+        """A sentence on when to search the store, written by a chat model that reads its first chunks.
 
         Raises NotFound without chunks, InvalidRequest for what is no chat model, and what models raise.
         """
@@ -321,7 +321,7 @@ class _Filling:
 
 
 def source_of(loader: Loader) -> str:
-    """Where a loader's documents come from, as far as its inputs say."""
+    """The source of a loader's documents, as far as its inputs name one."""
     if loader.files:
         return ", ".join(file.name for file in loader.files)
     inputs = loader.loaderConfig

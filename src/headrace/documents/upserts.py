@@ -181,7 +181,7 @@ class StoreUpserts:
 
 
 def changed(old: Component | None, change: Change) -> Component:
-    """The node that a store has after a change. Raises InvalidRequest when there is none to change."""
+    """The node that a store has after a change. Raises InvalidRequest without a node to change."""
     name = change.name or (old.name if old else "")
     if not name:
         raise InvalidRequest("the name of a node is missing: say which one to use")

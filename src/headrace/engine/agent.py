@@ -32,7 +32,7 @@ _PATIENCE: Final = 300.0  # seconds that one call may take
 
 
 class Voice(Protocol):
-    """How an agent's work is told while it goes on."""
+    """Turns an agent's work into events while it goes on."""
 
     def begin(self) -> None:
         """The model begins a turn."""

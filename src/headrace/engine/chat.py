@@ -151,7 +151,7 @@ Finish = Literal["stop", "length", "tool_calls", "other"]
 
 
 class FinishDelta(msgspec.Struct, frozen=True):
-    """Why the model stopped. An answer that a filter stopped ends with ProviderFiltered instead."""
+    """The reason why the model stopped. An answer that a filter stopped ends with ProviderFiltered instead."""
 
     reason: Finish
 

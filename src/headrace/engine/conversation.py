@@ -1,4 +1,4 @@
-"""A conversation with tools as plain data: it can be stored, and gone on with in another process."""
+"""A conversation with tools as plain data: it can be stored, and another process can continue it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class CredentialField(msgspec.Struct, frozen=True):
 
 
 class CredentialKind(msgspec.Struct, frozen=True):
-    """A kind of credential. `fields` is None where nobody describes the kind: it then takes any field."""
+    """A kind of credential. `fields` is None for a kind without a description: it then takes any field."""
 
     name: str
     label: str

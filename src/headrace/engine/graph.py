@@ -28,7 +28,7 @@ def nodes_of(flow: FlowFile) -> list[NodeData]:
 
 
 def endings(flow: FlowFile) -> list[NodeData]:
-    """The nodes that a chatflow ends with; of several last ones, those that can. Raises FlowError when there is none.
+    """The nodes that a chatflow ends with: those of its last nodes that can end it. Raises FlowError without one.
 
     In a file without arrows, as scripts write them, the references between nodes say what comes before what.
     """
@@ -49,7 +49,7 @@ def endings(flow: FlowFile) -> list[NodeData]:
 
 
 def _unfit(node: NodeData) -> str:
-    """Why a flow cannot end with this node; "" when it can."""
+    """The reason why a flow cannot end with this node; "" when it can."""
     if _is_ending_function(node):
         return ""
     if node.category not in _ENDINGS:

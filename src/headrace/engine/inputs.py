@@ -1,4 +1,4 @@
-"""From a flow file's loose inputs to what a node's record declares.
+"""Converts a flow file's loose inputs into the types that a node's record declares.
 
 In the wild "" means "not set" for every type, numbers and booleans may be texts, and JSON comes as text
 (see "What inputs look like" in docs/flows.md).
@@ -30,7 +30,7 @@ _SCALARS: Mapping[type, str] = {bool: "true or false", int: "a whole number", fl
 
 
 class Field(msgspec.Struct, frozen=True):
-    """How one input is read. `port` is the capability that must be connected, None for a parameter.
+    """The rules for reading one input. `port` is the capability that must be connected, None for a parameter.
 
     What `is_late` is resolved by the node itself, once it knows its output.
     """
@@ -95,7 +95,7 @@ def _marked(metas: list[Any], mark: str) -> bool:
 
 
 def parts_of(hint: Any) -> list[Any]:
-    """The hint itself and what it is made of: for `Memory | None` all three."""
+    """The hint and its parts: for `Memory | None` all three."""
     parts = (hint.__origin__,) if hasattr(hint, "__metadata__") else get_args(hint)
     return [hint, *(option for part in parts for option in parts_of(part))]
 

@@ -20,7 +20,7 @@ _listener: ContextVar[Listener] = ContextVar("listener", default=_nobody)
 
 
 def listen(listener: Listener = _nobody) -> None:
-    """From now on this task, and those that it starts, tell this listener and no other one."""
+    """Sets the only listener of this task and of those that it starts."""
     _listener.set(listener)
 
 

@@ -110,7 +110,7 @@ def arguments_of(call: ToolCall) -> Any:
 
 
 def arguments_object(value: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as an object: what is none is the value of the only property, or of `input`.
+    """The arguments as an object. Arguments that are no object become the only property, or `input`.
 
     Models that speak in text give a text, which may hold the object; some write it once more as JSON text.
     """

@@ -1,4 +1,4 @@
-"""From a model's deltas to a run's events."""
+"""Turns a model's deltas into a run's events."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def answer_events(
 
 
 async def answer_text(model: ChatModel, request: ChatRequest, ctx: Context) -> str:
-    """The text of the model's answer, for nobody to see live."""
+    """The whole text of the model's answer, without events."""
     said: list[str] = []
     async with aclosing(model.stream(request)) as batches:
         async for deltas in batches:

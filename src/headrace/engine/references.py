@@ -38,7 +38,7 @@ def node_ids(value: Any) -> set[str]:
 
 
 class Scope:
-    """Where references look: the run's own values, and what the nodes before this one built."""
+    """The values that references find: the run's own, and those of the nodes before this one."""
 
     def __init__(self, texts: Mapping[str, str], flow: Mapping[str, Any], variables: Mapping[str, str]) -> None:
         self.built: dict[str, object] = {}

@@ -62,7 +62,7 @@ class Reply:
         return self._usage.total_tokens if self._usage else 0
 
     def times(self) -> dict[str, Any]:
-        """When the answer began and ended, in milliseconds."""
+        """The times at which the answer began and ended, in milliseconds since 1970."""
         now = _now()
         return {"timeMetadata": {"start": self._began, "end": now, "delta": now - self._began}}
 

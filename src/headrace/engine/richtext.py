@@ -1,4 +1,4 @@
-"""From what the builder's text editor writes (HTML) to Markdown, which models read and people are shown."""
+"""Converts the HTML of the builder's text editor into Markdown for models and people."""
 
 from __future__ import annotations
 

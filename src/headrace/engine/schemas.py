@@ -21,7 +21,7 @@ _left: ContextVar[int] = ContextVar("left")
 
 
 class _TooMuchError(Exception):
-    """There is more to check than anybody should wait for."""
+    """Raised when a check takes too many steps."""
 
 
 def _unchecked(*_: Any) -> tuple[()]:

@@ -50,7 +50,7 @@ class Reader(Protocol):
     """The model's turn is over, and it goes on: nothing more of it is wanted."""
 
     def feed(self, text: str) -> str:
-        """Takes the next text in and gives what of the final answer can be told now."""
+        """Takes the next text and returns the part of the final answer that is certain by now."""
         ...
 
     def finish(self) -> Action | str:
@@ -59,7 +59,7 @@ class Reader(Protocol):
 
 
 class TextProtocol(Protocol):
-    """How tools are offered to a model in words, and how its wish to use one is recognised."""
+    """Offers tools to a model in words, and recognises the model's calls in its text."""
 
     stop: Sequence[str]
     """Words that end a turn, behind which a model would only make things up."""

@@ -126,7 +126,7 @@ def _server(entry: Mapping[str, Any]) -> str:
 
 
 def base_of(api: Api, selected: str, link: str) -> str:
-    """Where the API is. Raises FlowError when neither flow nor document say so."""
+    """The API's base address. Raises FlowError when neither flow nor document name one."""
     url = urljoin(link, selected or next(iter(api.servers), ""))
     if not re.match(r"https?://", url):
         raise FlowError("the OpenAPI document names no server: choose one in 'selectedServer'")

@@ -15,7 +15,7 @@ def is_swagger(document: Mapping[str, Any]) -> bool:
 
 
 def servers(document: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Where the API is: the document's host, by each of its schemes; without a host, a path on the document's own."""
+    """The API's addresses: the document's host, by each scheme; without a host, a path on the document's own."""
     host, path = str(document.get("host") or ""), str(document.get("basePath") or "/")
     named = document.get("schemes")
     schemes = [str(scheme) for scheme in named] if isinstance(named, list) else ["https"]

@@ -78,7 +78,7 @@ class Reading:
             raise self.wrong("it is nested too deeply")
 
     def _ahead(self) -> int:
-        """Where the next token is that is no comment."""
+        """The position of the next token that is no comment."""
         place = self._next
         while place < len(self._tokens) and self._tokens[place].kind == "comment":
             place += 1

@@ -1,4 +1,4 @@
-"""Flows with their settings. Whoever was bound to a key stays bound, also where the source does not have that key."""
+"""Moves flows with their settings. A flow that was bound to a key stays bound, even when the source lacks the key."""
 
 from __future__ import annotations
 

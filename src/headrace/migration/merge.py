@@ -13,7 +13,7 @@ from headrace.storage.storage import timestamp
 
 
 class Target(NamedTuple):
-    """Where rows go; see `Kind` for `owner` and `unique`."""
+    """The table that rows go into; see `Kind` for `owner` and `unique`."""
 
     table: Table
     owner: tuple[str, Table] | None = None
@@ -67,7 +67,7 @@ def compared(here: str | None, there: str) -> Outcome:
 
 
 def _known(c: Connection, table: Table, ids: Sequence[str]) -> dict[str, str]:
-    """When the rows with these ids changed last, as far as the table says."""
+    """The dates of the last change of the rows with these ids, "" in tables without dates."""
     changed = table.c.updatedDate if "updatedDate" in table.c else literal("")
     return dict(c.execute(select(table.c.id, changed).where(among(table.c.id, ids))).tuples().all())
 

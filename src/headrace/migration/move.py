@@ -85,7 +85,7 @@ async def move(install: Install, source: Source, storage: Storage, advanced: Adv
 
 
 async def size(source: Source) -> int:
-    """How many rows a move looks at."""
+    """The number of rows that a move looks at."""
     return sum([await source.count(table) for table in _COLUMNS if table in source.columns])
 
 

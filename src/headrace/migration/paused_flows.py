@@ -1,4 +1,4 @@
-"""Where an agent flow of Flowise waits for a person, as the progress that it can go on from here.
+"""Converts an execution of Flowise that waits for a person into progress from which the flow goes on here.
 
 Flowise keeps what was executed, and finds the way again from that; here the way itself is kept. So it is walked again.
 """

@@ -13,7 +13,7 @@ Outcome: TypeAlias = Literal["new", "changed", "same", "ours", "left", "unreadab
 
 
 class Tally(msgspec.Struct):
-    """How the rows of one kind fared."""
+    """The counts of one kind's rows, by outcome."""
 
     kind: str
     found: int = 0

@@ -64,7 +64,7 @@ def tool(row: Row) -> dict[str, Any]:
 
 
 def flow(row: Row) -> tuple[FlowRow, list[str]]:
-    """A flow, and what of it does not work here as it did."""
+    """A flow, and notes on what works differently here."""
     _id(row)
     for name in _SETTINGS:
         _json(row, name)
@@ -98,7 +98,7 @@ def feedback(row: Row) -> dict[str, Any]:
 
 
 def lead(row: Row) -> dict[str, Any]:
-    """How to reach a visitor."""
+    """A lead: the contact details of a visitor."""
     return msgspec.structs.asdict(_record({**row, "createdDate": _created(row)}, Lead))
 
 

@@ -1,4 +1,4 @@
-"""Where rows come from: a database of Flowise, or a file that it exported. Values are texts, numbers, JSON or None."""
+"""The sources of rows: a database of Flowise, or a file that it exported. Values are texts, numbers, JSON or None."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Source(Protocol):
     """The tables, and the columns of each."""
 
     async def count(self, table: str) -> int:
-        """How many rows a table has."""
+        """The number of rows of a table."""
         ...
 
     def rows(self, wanted: Wanted) -> AsyncIterator[list[Row]]:

@@ -13,7 +13,7 @@ from headrace.nodes.providers import Provider
 
 
 class Account(NamedTuple):
-    """Where calls go and with which key; "" for none."""
+    """The address of an account's API and its key; "" for none."""
 
     base: str
     key: str

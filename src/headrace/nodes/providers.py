@@ -16,7 +16,7 @@ Protocol: TypeAlias = Literal["OpenAI", "Anthropic", "Gemini", "Ollama", "Cohere
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """Where a provider is, how it speaks and what its key is called."""
+    """A provider: its address, its protocol and the name of its key."""
 
     label: str
     protocol: Protocol

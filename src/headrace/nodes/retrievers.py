@@ -1,4 +1,4 @@
-"""Retrievers: how a store is searched, and what becomes of the passages before a model reads them."""
+"""Retrievers: they search a store and refine the passages for the model."""
 
 from __future__ import annotations
 

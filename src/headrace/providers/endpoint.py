@@ -1,4 +1,4 @@
-"""Where an adapter sends its calls, with which key, and what it may take."""
+"""The endpoint of an adapter: the address of its calls, their key, and their timeout."""
 
 from __future__ import annotations
 

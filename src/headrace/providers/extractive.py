@@ -257,7 +257,7 @@ def _rarity(sentences: Sequence[Sentence], words: Sequence[str]) -> dict[str, fl
 
 
 def _times(sentence: Sentence, word: str) -> float:
-    """How often a sentence has a word; in part when only a heading, its code or a related word says it."""
+    """The count of a word in a sentence; a part of one when only a heading, its code or a related word has it."""
     times = sentence.words.get(word, 0.0)
     related = times < 1 and not sentence.own.isdisjoint(RELATED.get(word, ()))
     return max(times, _RELATED_WEIGHT) if related else times

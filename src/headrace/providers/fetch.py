@@ -62,7 +62,7 @@ async def look_up(host: str, port: int) -> Sequence[str]:
 
 
 class _Pinned(AbstractResolver):
-    """Gives the addresses that were checked, so that nobody looks up a second time."""
+    """Resolves a host to the addresses that were checked, without a second look-up."""
 
     def __init__(self, addresses: Sequence[Address]) -> None:
         self._addresses = addresses
@@ -130,7 +130,7 @@ class _Answer:
 
     @property
     def redirect(self) -> str | None:
-        """Where it sends the caller, if it does."""
+        """The address of a redirect, if it is one."""
         return self.response.headers.get("Location") if self.response.status in _REDIRECTS else None
 
     async def parts(self, most: int, deadline: float) -> AsyncGenerator[bytes]:

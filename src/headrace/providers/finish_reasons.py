@@ -1,4 +1,4 @@
-"""Why a model stopped, in whichever provider's words and spelling: an end, or the error that it stands for."""
+"""Reads finish reasons, in the spelling of any provider, as an end or as an error."""
 
 from __future__ import annotations
 

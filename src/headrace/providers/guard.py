@@ -63,7 +63,7 @@ def refused_class(address: Address) -> str | None:
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a URL leads: the URL without user and fragment, its host in lower case, its port."""
+    """The target of a URL: the URL without user and fragment, its host in lower case, its port."""
 
     url: yarl.URL
     host: str

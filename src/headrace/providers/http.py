@@ -30,7 +30,7 @@ _LONGEST_WAIT = 30.0  # seconds: what a Retry-After may ask for; longer, and the
 
 
 class ProviderLimits(msgspec.Struct, frozen=True):
-    """How long to wait for a provider, in seconds, and how often to try."""
+    """Timeouts of a provider's calls in seconds, and the number of attempts."""
 
     connect: float = 10.0
     read: float = 300.0
@@ -183,7 +183,7 @@ class ProviderHttp:
 
 
 def _place(call: HttpCall) -> str:
-    """Who is called and where, without what may be secret in the address."""
+    """Host and path of a call, without the parts of the address that may be secret."""
     return f"{call.whom} at {_USER.sub('//', call.url.split('?')[0])}"
 
 

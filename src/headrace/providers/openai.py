@@ -99,7 +99,7 @@ class _Groq(msgspec.Struct, gc=False):
 
 
 class Quirks(msgspec.Struct, frozen=True):
-    """Where a server of this protocol differs from OpenAI's own."""
+    """Differences of a server of this protocol from OpenAI's own."""
 
     usage: bool = True
     """It takes `stream_options`; others send the usage unasked, or refuse a field that they do not know."""

@@ -153,7 +153,7 @@ class ServerDatabase:
         return partial(newer, timeout=_CONNECT) if newer else driver.cancel
 
     def _kill(self, number: int) -> None:
-        """Stops what a connection to MySQL does, which notices only late that nobody is there any more."""
+        """Stops the statement of a connection to MySQL, which notices late that its client is gone."""
         with suppress(SQLAlchemyError), self._engine.connect() as c:
             c.exec_driver_sql(f"KILL QUERY {number}")
 

@@ -1,4 +1,4 @@
-"""Which tables a statement reads, found by parsing it: for database servers, which nobody asks before they read.
+"""Finds the tables that a statement reads, by parsing it: database servers cannot be asked before they read.
 
 What runs is written anew from what was understood, so that a server understands nothing else. In doubt it is refused.
 """

@@ -21,7 +21,7 @@ _MOST = 100_000
 
 
 def parse_for(name: str, usage: PdfUsage = "perPage", pointer: str = "") -> Parse | None:
-    """How a file of this name is read; None for an ending that says nothing."""
+    """The reader for a file of this name; None for an unknown ending."""
     match Path(name).suffix.lower():
         case ".pdf":
             return partial(pdf_documents, usage=usage)

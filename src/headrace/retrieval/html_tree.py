@@ -21,7 +21,7 @@ _UNSAID = ("script", "style", "noscript", "template")
 
 
 def _parsed(html: str) -> BeautifulSoup:
-    """The page without what nobody reads. Raises FlowError when it cannot be parsed, or packages are missing."""
+    """The page's tree without scripts and styles. Raises FlowError when it cannot be parsed or packages lack."""
     try:
         from bs4 import BeautifulSoup
         from bs4.exceptions import ParserRejectedMarkup

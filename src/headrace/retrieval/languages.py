@@ -1,4 +1,4 @@
-"""Where source code and markup may be cut, language by language, most welcome place first: regular expressions.
+"""Regular expressions for the places where source code and markup may be cut, best place first, by language.
 
 The places are LangChain's, so that chunks end where its users know them to end; a test compares the two.
 """

@@ -20,7 +20,7 @@ from headrace.storage.records import SqliteRecords
 
 
 class Fetch(Protocol):
-    """Reads an address that a flow names. Whoever gives it decides which addresses may be reached."""
+    """Reads an address that a flow names. Its implementation decides which addresses may be reached."""
 
     def __call__(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[bytes]:
         """The answer's bytes as they come. Raises HeadraceError when there is no answer with status 200."""
@@ -71,7 +71,7 @@ class Library:
 
     @property
     def files(self) -> Path:
-        """Where files that flows name are: `files/<flow id>/<name>`. No path leads out of it."""
+        """The folder of files that flows name: `files/<flow id>/<name>`. No path leads out of it."""
         return self._folder / "files"
 
     @property

@@ -59,7 +59,7 @@ _NARROWEST: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 
 @contextmanager
 def bounded(bounds: Bounds) -> Generator[None]:
-    """Has everything that this task reads inside the block keep to these bounds where its own are wider."""
+    """Narrows the bounds of everything that this task reads inside the block."""
     before = _NARROWEST.set(bounds)
     try:
         yield

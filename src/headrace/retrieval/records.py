@@ -18,11 +18,11 @@ class Records(Protocol):
         ...
 
     async def saw(self, moment: float, records: Sequence[Record]) -> None:
-        """Writes down what an upsert has brought; what is there already is seen again."""
+        """Records the passages of an upsert; known ones get a new time."""
         ...
 
     async def sources(self) -> list[str]:
-        """Where the passages come from."""
+        """The sources of the passages."""
         ...
 
     async def unseen(self, moment: float, sources: Sequence[str], most: int) -> list[str]:

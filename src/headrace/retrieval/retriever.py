@@ -23,7 +23,7 @@ _DEPTH = 4
 
 
 def depth(store: VectorStore, wanted: int | None = None) -> int:
-    """How many passages a retriever asks for: what it says itself, else what the store's node says."""
+    """The number of passages that a retriever asks for: its own, else the store node's."""
     return wanted or getattr(store, "k", _DEPTH)
 
 

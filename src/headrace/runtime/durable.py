@@ -171,7 +171,7 @@ class DurableLog:
     # Reading
 
     async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
-        """From memory what is there, from the database what is not, in whichever process the run is."""
+        """Yields events from memory, or from the database where memory lacks them, for runs of any process."""
         while True:
             tail = self.memory.tails.get(run)
             if tail is not None and after >= tail.base:
@@ -197,7 +197,7 @@ class DurableLog:
                     yield ()
 
     async def times(self, run: str, first: int, last: int) -> dict[int, int]:
-        """When the events `first` to `last` were written, by number: milliseconds after the run was opened.
+        """The times of the events `first` to `last`, by number: milliseconds after the run was opened.
 
         Those of which it is not known are missing.
         """

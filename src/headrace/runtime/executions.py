@@ -1,4 +1,4 @@
-"""Keeps what agent flows do: noted at once, written by the way, and waited for only at a run's end."""
+"""Saves executions of agent flows in the background; only a run's end waits for it."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _row(job: Job, execution: Execution, now: str) -> ExecutionRow:
 
 
 def _progress(execution: Execution) -> str | None:
-    """Where it is, as far as anything can go on from there. What was executed is in the row already."""
+    """The part of the progress from which it can go on. The row holds the executed nodes already."""
     if execution.progress is None or execution.state == "FINISHED":
         return None
     return _json(msgspec.structs.replace(execution.progress, executed=()))

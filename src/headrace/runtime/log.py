@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How long events are kept one by one: `hours`, and all together at most `bytes`. Then only their text is."""
+    """Limits on keeping single events: `hours`, and `bytes` of all together. Beyond them only the text is kept."""
 
     hours: float = 24.0
     bytes: int = 1024 * 1024 * 1024
@@ -64,7 +64,7 @@ class EventLog(Protocol):
         ...
 
     async def times(self, run: str, first: int, last: int) -> dict[int, int]:
-        """When the events `first` to `last` were written, by number: milliseconds after the run was opened.
+        """The times of the events `first` to `last`, by number: milliseconds after the run was opened.
 
         Those of which it is not known are missing.
         """
@@ -240,7 +240,7 @@ class MemoryLog:
         raise _unknown(run)
 
     async def times(self, run: str, first: int, last: int) -> dict[int, int]:
-        """When these events were written."""
+        """The times at which these events were written."""
         tail = self.tails.get(run)
         return dict(enumerate(tail.times[first - 1 : last], first)) if tail else {}
 

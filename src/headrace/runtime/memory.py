@@ -87,7 +87,7 @@ class MemoryRegistry:
             yield await self.taken.get()
 
     async def watch(self) -> None:
-        """Has nothing to notice: what others write is here at once."""
+        """Waits until cancelled: other processes' writes are visible at once."""
         await asyncio.Event().wait()
 
     def gone(self, owner: str) -> bool:

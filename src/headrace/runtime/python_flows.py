@@ -159,7 +159,7 @@ def _flows_of(names: Mapping[str, object]) -> Iterator[PythonFlow]:
 
 
 def _stamps(places: Sequence[str]) -> dict[Path, tuple[int, int]]:
-    """When each file was written, and its size: all Python files in the folders of the places."""
+    """Modification time and size of all Python files in the folders of the places."""
     stamps: dict[Path, tuple[int, int]] = {}
     for place in places:
         path = Path(place)

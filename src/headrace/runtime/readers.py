@@ -1,4 +1,4 @@
-"""Who follows which run, for runs that are to stop when nobody does."""
+"""Counts the readers of each run, for runs that stop without readers."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Recording:
         return self._cancelled and self._stopped_by is None
 
     def complete(self) -> None:
-        """From here on the run cannot be cancelled."""
+        """Marks the run as complete: it cannot be cancelled any more."""
         self._task, self._complete = None, True
 
     async def afterwards(self, work: Coroutine[Any, Any, _T]) -> _T | None:

@@ -96,7 +96,7 @@ class Runs:
         return self._log.follow(run, after)
 
     async def times(self, run: str, first: int, last: int) -> dict[int, int]:
-        """When these events were written; see `EventLog.times`."""
+        """The times at which these events were written; see `EventLog.times`."""
         return await self._log.times(run, first, last)
 
     async def info(self, run: str) -> RunInfo:

@@ -210,7 +210,7 @@ class Child:
         self._fetching[asked.id] = asyncio.create_task(self._fetch(fetch, asked), name="a script's fetch")
 
     async def _fetch(self, fetch: Fetch | None, asked: _Asked) -> None:
-        """Answers one fetch. A fault that is none of the tree's ends the script."""
+        """Answers one fetch. An error outside our exception tree ends the script."""
         try:
             reply = await _reply(fetch, asked)
             async with self._telling:  # several at once would all wait in memory until the child reads them

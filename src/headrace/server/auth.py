@@ -1,4 +1,4 @@
-"""Who may do what: API keys on the administration, on flows that are bound to one, and web origins."""
+"""Access control: API keys on the administration, on flows that are bound to one, and web origins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the pages of this server should look: read once at the start, shown to everybody."""
+"""The look of this server's pages, read once at the start and public."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closes connections that nobody uses: silent ones, those whose reader takes nothing, and too many of one address.
+"""Closes unused connections: silent ones, those whose reader takes nothing, and too many of one address.
 
 The server below us has no such limits, and counts a connection that says nothing like any other. So once a second we
 look at the sockets of this process that were accepted on the server's port, and ask the kernel how far each has got.

@@ -59,7 +59,7 @@ class ListedExecution(ExecutionRow, kw_only=True):
 
 
 class DeletedExecutions(msgspec.Struct):
-    """How many executions are gone."""
+    """The number of deleted executions."""
 
     deletedCount: int
     success: bool = True

@@ -76,7 +76,7 @@ class NodeInput(msgspec.Struct):
 
 @get("/api/v1/flow-config/{flow_id:str}", opt=OF_A_FLOW, summary="The inputs of a flow's nodes", tags=["flows"])
 async def flow_config(request: Request[Any, Any, Any], flow_id: FlowId) -> list[NodeInput]:
-    """Which inputs the nodes have, for whoever may use the flow; none that hold secrets or files."""
+    """The nodes' inputs for callers who may use the flow, without those that hold secrets or files."""
     flow = await flow_at(flow_id, local(request))
     await check_caller(request, flow)
     return [
@@ -95,7 +95,7 @@ def _text(value: Any) -> str | None:
 
 @get("/api/v1/stats/{flow_id:str}", guards=[needs("chatflows:view")], summary="A flow in numbers", tags=["messages"])
 async def stats(request: Request[Any, Any, Any], flow_id: FlowId) -> dict[str, int]:
-    """How many messages, sessions and ratings a flow has."""
+    """The numbers of a flow's messages, sessions and ratings."""
     here = local(request)
     await here.storage.flow(flow_id)
     rows = await here.storage.messages(flow_id, MessageFilter())

@@ -1,4 +1,4 @@
-"""From a run's log to bytes on the wire: Flowise's frames, named events, signs of life."""
+"""Turns a run's log into bytes on the wire: Flowise's frames, named events, signs of life."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def _body(prediction: Prediction) -> bytes:
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """Ends tasks whose results nobody wants any more."""
+    """Cancels tasks and waits for their end."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class Deleted(msgspec.Struct):
-    """How many rows are gone; `raw` is always empty."""
+    """The number of deleted rows; `raw` is always empty."""
 
     affected: int = 1
     raw: list[Any] = []

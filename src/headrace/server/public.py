@@ -53,7 +53,7 @@ _TOOL_NAME: Final = re.compile(r"[A-Za-z_][\w-]{0,63}")
 
 
 class PublicFlow(msgspec.Struct, kw_only=True):
-    """What of a flow everybody may see. `chatbotConfig` is a JSON text of `public_config`."""
+    """The public part of a flow. `chatbotConfig` is a JSON text of `public_config`."""
 
     id: str
     name: str

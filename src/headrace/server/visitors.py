@@ -1,4 +1,4 @@
-"""Feedback on answers, and leads. Whoever may use a flow may leave them; reading them needs a key."""
+"""Feedback on answers, and leads. Callers who may use a flow may leave them; reading them needs a key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FeedbackChange(msgspec.Struct):
 
 
 class LeadInput(msgspec.Struct):
-    """How to reach a visitor of a flow's chat."""
+    """A lead: the contact details of a visitor of a flow's chat."""
 
     chatflowid: str
     chatId: Entry | None = None

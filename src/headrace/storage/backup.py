@@ -285,7 +285,7 @@ def _list_in(source: IO[bytes], size: int) -> Contents:
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Where a member goes: below the folder, and nowhere else. Raises BrokenBackup."""
+    """The path of a member, always below the folder. Raises BrokenBackup."""
     parts = name.split("/")
     strange = ":" in parts[0] or any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts)
     if strange or PurePosixPath(name).is_absolute() or parts[0] in LEFT_OUT or parts[0].startswith("."):

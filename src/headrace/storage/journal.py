@@ -34,7 +34,7 @@ class Piece(NamedTuple):
 
 
 class Snapshot(msgspec.Struct):
-    """Tokens that follow each other, made one: their text, and how many characters each of them had."""
+    """Consecutive tokens joined into one: their text, and the number of characters of each."""
 
     text: str
     lengths: list[int]
@@ -89,7 +89,7 @@ def _rest(data: bytes, first: int, after: int) -> bytes:
 
 
 def times_between(c: Connection, run_id: str, first: int, last: int) -> dict[int, int]:
-    """When events were written, by number, as far as it is known."""
+    """The times at which events were written, by number, as far as known."""
     columns = run_events.c.first, run_events.c.count, run_events.c.times
     rows = c.execute(
         select(*columns).where(

@@ -60,7 +60,7 @@ class Presence:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Takes the lock if nobody holds it. Without such locks (Windows) every other process counts as gone."""
+    """Takes the lock if it is free. Without such locks (Windows) every other process counts as gone."""
     if sys.platform == "win32":
         return True
     import fcntl

@@ -21,7 +21,7 @@ class _Collection(msgspec.Struct):
 
     @property
     def space(self) -> str:
-        """How it measures."""
+        """The collection's metric."""
         places = (self.configuration_json.get(kind) or {} for kind in ("hnsw", "spann"))
         return next((place["space"] for place in places if place.get("space")), "l2")
 
@@ -99,5 +99,5 @@ def _metadata(document: Document) -> Mapping[str, Any] | None:
 
 
 def _score(distance: float, space: str) -> float:
-    """The cosine; of vectors that are not of length 1 it is none, where the collection measures in another way."""
+    """Cosine similarity; for other metrics only with unit vectors."""
     return 1 - (distance / 2 if space == "l2" else distance)

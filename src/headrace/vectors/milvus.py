@@ -185,7 +185,7 @@ class MilvusStore(ServedStore):
         return [self._hit(one, there, metric) for one in found]
 
     async def _metric(self, client: AsyncMilvusClient, field: str) -> str:
-        """How the collection measures."""
+        """The collection's metric."""
         for name in await client.list_indexes(self._collection, field, timeout=_PATIENCE):
             about = await client.describe_index(self._collection, name, _PATIENCE)
             return about["metric_type"]

@@ -62,7 +62,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def options(self) -> dict[str, Any]:
-        """How the client is told. It reads an authority by another name when the caller has no certificate."""
+        """The client's options. It names an authority differently when the caller has no certificate."""
         told: dict[str, Any] = {"token": f"{self.user}:{self.password}" if self.user else self.password}
         if self.secure:
             told |= {"secure": True, "server_name": self.server_name}

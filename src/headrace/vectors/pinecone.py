@@ -60,7 +60,7 @@ class PineconeStore(ServedStore):
             raise
 
     async def _host(self) -> Site:
-        """Where the index answers."""
+        """The host of the index."""
         if self._index not in self._hosts:
             found = await self._site.ask("GET", f"/indexes/{quote(self._index, safe='')}", kind=_Index)
             scheme = urlsplit(self._site.base).scheme  # the emulator speaks plain HTTP, and names no scheme either
@@ -107,6 +107,6 @@ class PineconeStore(ServedStore):
 
 
 def site(http: Http, base: str, key: str) -> Site:
-    """Where indexes are asked for."""
+    """The address of the API that lists indexes."""
     headers: Mapping[str, str] = {"Api-Key": key, "X-Pinecone-API-Version": _VERSION}
     return Site(http, base, headers, key, "Pinecone")

@@ -25,7 +25,7 @@ _CONFLICT: Final = 409
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How a collection holds passages, and how one that is missing is made."""
+    """The layout of a collection: how passages are held, and how a missing collection is made."""
 
     content: str = "content"
     metadata: str = "metadata"

@@ -16,7 +16,7 @@ class PostgresRecords:
     """Implements `headrace.retrieval.records.Records`. The first upsert makes the table."""
 
     def __init__(self, place: Place, table: str, namespace: str) -> None:
-        """Raises FlowError for a name that is none."""
+        """Raises FlowError for an invalid table name."""
         self._place, self._table, self._namespace = place, quoted(table), namespace
 
     async def begin(self) -> float:

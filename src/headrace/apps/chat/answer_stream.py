@@ -88,7 +88,7 @@ class AnswerStream:
 
 
 def asking(turn: Exchange) -> Options:
-    """How a turn's question is asked. Asked again, it joins its run, which goes on when nobody looks."""
+    """The options of a turn's question. A question that is asked again joins its run, which goes on without readers."""
     return Options(chat_id=turn.chat, uploads=turn.uploads, idempotency_key=turn.id, on_disconnect="continue")
 
 

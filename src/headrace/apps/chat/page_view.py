@@ -89,7 +89,7 @@ def _flows(_client: Headrace, given: str) -> dict[str, str]:
 
 
 def _config(client: Headrace, flow: str) -> Mapping[str, Any]:
-    """How the flow's chat is configured; nothing while that cannot be read, since asking will say why."""
+    """The flow's chat configuration; empty while it cannot be read, since the answer to a question will say why."""
     try:
         return _stored_config(client, flow)
     except HeadraceError:

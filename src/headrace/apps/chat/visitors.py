@@ -51,7 +51,7 @@ class Visitors:
 
 
 def policy() -> str:
-    """A policy under which Streamlit's page works and reaches nobody else."""
+    """A content policy under which Streamlit's page works and reaches no other server."""
     page = (Path(streamlit.__file__).parent / "static" / "index.html").read_text()
     inline = re.findall(r"(?s)<script>(.*?)</script>", page)
     scripts = " ".join(f"'sha256-{base64.b64encode(sha256(code.encode()).digest()).decode()}'" for code in inline)

@@ -76,7 +76,7 @@ class AgentRun:
             raise FlowError(f"the flow has executed {MOST_STEPS} nodes in one run, which is the most there may be")
 
     def forget(self) -> None:
-        """From now on nothing is remembered of the session but what the request brings."""
+        """Forgets the session's earlier messages; those that the request brings stay."""
         self.progress, self.past = msgspec.structs.replace(self.progress, forgetful=True), self.ctx.prior
 
     def last_output(self, node: str) -> Mapping[str, Any] | None:
@@ -88,7 +88,7 @@ class AgentRun:
 
 
 class Loops:
-    """How often the Loop nodes of a level were reached, and how often the last one of them has gone back."""
+    """Counts of a level's Loop nodes: how often each was reached, and how often the last one has gone back."""
 
     def __init__(self, way: Way) -> None:
         self.rounds = dict(way.rounds)
@@ -96,7 +96,7 @@ class Loops:
 
 
 class Task:
-    """One execution of a node: what it is given, and what it leaves behind."""
+    """One execution of a node: its input and its outcome."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Task:
         """Replacement text after the loop limit."""
 
     def keep(self, told: Sequence[Event]) -> None:
-        """Has the output hold what events tell, each by the event's name."""
+        """Adds the payloads of events to the output, each under the event's name."""
         for event in told:
             kept = msgspec.to_builtins(event)
             self.output[kept["event"]] = kept["data"]

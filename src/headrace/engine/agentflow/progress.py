@@ -1,4 +1,4 @@
-"""Where an agent flow is: plain data that is stored with its execution, and from which any process can go on."""
+"""The progress of an agent flow: plain data, stored with its execution, from which any process can go on."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Iterating(msgspec.Struct, frozen=True):
-    """Where an iteration is: its items, what came of those before, and the way through its nodes for the next one."""
+    """The progress of an iteration: its items, the results so far, and the way through its nodes for the next item."""
 
     items: Sequence[Any]
     results: Sequence[str]
@@ -71,7 +71,7 @@ class Iterating(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a flow is."""
+    """The progress of a flow."""
 
     way: Way
     text: str = ""

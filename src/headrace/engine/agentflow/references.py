@@ -39,7 +39,7 @@ def resolved(value: Any, find: Callable[[str], Any]) -> Any:
 
 
 class Mentions:
-    """Where references of one level look: the run's own values, and what nodes have given."""
+    """The values that references of one level find: the run's own, and the outputs of nodes."""
 
     def __init__(self, run: AgentRun, history: Sequence[ModelMessage], loops: Loops, item: Any = MISSING) -> None:
         self._run, self._history, self._loops, self._item = run, history, loops, item

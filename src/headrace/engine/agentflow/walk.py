@@ -1,4 +1,4 @@
-"""Executes an agent flow node by node. Where it is, is the run's progress; each step makes a new one of it."""
+"""Runs an agent flow's nodes in order, each after its predecessors. Every step makes a new record of the progress."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Ending:
 
 
 def _certain(text: str, mark: str) -> int:
-    """How much of the text cannot be the beginning of the mark."""
+    """The length of the text's part that cannot be the beginning of the mark."""
     for size in range(min(len(mark) - 1, len(text)), 0, -1):
         if text.endswith(mark[:size]):
             return len(text) - size
@@ -78,7 +78,7 @@ def _certain(text: str, mark: str) -> int:
 
 
 class Marks(NamedTuple):
-    """Where the parts of an answer begin and end."""
+    """The marks at which the parts of an answer begin and end."""
 
     action: re.Pattern[str]
     """A wish to use a tool; what looks like a final answer after it is none."""

@@ -45,7 +45,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a model's calls go: the whole address, the key, and headers; without any the key is a bearer's."""
+    """The target of a model's calls: the whole address, the key, and headers; without any the key is a bearer's."""
 
     url: str
     key: str
@@ -164,7 +164,7 @@ class Azure(OpenAIsOwn, frozen=True, kw_only=True):
 
 
 async def azure_place(ctx: Context, provider: Provider, base: str, credential: str, model: str, path: str) -> Place:
-    """Where a deployment on Azure is: its instance, name and API version are the credential's or the environment's."""
+    """The address of a deployment on Azure: instance, name and API version of the credential or the environment."""
     fields = await secrets(ctx, credential)
 
     def setting(name: str) -> str:

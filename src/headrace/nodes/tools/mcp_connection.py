@@ -252,7 +252,7 @@ class Connection:
 
 
 def _nowhere() -> TextIO:
-    """Where a program's complaints go: they are not for the server's own log."""
+    """A file that drops a program's error output, which is not for the server's own log."""
     return Path(os.devnull).open("w")
 
 

@@ -74,7 +74,7 @@ class LookupNode(Node, frozen=True, kw_only=True):
         return self.row.tool, self.row.about
 
     async def place(self, ctx: Context) -> Account:
-        """Where to ask, with which key."""
+        """The service's address and key."""
         return await account(ctx, self.row.lookup.provider, credential=self.credential)
 
     async def parameters(self, ctx: Context) -> dict[str, Any]:

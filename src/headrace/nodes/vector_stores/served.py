@@ -57,7 +57,7 @@ class ServedNode(Sink, frozen=True, kw_only=True):
     async def _store(self, ctx: Context) -> ServedStore: ...
 
     async def upsert(self, ctx: Context, progress: UpsertProgress) -> Upserted:
-        """Stores the connected documents; the record manager says what becomes of those before."""
+        """Stores the connected documents; the record manager decides which earlier ones are deleted."""
         manager = self.recordManager
         records = await manager.records(ctx, self.node) if manager else None
         how = manager or RecordManager()

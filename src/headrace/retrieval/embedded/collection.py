@@ -98,7 +98,7 @@ class Collection:
         return await self.database.scan(partial(info, name=self.name))
 
     async def dimensions(self) -> int | None:
-        """How long its vectors are; None as long as it has none."""
+        """The length of its vectors; None while it has none."""
 
         def work(c: passages.Connection) -> int | None:
             row = passages.find_collection(c, self.name)

@@ -98,7 +98,7 @@ def claim(c: Connection, name: str, embedding: str | None, most: int) -> bool:
 
 
 def fix_dimensions(c: Connection, name: str, given: int) -> int:
-    """How long the vectors of a collection are; its first one decides."""
+    """The length of a collection's vectors, which its first one decides."""
     row = find_collection(c, name)
     if row and row.dimensions != given and (row.dimensions is None or not count(c, row)):
         c.exec_driver_sql("UPDATE collection SET dimensions = ? WHERE id = ?", (given, row.id))
@@ -226,12 +226,12 @@ def any_chunk(c: Connection, row: CollectionRow) -> bool:
 
 
 def count(c: Connection, row: CollectionRow) -> int:
-    """How many chunks there are."""
+    """The number of chunks."""
     return c.exec_driver_sql("SELECT count(*) FROM chunk WHERE collection = ?", (row.id,)).scalar_one()
 
 
 def sources(c: Connection, row: CollectionRow) -> list[str]:
-    """Where the collection's chunks come from."""
+    """The sources of the collection's chunks."""
     found = c.exec_driver_sql("SELECT DISTINCT source FROM chunk WHERE collection = ?", (row.id,))
     return [source for (source,) in found]
 

@@ -97,7 +97,7 @@ def called(call: Call, answer: Prediction) -> dict[str, Any]:
 
 
 async def _read(request: Request[Any, Any, Any]) -> Call:
-    """The request. Raises RpcError for what is none, or is in a version that is not served."""
+    """The request. Raises RpcError for anything else, and for a version that is not served."""
     try:
         body = msgspec.json.decode(await request.body())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

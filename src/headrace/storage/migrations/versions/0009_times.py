@@ -1,4 +1,4 @@
-"""When each event of a run was written."""
+"""The time at which each event of a run was written."""
 
 import sqlalchemy as sa
 from alembic import op

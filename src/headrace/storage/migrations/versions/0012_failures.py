@@ -1,4 +1,4 @@
-"""How many documents of a loader failed: only the first of them are kept by name."""
+"""The number of a loader's failed documents, of which only the first are kept by name."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Where an execution is, and the flow as it was when it began: what a stopped one goes on from."""
+"""The progress of an execution, and its flow as it was at the start: a stopped one goes on from them."""
 
 import sqlalchemy as sa
 from alembic import op
