@@ -39,7 +39,7 @@ def stored(c: Connection, run: str, events: Sequence[Event], group: int = 3) -> 
         part = entries[n : n + group]
         journal.add_pieces(c, [journal.pieces_of(run, part[0].seq, [entry.data for entry in part])])
     info.state, info.endedDate, info.lastSeq = "finished", timestamp(), len(entries)
-    journal.end_run(c, info, sum(len(entry.data) for entry in entries))
+    journal.end_runs(c, [(info, sum(len(entry.data) for entry in entries))])
     return entries
 
 

@@ -134,15 +134,14 @@ class DurableLog:
 
     def _write(self, c: Connection, group: _Group) -> set[str]:
         """Stores the group, but nothing of runs that another process has taken over, which it names."""
-        for info in group.new:
-            journal.add_run(c, info, self._presence.id)
+        if group.new:
+            journal.add_runs(c, group.new, self._presence.id)
         # Whoever takes runs over has removed the sign of this process before, and cannot begin during a transaction.
         lost = set[str]() if self._presence.seen else journal.lost_runs(c, self._presence.id, list(group.runs))
         if pieces := [piece for piece in group.pieces if piece.run not in lost]:
             journal.add_pieces(c, pieces)
-        for info, size in group.ended:
-            if info.id not in lost:
-                journal.end_run(c, info, size)
+        if ended := [(info, size) for info, size in group.ended if info.id not in lost]:
+            journal.end_runs(c, ended)
         return lost
 
     def _give_up(self, run: str) -> None:

@@ -123,6 +123,7 @@ class _Thread:
         self._engine = engine.execution_options(writes=writes)
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._closed = False
+        self._connection: Connection | None = None  # of the thread, which opens it once it has something to do
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
@@ -148,6 +149,8 @@ class _Thread:
                     break
                 group.append(following)
             self._do(group)
+        if self._connection:
+            self._connection.close()
 
     def _do(self, group: list[_Task]) -> None:
         try:
@@ -165,9 +168,15 @@ class _Thread:
                 task.loop.call_soon_threadsafe(task.settle)
 
     def _transaction(self, group: list[_Task]) -> None:
-        with self._engine.begin() as connection:
-            for task in group:
-                task.result = task.work(connection)
+        connection = self._connection = self._connection or self._engine.connect()
+        try:
+            with connection.begin():
+                for task in group:
+                    task.result = task.work(connection)
+        except BaseException:  # the next transaction begins on another one
+            connection.close()
+            self._connection = None
+            raise
 
 
 def _is_busy(error: Exception) -> bool:

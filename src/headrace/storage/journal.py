@@ -9,7 +9,7 @@ from struct import pack, unpack
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from headrace.events import End, Error, Token, decode, encode
 from headrace.schema import RunInfo
@@ -21,6 +21,20 @@ _LOST = 1_000_000
 """Numbers left free where a crash cut a run off: a reader may have had events that went with the last group, and must
 still find the ending after them."""
 _INFO = [column for column in run.c if column.name in RunInfo.__struct_fields__]
+# Statements that every run needs are made once: making one costs several times what SQLite takes to carry it out.
+_ADD_RUN = insert(run).from_select(
+    [column.name for column in run.c],
+    select(*(bindparam(column.name, None, column.type) for column in run.c)).where(
+        ~exists().where(run.c.id == bindparam("id"))
+    ),
+)
+_END_RUN = (
+    update(run)
+    .where(run.c.id == bindparam("ended"))
+    .values(
+        {column.name: bindparam(column.name) for column in _INFO if column.name != "id"} | {"size": bindparam("size")}
+    )
+)
 
 
 class Piece(NamedTuple):
@@ -42,14 +56,21 @@ class Snapshot(msgspec.Struct):
 
 def add_run(c: Connection, info: RunInfo, owner: str, **more: Any) -> None:
     """Stores a run that begins; does nothing when it is stored already. Raises IntegrityError for a used key."""
-    values = {**_row(info), "owner": owner, "size": 0, "watched": False, **more}
-    if c.execute(select(run.c.id).where(run.c.id == info.id)).first() is None:
-        c.execute(insert(run), values)
+    c.execute(_ADD_RUN, _begun(info, owner) | more)
 
 
-def end_run(c: Connection, info: RunInfo, size: int) -> None:
-    """Stores how a run ended."""
-    c.execute(update(run).where(run.c.id == info.id).values(**_row(info), size=size))
+def add_runs(c: Connection, infos: Sequence[RunInfo], owner: str) -> None:
+    """Stores runs that begin, but those that are stored already."""
+    c.execute(_ADD_RUN, [_begun(info, owner) for info in infos])
+
+
+def _begun(info: RunInfo, owner: str) -> dict[str, Any]:
+    return {**_row(info), "owner": owner, "size": 0, "watched": False, "idempotencyKey": None, "requestHash": None}
+
+
+def end_runs(c: Connection, ended: Sequence[tuple[RunInfo, int]]) -> None:
+    """Stores how runs ended, each with the bytes of its events."""
+    c.execute(_END_RUN, [{**_row(info), "ended": info.id, "size": size} for info, size in ended])
 
 
 def add_pieces(c: Connection, pieces: Sequence[Piece]) -> None:
