@@ -164,6 +164,13 @@ _KINDS: Final = (
         ),
     ),
     _key("groqApi", "Groq", "groqApiKey", "GROQ_API_KEY"),
+    CredentialKind("httpApiKey", "HTTP header", (_text("key", "Header"), _secret("value", "Value"))),
+    CredentialKind(
+        "httpBasicAuth",
+        "HTTP basic authentication",
+        (_text("basicAuthUsername", "User"), _secret("basicAuthPassword", "Password")),
+    ),
+    _key("httpBearerToken", "HTTP bearer token", "token"),
     _key("huggingFaceApi", "Hugging Face", "huggingFaceApiKey", "HUGGINGFACE_API_KEY"),
     _key("jinaAIApi", "Jina AI", "jinaAIAPIKey", "JINA_API_KEY"),
     _key("litellmApi", "LiteLLM", "litellmApiKey", "LITELLM_API_KEY"),

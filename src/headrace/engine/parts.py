@@ -33,8 +33,13 @@ class Part(NamedTuple):
 
 def parts_of(node: NodeData) -> Iterator[Part]:
     """The node and the components inside it: the input `x` names one where `xConfig` is beside it."""
-    yield Part(node, node.name, node.inputs, node.credential or _credential(node.inputs))
+    yield Part(node, node.name, node.inputs, own_credential(node))
     yield from _components(node, node.inputs)
+
+
+def own_credential(node: NodeData) -> str:
+    """The id of the credential that the node itself has; "" for none."""
+    return node.credential or _credential(node.inputs)
 
 
 def _components(node: NodeData, value: Any) -> Iterator[Part]:

@@ -247,7 +247,7 @@ class Worker:
             asking,
             flow=asked.flow,
             chat=asked.chat or asking.chat,
-            session=asked.chat or asking.session,
+            session=str(asked.overrides.get("sessionId") or "") or asked.chat or asking.session,
             message=str(uuid4()),
             request=request,
             new_chat=asked.chat is not None or asking.new_chat,

@@ -12,6 +12,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.inputs import Field, current, fields_of, input_values, parsed, read, where
 from headrace.engine.node import Context, Node
 from headrace.engine.overrides import Overrides, read_json
+from headrace.engine.parts import own_credential
 from headrace.errors import FlowError
 from headrace.schema import NodeData
 
@@ -45,6 +46,8 @@ class Components:
             elif name in accepting and not field.is_late:
                 value = resolve(value)
             values[name] = value
+        if credential := own_credential(node):
+            values["credential"] = await self._ctx.credential(credential)
         record = read(kind, values, place, task.asked)
         if not isinstance(record, AgentNode):
             raise FlowError(f"{place} is no node of an agent flow: replace it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import uuid4
@@ -25,6 +26,7 @@ Accepts: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})
 """A text in which `{{ references }}` are replaced."""
 
 
+_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9_-]+")
 _BUTTONS: Final = (("approve", "Proceed"), ("reject", "Reject"))
 
 
@@ -181,3 +183,8 @@ def message_json(message: ModelMessage) -> dict[str, Any]:
     name = {"name": message.name} if message.name else {}
     beside = {"additional_kwargs": {"usedTools": message.uses}} if message.uses else {}
     return {"role": message.role, "content": content, **name, **beside}
+
+
+def spoken_name(node: NodeData) -> str:
+    """The name under which a node speaks in the conversation of a run."""
+    return _NOT_IN_NAMES.sub("_", (node.label or node.id).lower().strip())[:64]

@@ -91,4 +91,5 @@ class Mentions:
         given = self._run.last_output(node)
         if given is None:
             return MISSING
-        return dig(given, keys[1:] if keys[:1] == ["output"] else ["content", *keys])
+        said = "content" if "content" in given or "http" not in given else "http"  # an HTTP node says what it was sent
+        return dig(given, keys[1:] if keys[:1] == ["output"] else [said, *keys])

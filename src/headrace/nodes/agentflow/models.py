@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Final, Literal, get_type_hints
 
 import msgspec
 
-from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, message_json
+from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdates, Task, message_json, spoken_name
 from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ChatRequest, ModelMessage, OutputSchema, Role
 from headrace.engine.chatflow import transcript
@@ -34,7 +33,6 @@ _ROLES: Final[Mapping[str, Role]] = {
     "user": "user",
 }
 _CHARACTERS_PER_TOKEN: Final = 4  # an estimate: counting would need the model's own table
-_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9_-]+")
 
 
 class PromptMessage(msgspec.Struct, frozen=True):
@@ -145,7 +143,7 @@ class ModelNode(RememberingNode, frozen=True, kw_only=True):
             content = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
         task.output = {"content": content, **reply.times(), **found}
         role = "user" if self.returnResponseAs == "userMessage" else "assistant"
-        task.said = [*opening, ModelMessage(role, content, name=_name(task.node.label or task.node.id))]
+        task.said = [*opening, ModelMessage(role, content, name=spoken_name(task.node))]
         if not plain:
             task.update(self.updateState, content)
         return content
@@ -193,10 +191,6 @@ def _form_of(text: str, node: str) -> dict[str, Any]:
         return extract_object(text)
     except ValueError as error:
         raise ProviderMalformed(f"the model's answer to {node!r} is not the JSON object asked for: {error}") from None
-
-
-def _name(label: str) -> str:
-    return _NOT_IN_NAMES.sub("_", label.lower().strip())[:64]
 
 
 def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Any:

@@ -149,4 +149,14 @@ def _items(text: str, node: str) -> list[Any]:
         raise FlowError(f"{node!r} needs a JSON list to go through, not {text[:60]!r}") from None
 
 
-NODES = (StartNode, DirectReply, Loop, Iteration)
+class EndNode(AgentNode, frozen=True, kw_only=True, tag="endAgentflow"):
+    """Ends a flow, as older exports have it: says what the node before it gave."""
+
+    async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
+        """The text of the node before, as one token."""
+        content = task.run.progress.path[-1].text
+        task.output = {"content": content}
+        yield [Token(content)] if task.is_last and content else []
+
+
+NODES = (StartNode, DirectReply, Loop, Iteration, EndNode)
