@@ -3,6 +3,7 @@
 HeadraceError
 ├── RequestError                 the caller must change something
 │   ├── InvalidRequest           400  invalid_request
+│   ├── InvalidForm              422  invalid_form          it names each field that is missing or wrong
 │   ├── Unauthorized             401  unauthorized
 │   ├── Forbidden                403  forbidden
 │   ├── OriginRefused            403  origin_refused
@@ -63,6 +64,12 @@ class RequestError(HeadraceError):
 
 class InvalidRequest(RequestError):
     """The request cannot be read; the message names the place."""
+
+
+class InvalidForm(RequestError):
+    """The form that a flow begins with lacks fields, or has wrong ones; each is named."""
+
+    status, code = 422, "invalid_form"
 
 
 class Unauthorized(RequestError):
@@ -284,7 +291,7 @@ def by_code(code: str | None, status: int = 500) -> type[HeadraceError]:
             return kind
     if code is None and status in (502, 503, 504):
         return ConnectionFailed  # a proxy answered in the server's place
-    for kind in kinds:  # parents come before their children
+    for kind in sorted(kinds, key=lambda one: len(one.__mro__)):  # what is nearer to the root is more general
         if kind.status == status and kind.__base__ is not ProviderError:
             return kind
     return RequestError if 400 <= status < 500 else HeadraceError

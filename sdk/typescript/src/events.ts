@@ -560,6 +560,8 @@ export const EVENTS: { readonly [kind: string]: Fields } = {
 export type ErrorCode =
   /** The request cannot be read; the message names the place. */
   | "invalid_request"
+  /** The form that a flow begins with lacks fields, or has wrong ones; each is named. */
+  | "invalid_form"
   /** No key, or a wrong one. */
   | "unauthorized"
   /** The key does not allow this. */
@@ -630,6 +632,7 @@ export type ErrorCode =
 /** Of each code its HTTP status (0 for none), whether to retry, and its class; parents come first. */
 export const ERRORS: { readonly [code in ErrorCode]: readonly [status: number, retryable: boolean, family: string] } = {
   invalid_request: [400, false, "RequestError"],
+  invalid_form: [422, false, "RequestError"],
   unauthorized: [401, false, "RequestError"],
   forbidden: [403, false, "RequestError"],
   origin_refused: [403, false, "RequestError"],

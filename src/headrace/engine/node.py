@@ -130,6 +130,8 @@ class Context(msgspec.Struct, kw_only=True):
             "apiMessageId": self.message,
             "input": self.question,
         }
+        if self.answer and not self.question:  # undefined, as in Flowise
+            del known["input"]
         given = {"input": self.question, **values, "vars": self.variables, "flow": known | flow}
         return await self.outside.run_script(code, given)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.engine.agentflow.components import Plan
 from headrace.engine.agentflow.execution import Execution
+from headrace.engine.agentflow.form import check_form, form_of
 from headrace.engine.agentflow.graph import AgentGraph
 from headrace.engine.agentflow.node import AgentRun, filled
 from headrace.engine.agentflow.progress import Progress, Way
@@ -36,11 +37,14 @@ class Agentflow:
     def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
         """Raises FlowError for a flow that cannot run, and UnknownNodes."""
         self._graph, self._catalog = AgentGraph(flow, catalog), catalog
+        self._form = form_of(self._graph.start)
 
     def check(self, request: PredictionRequest) -> None:
-        """Raises InvalidRequest for what an agent flow cannot be asked."""
+        """Raises InvalidRequest for what an agent flow cannot be asked, and InvalidForm."""
         if request.question and request.form:
             raise InvalidRequest("Question and form cannot be provided at the same time")
+        if request.humanInput is None and (request.form is not None or not request.question):
+            check_form(self._form, request.form or {})
         for item in request.history or ():
             if item.role not in ("apiMessage", "userMessage") or not isinstance(item.content, str):
                 raise InvalidRequest(_HISTORY)

@@ -26,7 +26,7 @@ Accepts: TypeAlias = Annotated[str, msgspec.Meta(extra={"acceptVariable": True})
 """A text in which `{{ references }}` are replaced."""
 
 
-_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9_-]+")
+_NOT_IN_NAMES: Final = re.compile(r"[\s<|\\/>]")  # as providers say
 _BUTTONS: Final = (("approve", "Proceed"), ("reject", "Reject"))
 
 
@@ -60,6 +60,8 @@ class AgentRun:
         self.form = progress.form
         self.past: Sequence[ModelMessage] = ()
         """The session's messages before this run."""
+        self.answers = False
+        """A last node was executed: the answer is what it says."""
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -133,8 +135,6 @@ class Task:
         self.output: dict[str, Any] = {}
         self.said: list[ModelMessage] = []
         """Messages that the node adds to the conversation of this run."""
-        self.beside: dict[str, Any] = {}
-        """Further fields of the last message for the execution."""
         self.taken: str | None = None
         """The only output that is taken, where the node decides on one."""
         self.back_to: str | None = None
@@ -187,4 +187,4 @@ def message_json(message: ModelMessage) -> dict[str, Any]:
 
 def spoken_name(node: NodeData) -> str:
     """The name under which a node speaks in the conversation of a run."""
-    return _NOT_IN_NAMES.sub("_", (node.label or node.id).lower().strip())[:64]
+    return _NOT_IN_NAMES.sub("_", (node.label or node.id).strip().lower())[:64]

@@ -80,6 +80,7 @@ class Walk:
         is_last = way.item is None and not self._plan.graph.level(way).arrows_from[node.id]
         task = Task(run, node, loops, mentions.resolve, is_last=is_last, component=components.built, answer=answer)
         record = await components.record(task)
+        run.answers |= is_last
         async with aclosing(record.run(task)) as batches:
             async for events in batches:
                 yield events
@@ -109,6 +110,8 @@ class Walk:
             return self._ended(path, node, _data(task), way, "STOPPED")
         level = self._plan.graph.level(way)
         further = steps.onward(way, level, task.taken) if task.back_to is None else steps.back(way, level, task.back_to)
+        if not (further.ready or further.item or run.answers):  # it chose an output that leads nowhere
+            run.ctx.text = further.text
         events = self._ended(path, node, _data(task), further, "FINISHED")
         return events if task.fallback is None else [*events, *self._fall_back(task.fallback)]
 
@@ -195,8 +198,6 @@ def _data(task: Task) -> dict[str, Any]:
     data: dict[str, Any] = {"input": task.input_record, "output": task.output, "state": task.state}
     if task.said:
         data["chatHistory"] = [message_json(message) for message in task.said]
-        if task.beside:
-            data["chatHistory"][-1]["additional_kwargs"] = task.beside
     return data
 
 

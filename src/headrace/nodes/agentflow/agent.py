@@ -124,9 +124,8 @@ def _given(use: ToolUse, sourced: Collection[str]) -> dict[str, Any]:
     return {"role": "tool", "content": use.result.text, **about}
 
 
-def _rests(talk: Conversation, sourced: Collection[str]) -> list[Event]:
+def _rests(uses: Sequence[ToolUse], sourced: Collection[str]) -> list[Event]:
     """Events after the answer: sources and artifacts of the tools that gave some."""
-    uses = talk.uses
     used = [use.event for use in uses if use.event]
     documents = [document for use in uses for document in use.result.documents]
     artifacts = [artifact for use in uses for artifact in use.result.artifacts]
@@ -135,12 +134,12 @@ def _rests(talk: Conversation, sourced: Collection[str]) -> list[Event]:
     return [*rests, Artifacts(artifacts)] if artifacts else rests
 
 
-def _spent(talk: Conversation) -> int:
+def _spent(talk: Conversation, earlier: int) -> int:
     """The tokens of its turns as Flowise counts them: those between the first and the last one twice.
 
-    Where calls wait, the last one is yet to come.
+    Where calls wait, the last one is yet to come. The `earlier` turns were counted before a person answered.
     """
-    counts = talk.spent
+    counts = talk.spent[earlier:]
     between = counts[1:] if talk.waiting else counts[1:-1]
     return sum(counts) + sum(between) if len(counts) > 1 or talk.waiting else 0
 
@@ -252,12 +251,15 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         talk, last = agent.talk, voice.replies[-1]
         self.show(task, _shown(talk, sourced))
         if task.answer:
-            task.input_record["humanInput"] = msgspec.to_builtins(task.answer)
+            given = {"startNodeId": task.node.id, **msgspec.to_builtins(task.answer)}
+            task.input_record["humanInput"] = {key: value for key, value in given.items() if value is not None}
         text = agent.verdict or talk.rounds[-1].message.text
         if self.structuredOutput and not talk.waiting:
             last, text = await self._spelt(task, text), ""
-        content, rests = self.give(task, last, opening, text, plain=bool(talk.waiting)), _rests(talk, sourced)
-        self._account(task, talk, voice, rests)
+        earlier = len(task.talk.rounds) - 1 if task.talk else 0
+        uses = [use for one in talk.rounds[earlier:] for use in one.uses if use]
+        content, rests = self.give(task, last, opening, text, plain=bool(talk.waiting)), _rests(uses, sourced)
+        self._account(task, _spent(talk, earlier), voice, rests)
         if talk.waiting:
             task.output["calledTools"] = [described(call) for call in talk.waiting]
         if self.is_live(task):
@@ -276,11 +278,10 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
                 reply.take(deltas)
         return reply
 
-    def _account(self, task: Task, talk: Conversation, voice: _Voice, rests: Sequence[Event]) -> None:
-        """The tools' part of the execution."""
+    def _account(self, task: Task, spent: int, voice: _Voice, rests: Sequence[Event]) -> None:
+        """The tools' part of the execution, with the tokens that all turns have spent."""
         task.output["timeMetadata"] = voice.replies[0].times()["timeMetadata"]
         if usage := task.output.get("usageMetadata"):
-            spent = _spent(talk)
             usage["tool_call_tokens"] = spent
             usage["total_tokens"] += spent
             if price := usage.get("base_output_cost"):
@@ -288,7 +289,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
                 usage["total_cost"] = usage["input_cost"] + usage["output_cost"]
         task.keep(rests)
         if used := task.output.get("usedTools"):
-            task.beside = {"usedTools": used}
+            task.said[-1] = msgspec.structs.replace(task.said[-1], uses=used)
 
 
 def _described(offer: _Offer, catalog: Catalog) -> dict[str, Any]:

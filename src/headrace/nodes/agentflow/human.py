@@ -79,7 +79,7 @@ class HumanInputNode(AgentNode, frozen=True, kw_only=True, tag="humanInputAgentf
         given = {key: value for key, value in given.items() if value is not None}
         text = answer.feedback or answer.type
         heard = [message_json(message) for message in (*task.run.past, *task.history)]
-        task.input_record = {**given, "messages": [*heard, *([{"role": "user", "content": text}] if text else [])]}
+        task.input_record = {**given, "messages": [*heard, {"role": "user", **({"content": text} if text else {})}]}
         feedback = {"feedback": answer.feedback} if answer.feedback and self.humanInputEnableFeedback else {}
         about = {"startNodeId": given["startNodeId"], **feedback}
         task.taken = "0" if answer.proceeds else "1"

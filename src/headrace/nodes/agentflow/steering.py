@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from headrace.engine.agentflow.form import FormInput
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
 from headrace.engine.annotations import Input, NodeInfo
 from headrace.errors import FlowError
@@ -14,16 +15,6 @@ from headrace.events import Event, Token
 
 _MOST_ROUNDS: Final = "MAX_LOOP_COUNT"
 _DEFAULT_ROUNDS: Final = 10
-
-
-class FormInput(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A field of the form that a flow begins with."""
-
-    type: str = "string"
-    label: str = ""
-    name: str = ""
-    addOptions: list[dict[str, Any]] | str = []
-    """The options of a field; the builder writes "" for fields without options."""
 
 
 _FORM: Final = Input(show={"startInputType": "formInput"})

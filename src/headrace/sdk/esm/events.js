@@ -147,6 +147,7 @@ export const EVENTS = {
 /** Of each code its HTTP status (0 for none), whether to retry, and its class; parents come first. */
 export const ERRORS = {
     invalid_request: [400, false, "RequestError"],
+    invalid_form: [422, false, "RequestError"],
     unauthorized: [401, false, "RequestError"],
     forbidden: [403, false, "RequestError"],
     origin_refused: [403, false, "RequestError"],

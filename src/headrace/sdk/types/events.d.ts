@@ -345,6 +345,8 @@ export declare const EVENTS: {
 export type ErrorCode = 
 /** The request cannot be read; the message names the place. */
 "invalid_request"
+/** The form that a flow begins with lacks fields, or has wrong ones; each is named. */
+ | "invalid_form"
 /** No key, or a wrong one. */
  | "unauthorized"
 /** The key does not allow this. */
