@@ -61,6 +61,15 @@ def reads(one: Place, other: Place) -> bool:
     return iterates and any(isinstance(node, ast.Yield) for body in bodies(other).values() for node in ast.walk(body))
 
 
+def test_docstrings_begin_with_their_subject_and_files_are_short() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        text = path.read_text()
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+                assert not re.match(r"(What|Whether|That)\b", ast.get_docstring(node) or ""), f"{path}: {node}"
+
+
 @pytest.mark.parametrize("of", MOST)
 def test_a_walk_goes_on_from_file_to_file_and_never_back(of: str) -> None:
     places = walk(of)

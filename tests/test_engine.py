@@ -294,11 +294,11 @@ def test_edges_to_nowhere_and_notes_are_ignored() -> None:
     ("text", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "Expected `object`, got `array`"),
-        ("{}", "missing required field `nodes`"),
-        ('{"nodes": [{"id": "a"}]}', "`data` - at `$.nodes[0]`"),
-        ('{"nodes": [{"id": "a", "data": {"id": "a", "name": 5}}]}', "`$.nodes[0].data.name`"),
-        ('{"nodes": [{"data": {"name": "x"}}]}', "`id` - at `$.nodes[0].data`"),
+        ("[]", "expected an object, not a list at $;"),
+        ("{}", "`nodes` is missing at $;"),
+        ('{"nodes": [{"id": "a"}]}', "`data` is missing at $.nodes[0];"),
+        ('{"nodes": [{"id": "a", "data": {"id": "a", "name": 5}}]}', "not a whole number at $.nodes[0].data.name;"),
+        ('{"nodes": [{"data": {"name": "x"}}]}', "`id` is missing at $.nodes[0].data;"),
     ],
 )
 def test_what_is_no_flow_is_refused_with_its_place(text: str, message: str) -> None:

@@ -115,7 +115,7 @@ def test_a_failure_before_the_first_event_has_one_status_streamed_or_not(
 def test_a_key_that_failed_before_is_refused_again(server: Server, chat: str) -> None:
     for _ in range(2):
         body, key = {"question": "/status 401", "streaming": True}, {"Idempotency-Key": "early"}
-        refused(server.send("POST", f"/api/v1/prediction/{chat}", body, key), 502, "provider_unauthorized")
+        assert refused(server.send("POST", f"/api/v1/prediction/{chat}", body, key), 502, "provider_unauthorized")
 
 
 def test_a_failure_that_is_long_in_coming_is_an_event(server: Server, chat: str) -> None:

@@ -100,6 +100,7 @@ def test_leaving_a_call_of_standard_input_closes_the_models_socket(
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         await asyncio.to_thread(upstream.wait_until, lambda seen: seen[-1].closed_by_peer_at_token is not None)  # pyright: ignore[reportUnknownLambdaType]
+        assert call.cancelled()
 
     with_client(over_stdio(server, "--flow", chat), "legacy", work)
 
@@ -234,4 +235,4 @@ def test_a_client_of_2026_that_leaves_stops_the_model(server: Server, chat: str,
         await asyncio.gather(call, return_exceptions=True)
 
     with_client(over_http(server, f"/mcp/{chat}", KEY), "2026-07-28", work)
-    eventually(lambda: upstream.requests[-1].closed_by_peer_at_token is not None)
+    assert eventually(lambda: upstream.requests[-1].closed_by_peer_at_token is not None)

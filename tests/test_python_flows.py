@@ -239,7 +239,7 @@ def test_failures_name_the_line_and_keep_their_text_to_the_log(app: App) -> None
 def test_cancelling_a_run_closes_the_models_socket(app: App, upstream: Upstream) -> None:
     run = app.ask("Relay", "/count 5000 | /pace 5", background=True).json["id"]
     upstream.wait_until(bool)
-    app.server.send("POST", f"/api/v1/runs/{run}/cancel")
+    assert app.server.send("POST", f"/api/v1/runs/{run}/cancel").status == 200
     upstream.wait_until(lambda seen: seen[-1].closed_by_peer_at_token is not None)
 
 

@@ -78,7 +78,7 @@ def test_an_answer_that_is_complete_does_not_wait_for_its_connection(server: Ser
 def test_an_error_whose_body_never_comes_is_still_an_error(server: Server) -> None:
     with answering(b"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\n") as base:
         reply = server.ask(server.create_flow(conversation(base)), "hello")
-    refused(reply, 502, "provider_refused")
+    assert refused(reply, 502, "provider_refused")
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ class Outlet:
             self._loop.call_soon_threadsafe(self.put, item)
 
     async def taken(self, producer: asyncio.Task[None]) -> list[Event]:
-        """What is new; nothing once the producer has ended and all is taken. Raises what the producer raised."""
+        """The new events; none once the producer has ended and all is taken. Raises what the producer raised."""
         while not self._waiting:
             if producer.done():
                 producer.result()

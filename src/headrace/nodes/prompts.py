@@ -115,7 +115,7 @@ class _PromptWithHistory(ChatPromptTemplate, frozen=True, kw_only=True):
 
 
 def history_messages(given: Sequence[Any]) -> list[ModelMessage]:
-    """What a script returns as messages: LangChain's objects, `{role, content}`, pairs of a role and a text, texts.
+    """The result of a script as messages: LangChain's objects, `{role, content}`, pairs of a role and a text, texts.
 
     Raises FlowError for anything else.
     """

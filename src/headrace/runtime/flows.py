@@ -224,7 +224,7 @@ class FlowInPython(Flow):
 
     @cached_property
     def streams(self) -> bool:
-        """What the code yields is sent at once."""
+        """True: the events of the code are sent as they come."""
         return True
 
 

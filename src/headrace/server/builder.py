@@ -28,7 +28,7 @@ _MOST_LINKS = 1000
 
 
 class NodeFaults(msgspec.Struct):
-    """What is to be mended in a node; `id` is "" for the flow as a whole."""
+    """The faults of a node; `id` is "" for the flow as a whole."""
 
     id: str
     label: str

@@ -20,7 +20,7 @@ _VIEW, _CHANGE = [needs("chatflows:view")], [needs("chatflows:update")]
 
 
 class McpChange(msgspec.Struct):
-    """What to change of a flow's MCP settings."""
+    """Changes to a flow's MCP settings."""
 
     enabled: bool | UnsetType = UNSET
     description: str | UnsetType = UNSET
@@ -29,7 +29,7 @@ class McpChange(msgspec.Struct):
 
 @get("/api/v1/mcp-server/{flow_id:str}", guards=_VIEW, summary="A flow's MCP settings", tags=["mcp"])
 async def read_settings(request: Request[Any, Any, Any], flow_id: FlowId) -> McpConfig:
-    """Whether the flow is a tool, with the token that opens it."""
+    """The flow's MCP settings: if it is a tool, and the token that opens it."""
     return config_of(await flow_at(flow_id, local(request)))
 
 

@@ -18,7 +18,7 @@ _CODES: Final = {"flow_not_found": "model_not_found", "rate_limited": "rate_limi
 
 
 class OpenAIError(msgspec.Struct):
-    """What went wrong, as OpenAI's clients read it."""
+    """An error as OpenAI's clients read it."""
 
     message: str
     type: str
