@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from headrace.storage.database import engine_for
+from headrace.storage.dialect import engine_for
 
 PASSPHRASE = "a-key-that-the-tests-made-up-0001"
 TOKEN = "old-key-0001-of-the-shop"

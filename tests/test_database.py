@@ -20,7 +20,8 @@ from waiting import turns, within
 from headrace.errors import StorageError
 from headrace.retrieval.embedded.tables import metadata
 from headrace.storage import migrate, tables
-from headrace.storage.database import Database, engine_for
+from headrace.storage.database import Database
+from headrace.storage.dialect import engine_for
 
 
 @pytest.fixture

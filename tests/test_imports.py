@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -107,6 +108,25 @@ def test_no_file_imports_itself_by_way_of_others():
     assert (
         set(TopologicalSorter(graph).static_order()) >= graph.keys()
     )  # raises CycleError  # raises CycleError, which names the files of the circle
+
+
+SQLITE = re.compile(
+    r"sqlite3|sqlalchemy\.dialects|sqlite_errorname|data_version|PRAGMA|json_each|json_extract\b|json_insert|instr\("
+    r"|OR REPLACE|OR IGNORE|on_conflict|FOREIGN KEY|MATCH \?|bm25"
+)
+SEAM = ("storage/dialect.py", "storage/migrations/", "retrieval/embedded/")
+OTHER_DATABASES = ("migration/", "providers/", "apps/")  # what they read or keep is never the server's own database
+
+
+def test_only_the_seam_speaks_the_databases_own_words():
+    spoken: list[str] = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        if not name.startswith((*SEAM, *OTHER_DATABASES)):
+            lines = enumerate(path.read_text().splitlines(), 1)
+            spoken += [f"{name}:{number}: {line.strip()}" for number, line in lines if SQLITE.search(line)]
+    assert spoken == []
+    assert SQLITE.search((SOURCE / "storage" / "dialect.py").read_text())
 
 
 def test_no_layer_imports_itself_by_way_of_others():

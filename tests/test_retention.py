@@ -19,7 +19,8 @@ from headrace.errors import RunNotFound
 from headrace.events import End, Error, Event, Metadata, RunMetadata, Start, Thinking, Token, encode
 from headrace.runtime.log import Entry, Retention
 from headrace.storage import journal
-from headrace.storage.database import Database, engine_for
+from headrace.storage.database import Database
+from headrace.storage.dialect import engine_for
 from headrace.storage.storage import timestamp
 from headrace.storage.tables import run_events
 

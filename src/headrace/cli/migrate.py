@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -26,6 +25,7 @@ from headrace.runtime.inventory import inventory
 from headrace.runtime.local import Local
 from headrace.schema import UpsertRequest
 from headrace.settings import Settings, load
+from headrace.storage import dialect
 from headrace.storage.storage import Storage
 
 _COUNTS = ("found", "new", "changed", "same", "ours", "left", "unreadable")
@@ -75,11 +75,7 @@ def _scratch(settings: Settings) -> Generator[Storage]:
         folder = Path(name)
         if (settings.folder / "headrace.sqlite").exists():
             shutil.copy(settings.folder / "secret.key", folder)
-            with (
-                closing(sqlite3.connect(settings.folder / "headrace.sqlite")) as here,
-                closing(sqlite3.connect(folder / "headrace.sqlite")) as copy,
-            ):
-                here.backup(copy)
+            dialect.copy(settings.folder / "headrace.sqlite", folder / "headrace.sqlite")
         with storing(msgspec.structs.replace(settings, data_dir=name)) as storage:
             yield storage
 

@@ -20,8 +20,8 @@ from headrace.errors import Conflict, NotFound
 from headrace.events import Document
 from headrace.schema import is_id
 from headrace.storage.database import Database
+from headrace.storage.dialect import among, member
 from headrace.storage.load_failures import kept
-from headrace.storage.records import among
 from headrace.storage.storage import timestamp
 from headrace.storage.tables import document_chunk, document_loader, document_store
 
@@ -31,7 +31,7 @@ _READ = 512
 _current = and_(
     document_chunk.c.docId == document_loader.c.id, document_chunk.c.generation == document_loader.c.generation
 )
-_source = func.json_extract(document_chunk.c.metadata, "$.source")
+_source = member(document_chunk.c.metadata, "source")
 
 
 class StoredChunk(msgspec.Struct):

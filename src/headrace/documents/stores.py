@@ -7,13 +7,13 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from headrace.engine.ports import LoadFailure
 from headrace.errors import InvalidRequest, NotFound
 from headrace.storage.database import Database
-from headrace.storage.records import among
+from headrace.storage.dialect import among, contains
 from headrace.storage.storage import timestamp
 from headrace.storage.tables import document_loader, document_store, flow
 
@@ -227,7 +227,7 @@ class DocumentStores:
     async def uses(self, store_id: str | None = None) -> dict[str, list[Use]]:
         """The flows that name a store, by the store's id: of one store or of all."""
         statement = select(document_store.c.id, flow.c.id, flow.c.name).join(
-            flow, func.instr(flow.c.flowData, document_store.c.id) > 0
+            flow, contains(flow.c.flowData, document_store.c.id)
         )
         if store_id:
             statement = statement.where(document_store.c.id == store_id)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table, insert, literal, select, update
 
 from headrace.migration.report import Outcome
-from headrace.storage.records import among
+from headrace.storage.dialect import among
 from headrace.storage.storage import timestamp
 
 

@@ -16,7 +16,7 @@ from headrace.retrieval.embedded.cached import CachedEmbeddings
 from headrace.retrieval.embedded.collection import Collection
 from headrace.retrieval.embedded.searcher import Searcher
 from headrace.storage.database import Database
-from headrace.storage.records import SqliteRecords
+from headrace.storage.records import OwnRecords
 
 
 class Fetch(Protocol):
@@ -43,9 +43,9 @@ class Library:
         """The one lock of this name: what changes the same thing here waits for each other."""
         return self._locks.get(name) or self._locks.setdefault(name, asyncio.Lock())
 
-    def records(self, table: str, namespace: str) -> SqliteRecords:
+    def records(self, table: str, namespace: str) -> OwnRecords:
         """The records of a vector store on another server."""
-        return SqliteRecords(self._database, table, namespace)
+        return OwnRecords(self._database, table, namespace)
 
     def cached(self, embeddings: Embeddings) -> CachedEmbeddings:
         """The same embeddings, each vector paid for once."""

@@ -10,11 +10,10 @@ import gzip
 import hashlib
 import os
 import shutil
-import sqlite3
 import tarfile
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory, mkdtemp
@@ -22,7 +21,8 @@ from typing import IO, Final
 
 import msgspec
 
-from headrace.errors import InvalidRequest
+from headrace.errors import InvalidRequest, StorageError
+from headrace.storage import dialect
 from headrace.storage.presence import in_use
 
 LEFT_OUT: Final = frozenset({"vectors", "processes"})
@@ -162,9 +162,8 @@ def _snapshot(path: Path, draft: Path) -> Generator[Path]:
     """A copy of a database as it is at one moment. In one step, so that writers can neither delay nor mix it."""
     copy = draft / "database"
     try:
-        with closing(sqlite3.connect(path, timeout=30)) as live, closing(sqlite3.connect(copy)) as new:
-            live.backup(new)
-    except sqlite3.Error as error:
+        dialect.copy(path, copy)
+    except StorageError as error:
         raise InvalidRequest(f"the database {path.name!r} cannot be read: {error}") from None
     yield copy
     copy.unlink()

@@ -8,40 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from headrace.errors import StorageError
+from headrace.storage import dialect
 from headrace.storage.migrate import migrate
 
 _T = TypeVar("_T")
 _GROUP = 500  # works in one transaction at most
-
-
-def engine_for(path: Path) -> Engine:
-    """An engine on a SQLite file: WAL, foreign keys, five seconds of patience with other processes."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=5000"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
 
 
 class Database:
@@ -52,26 +33,19 @@ class Database:
 
         Raises StorageError, and OSError when the file cannot be made.
         """
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite itself would let everybody read it
-        self._engine = engine_for(path)
+        self._engine = dialect.engine_for(path)
         try:
             migrate(self._engine)
         except DBAPIError as error:
             raise _storage_error(error) from None
-        self._watching = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._changes = dialect.Changes(path)
         self._reads = _Thread("headrace-db-read", self._engine, writes=False)
         self._scans = _Thread("headrace-db-scan", self._engine, writes=False)
         self._writes = _Thread("headrace-db-write", self._engine, writes=True)
 
     def version(self) -> int:
-        """Another number than before whenever anyone, in any process, has committed. A look into shared memory.
-
-        Raises StorageError.
-        """
-        try:
-            return self._watching.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.Error as error:
-            raise StorageError(f"the database did not say whether it has changed: {error}") from None
+        """Another number than before after every commit, in whichever process. Reads no table and never waits."""
+        return self._changes.version()
 
     async def read(self, work: Callable[[Connection], _T]) -> _T:
         """Runs `work` and returns what it reads. Raises StorageError."""
@@ -93,7 +67,7 @@ class Database:
         """Finishes what was handed in, then ends the threads."""
         for thread in (self._writes, self._reads, self._scans):
             thread.close()
-        self._watching.close()
+        self._changes.close()
         self._engine.dispose()
 
 
@@ -156,7 +130,7 @@ class _Thread:
         try:
             self._transaction(group)
         except Exception as error:
-            if len(group) == 1 or _is_busy(error):  # each of them would wait for as long again
+            if len(group) == 1 or dialect.is_busy(error):  # each of them would wait for as long again
                 for task in group:
                     task.error = _storage_error(error)
             else:  # one of them failed: nothing was committed, so each is done on its own
@@ -177,10 +151,6 @@ class _Thread:
             connection.close()
             self._connection = None
             raise
-
-
-def _is_busy(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
 
 
 def _storage_error(error: Exception) -> Exception:

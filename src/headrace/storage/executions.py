@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, text, update
 
 from headrace.schema import ExecutionRow
 from headrace.storage.tables import execution, flow
 
 # One statement, so that a flow deleted in the meantime takes its executions with it and nothing fails.
-_PUT = """
+_PUT = text("""
 INSERT INTO execution (id, run, "agentflowId", "sessionId", state, "executionData", action, "createdDate",
                        "updatedDate", "stoppedDate", progress, "flowData")
 SELECT :id, :run, :agentflowId, :sessionId, :state, :executionData, :action, :createdDate, :updatedDate, :stoppedDate,
@@ -21,8 +21,8 @@ WHERE EXISTS (SELECT 1 FROM flow WHERE id = :agentflowId)
 ON CONFLICT (id) DO UPDATE SET run = excluded.run, state = excluded.state, "executionData" = excluded."executionData",
     action = excluded.action, "updatedDate" = excluded."updatedDate", "stoppedDate" = excluded."stoppedDate",
     progress = excluded.progress, "flowData" = excluded."flowData",
-    job = CASE WHEN excluded.progress IS NULL THEN NULL ELSE job END
-"""
+    job = CASE WHEN excluded.progress IS NULL THEN NULL ELSE execution.job END
+""")
 _COLUMNS = [column for column in execution.c if column.name in ExecutionRow.__struct_fields__]
 _FLOW = [flow.c[name] for name in ("id", "name", "type", "createdDate", "updatedDate")]
 
@@ -51,7 +51,7 @@ class Stored(msgspec.Struct, frozen=True):
 def put(c: Connection, row: ExecutionRow, run: str, progress: str | None, flow_data: str | None) -> None:
     """Stores an execution as it is now; does nothing when its flow is gone."""
     values = {**msgspec.structs.asdict(row), "run": run, "progress": progress, "flowData": flow_data}
-    c.exec_driver_sql(_PUT, values)
+    c.execute(_PUT, values)
 
 
 def keep_job(c: Connection, execution_id: str, job: bytes) -> None:

@@ -9,14 +9,17 @@ from struct import pack, unpack
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal_column, select, update
 
 from headrace.events import End, Error, Token, decode, encode
 from headrace.schema import RunInfo
 from headrace.storage import executions
+from headrace.storage.dialect import prepared
 from headrace.storage.tables import run, run_events, run_order
 
-_ADD_EVENTS = 'INSERT INTO run_events (run, "first", "count", compact, data, times) VALUES (?, ?, ?, 0, ?, ?)'
+_ADD_EVENTS = prepared(
+    insert(run_events).values(compact=literal_column("0")), ("run", "first", "count", "data", "times")
+)
 _LOST = 1_000_000
 """Numbers left free where a crash cut a run off: a reader may have had events that went with the last group, and must
 still find the ending after them."""

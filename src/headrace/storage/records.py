@@ -6,15 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from headrace.storage.database import Database
+from headrace.storage.dialect import among, greater, incoming, put
 from headrace.storage.tables import upsert_record
 
 _APART = 0.001  # seconds between two upserts, at least
 _VALUES = 100  # records in one statement
+_new = incoming(upsert_record)
+_KEY = ("tableName", "namespace", "key")
+_AGAIN = {"source": _new.source, "docId": _new.docId, "seen": greater(upsert_record.c.seen, _new.seen)}
 
 
 class Record(NamedTuple):
@@ -25,7 +27,7 @@ class Record(NamedTuple):
     loader: str = ""
 
 
-class SqliteRecords:
+class OwnRecords:
     """Implements `headrace.retrieval.records.Records` in the table `upsert_record`."""
 
     def __init__(self, database: Database, table: str, namespace: str) -> None:
@@ -47,10 +49,7 @@ class SqliteRecords:
 
         def work(c: Connection) -> None:
             for first in range(0, len(rows), _VALUES):
-                new = insert(upsert_record).values(rows[first : first + _VALUES])
-                again: dict[str, Any] = {name: new.excluded[name] for name in ("source", "docId")}
-                again["seen"] = func.max(upsert_record.c.seen, new.excluded.seen)
-                c.execute(new.on_conflict_do_update(index_elements=["tableName", "namespace", "key"], set_=again))
+                c.execute(put(upsert_record, rows[first : first + _VALUES], _KEY, _AGAIN))
 
         await self._database.write(work)
 
@@ -75,9 +74,3 @@ class SqliteRecords:
         """See Records."""
         statement = delete(upsert_record).where(*self._here, among(upsert_record.c.key, keys))
         await self._database.write(lambda c: c.execute(statement))
-
-
-def among(column: Any, values: Sequence[str]) -> Any:
-    """The condition that a column has one of these values, however many: SQLite takes only so many parameters."""
-    wanted = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
-    return column.in_(select(wanted.c.value))

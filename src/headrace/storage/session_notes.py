@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import FlowNotFound
 from headrace.storage.database import Database
+from headrace.storage.dialect import put
 from headrace.storage.tables import note
 
 
@@ -27,8 +27,7 @@ class SessionNotes:
         """See Notes. Raises FlowNotFound when the flow has been deleted."""
 
         def work(c: Connection) -> None:
-            new = insert(note).values(**self._key, name=name, text=text)
-            c.execute(new.on_conflict_do_update(index_elements=list(note.primary_key), set_={"text": text}))
+            c.execute(put(note, [{**self._key, "name": name, "text": text}], (*self._key, "name"), ["text"]))
 
         try:
             await self._database.write(work)

@@ -27,6 +27,7 @@ from headrace.schema import (
 )
 from headrace.storage import tables
 from headrace.storage.database import Database
+from headrace.storage.dialect import lacks_parent
 from headrace.storage.encryption import Seal
 from headrace.storage.rows import MessageFilter, column, conditions, memory_message, record
 
@@ -318,7 +319,7 @@ class Storage:
         try:
             await self._database.write(lambda c: c.execute(_ADD_MESSAGE, values))
         except IntegrityError as error:
-            if "FOREIGN KEY" not in str(error.orig):
+            if not lacks_parent(error):
                 raise
             raise FlowNotFound("the flow was deleted during the run: its messages are gone") from None
 
@@ -368,4 +369,4 @@ def _dates(row: FlowRow | CustomTool | Variable) -> dict[str, str]:
 
 
 def _violation(error: IntegrityError, taken: str) -> str:
-    return "there is no API key with this apikeyid" if "FOREIGN KEY" in str(error.orig) else taken
+    return "there is no API key with this apikeyid" if lacks_parent(error) else taken
