@@ -20,7 +20,7 @@ from typing import Any
 from headrace.engine.ports import Body, HttpCall, Tries
 from headrace.providers import anthropic, bedrock, cohere, completions, google, ollama, openai
 from headrace.providers.http import CallTries, ProviderLimits
-from headrace.providers.response_parser import ResponseParser, answered
+from headrace.providers.stream_parser import ResponseParser, answered
 
 READ = 64 * 1024  # bytes
 CALL = HttpCall("http://nowhere.invalid", {})

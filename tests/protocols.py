@@ -25,7 +25,7 @@ from headrace.engine.chat import (
 from headrace.engine.ports import ChatModel
 from headrace.providers import anthropic, bedrock, cohere, completions, google, ollama, openai, replicate
 from headrace.providers.endpoint import Endpoint
-from headrace.providers.response_parser import ResponseParser
+from headrace.providers.stream_parser import ResponseParser
 
 FOLDER = Path(__file__).parent / "protocols"
 SECRET = "sk-secret"

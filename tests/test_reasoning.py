@@ -19,7 +19,7 @@ from headrace.providers import cohere, google, ollama, openai
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.fallback import FallbackChat
 from headrace.providers.http import ProviderHttp, ProviderLimits
-from headrace.providers.response_parser import ResponseParser
+from headrace.providers.stream_parser import ResponseParser
 from headrace.providers.tool_schemas import for_gemini, portable
 
 CALL = {"choices": [{"delta": {"tool_calls": [call("{}", index=0, id="a")]}, "finish_reason": "tool_calls"}]}

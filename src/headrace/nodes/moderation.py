@@ -13,8 +13,8 @@ from headrace.engine.node import Context, Node
 from headrace.engine.ports import ChatModel, HttpCall, Moderation
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import OPENAI
+from headrace.providers.json_answers import loose_answer
 from headrace.providers.lenient_json import LenientDecoder
-from headrace.providers.response_parser import loose_answer
 
 _ALIKE: Final = (
     "Below are two sentences. Do they mean the same? Answer with the one word Yes or No.\nOne: {text}\nOther: {denied}"

@@ -14,8 +14,8 @@ from headrace.events import Document
 from headrace.nodes.accounts import account
 from headrace.nodes.providers import COHERE, Provider
 from headrace.nodes.retrievers import Refining
+from headrace.providers.json_answers import loose_answer
 from headrace.providers.lenient_json import LenientDecoder
-from headrace.providers.response_parser import loose_answer
 
 
 class _Ranked(msgspec.Struct):

@@ -27,9 +27,9 @@ from headrace.providers.endpoint import Endpoint
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder
-from headrace.providers.line_parser import LineParser
+from headrace.providers.message_turns import turns
 from headrace.providers.reasoning import is_fields
-from headrace.providers.response_parser import answered, turns
+from headrace.providers.stream_parser import LineParser, answered
 from headrace.providers.structured_output import as_tool, tool_as_text
 from headrace.providers.token_counts import whole_number
 from headrace.providers.tool_arguments import as_object

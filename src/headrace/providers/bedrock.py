@@ -32,8 +32,9 @@ from headrace.providers.error_mapping import Complaint, carries_error, complaint
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder
+from headrace.providers.message_turns import turns
 from headrace.providers.reasoning import is_fields
-from headrace.providers.response_parser import ResponseParser, answered, turns
+from headrace.providers.stream_parser import ResponseParser, answered
 from headrace.providers.structured_output import as_tool, tool_as_text
 from headrace.providers.token_counts import usage_of, whole_number
 from headrace.providers.tool_arguments import as_object

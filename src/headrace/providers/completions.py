@@ -14,8 +14,7 @@ from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.lenient_json import LenientDecoder, as_json
-from headrace.providers.line_parser import LineParser
-from headrace.providers.response_parser import ResponseParser, answered
+from headrace.providers.stream_parser import LineParser, ResponseParser, answered
 from headrace.providers.token_counts import TokenCount, usage_of
 
 BodyOf: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Any]]

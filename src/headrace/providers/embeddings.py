@@ -15,8 +15,8 @@ from headrace.engine.concurrency import gather_some
 from headrace.engine.ports import Http, HttpCall
 from headrace.errors import ProviderMalformed
 from headrace.providers.error_mapping import carries_error, failure_inside
+from headrace.providers.json_answers import read_answer
 from headrace.providers.lenient_json import LenientDecoder
-from headrace.providers.response_parser import read_answer
 from headrace.surrogates import whole
 
 Vector: TypeAlias = Sequence[float]

@@ -13,7 +13,7 @@ from headrace.engine.chat import ChatRequest, Delta, ModelMessage, ThinkingDelta
 from headrace.engine.ports import ChatModel, Images
 from headrace.errors import ProviderError, ProviderFiltered
 from headrace.providers.openai import OpenAIChat
-from headrace.providers.response_parser import says_something
+from headrace.providers.stream_parser import says_something
 
 _MARKED: Final = re.compile(r"@\d+:")
 

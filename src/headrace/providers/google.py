@@ -31,10 +31,10 @@ from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder, as_json
-from headrace.providers.line_parser import LineParser
+from headrace.providers.message_turns import turns
 from headrace.providers.partial_arguments import PartialArguments
 from headrace.providers.reasoning import given_back, is_fields
-from headrace.providers.response_parser import answered, turns
+from headrace.providers.stream_parser import LineParser, answered
 from headrace.providers.token_counts import usage_of, whole_number
 from headrace.providers.tool_arguments import as_object
 from headrace.providers.tool_calls import Calls, as_text

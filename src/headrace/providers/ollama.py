@@ -26,9 +26,8 @@ from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder, as_json
-from headrace.providers.line_parser import LineParser
 from headrace.providers.reasoning import given_back
-from headrace.providers.response_parser import answered
+from headrace.providers.stream_parser import LineParser, answered
 from headrace.providers.structured_output import offered
 from headrace.providers.token_counts import usage_of
 from headrace.providers.tool_arguments import as_object

@@ -29,9 +29,8 @@ from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.lenient_json import LenientDecoder, as_json, value_of
-from headrace.providers.line_parser import LineParser
 from headrace.providers.reasoning import OF_CALLS, OF_MESSAGES, ReasoningFields, given_back
-from headrace.providers.response_parser import answered
+from headrace.providers.stream_parser import LineParser, answered
 from headrace.providers.structured_output import as_instruction, as_tool, offered, tool_as_text
 from headrace.providers.token_counts import TokenCount
 from headrace.providers.tool_calls import Calls

@@ -18,8 +18,9 @@ from headrace.providers.completions import prompt_of
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import carries_error, failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
+from headrace.providers.json_answers import loose_answer
 from headrace.providers.lenient_json import LenientDecoder, as_json
-from headrace.providers.response_parser import ResponseParser, answered, loose_answer, says_something
+from headrace.providers.stream_parser import ResponseParser, answered, says_something
 from headrace.sse import Decoder
 from headrace.surrogates import whole
 

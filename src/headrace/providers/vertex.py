@@ -14,7 +14,7 @@ import msgspec
 from headrace.engine.credentials import KINDS
 from headrace.engine.ports import Http, HttpCall
 from headrace.errors import FlowError
-from headrace.providers.response_parser import json_answer
+from headrace.providers.json_answers import json_answer
 
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -23,7 +23,7 @@ from headrace.nodes.providers import Provider
 from headrace.nodes.tools.mcp import server_of
 from headrace.nodes.tools.mcp_connection import Connection, Remote
 from headrace.nodes.tools.openapi import OpenAPIToolkit
-from headrace.providers.response_parser import json_answer
+from headrace.providers.json_answers import json_answer
 from headrace.runtime.local import Local
 
 _PATIENCE: Final = 20.0  # seconds for an account's list

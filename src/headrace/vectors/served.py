@@ -17,7 +17,7 @@ import msgspec
 from headrace.engine.ports import Embeddings, Http, HttpCall, Scored, Search
 from headrace.errors import FlowError, ProviderError
 from headrace.events import Document
-from headrace.providers.response_parser import json_answer
+from headrace.providers.json_answers import json_answer
 from headrace.retrieval.embedded.collection import content_hash
 
 _T = TypeVar("_T")

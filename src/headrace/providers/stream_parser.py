@@ -1,20 +1,27 @@
-"""Answers that come line by line: server-sent events with JSON in their `data:` lines, and JSON lines."""
+"""The way of a streamed answer from a provider's socket to deltas: the one loop that reads it, and what parsers share.
+
+Most protocols come line by line: server-sent events with JSON in their `data:` lines, or JSON lines.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
-from headrace.engine.chat import Delta
-from headrace.errors import ProviderMalformed
+from headrace.engine.chat import Delta, ToolCallDelta
+from headrace.engine.ports import Body, Http, HttpCall, Tries
+from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
 from headrace.providers.error_mapping import carries_error, failure_inside
 from headrace.providers.lenient_json import LenientDecoder, as_json, value_of
-from headrace.providers.response_parser import ResponseParser
+from headrace.providers.split_characters import CharacterJoiner
 
+_END_PATIENCE: Final = 0.05  # seconds
 _LONGEST_LINE: Final = 32 * 1024 * 1024  # bytes: a picture inside an answer is one line
 _LONGEST_STRAYS: Final = 8 * 1024 * 1024  # bytes of an answer that is written otherwise
 _LONGEST_TRIAL: Final = 256 * 1024  # bytes of lines that are tried together before anything says that they are all
@@ -22,6 +29,101 @@ _FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _BLANKS: Final = b" \t\xef\xbb\xbf"  # and byte order marks, which proxies leave wherever they join two streams
 
 T = TypeVar("T")
+
+
+async def answered(
+    http: Http, call: HttpCall, parser: Callable[[], ResponseParser], tries: Tries | None = None
+) -> AsyncGenerator[Sequence[Delta]]:
+    """The deltas of a call's answer, one batch a read. Raises ProviderError.
+
+    A call is made again, as `tries` allow, when its answer fails before its first word; each has a `parser` of its own.
+    """
+    tries = tries or http.tries(call)
+    while True:
+        body, reader, begun = await http.send(call, tries), parser(), False
+        try:
+            while data := await body.read():
+                if deltas := reader.feed(data):
+                    begun = begun or says_something(deltas)
+                    yield deltas
+                if reader.done:
+                    await _rest(body)
+                    break
+            else:
+                if deltas := reader.feed(b""):
+                    begun = begun or says_something(deltas)
+                    yield deltas
+            reader.close()
+            return
+        except ProviderError as error:
+            if begun:
+                raise
+            failure = error
+        finally:
+            body.close()
+        await tries.again(failure)
+
+
+def says_something(deltas: Iterable[Delta]) -> bool:
+    """True when the deltas hold a part of an answer, and not only its beginning."""
+    return any(isinstance(delta, ToolCallDelta) or getattr(delta, "text", "") for delta in deltas)
+
+
+async def _rest(body: Body) -> None:
+    """Reads to the end of a body whose answer is complete, so that its connection can be used again; not for long."""
+    with suppress(TimeoutError, ProviderError):
+        async with asyncio.timeout(_END_PATIENCE):
+            while await body.read():
+                pass
+
+
+class ResponseParser(ABC):
+    """Turns an answer's bytes, cut anywhere, into deltas. No I/O. A protocol says how, in `read`."""
+
+    def __init__(self, secret: str = "") -> None:
+        self.secret = secret
+        self.finished = False
+        """The answer is whole, whatever may still come."""
+        self.done = False
+        """Nothing more will come."""
+        self._kept: ProviderError | None = None
+        self._halves: CharacterJoiner | None = None
+
+    @abstractmethod
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        """Adds the deltas that `data` completes; without any data the connection has ended. Raises ProviderError."""
+
+    def feed(self, data: bytes) -> Sequence[Delta]:
+        """The deltas that `data` completes, b"" being the end, as for Body.
+
+        Raises ProviderError; `close` does when there are deltas to give first.
+        """
+        deltas: list[Delta] = []
+        failure: ProviderError | None = None
+        try:
+            self.read(data, deltas)
+        except ProviderError as error:
+            failure = error
+        if self._halves:
+            deltas = self._halves.joined(deltas)
+            if self.done or failure or not data:
+                deltas += self._halves.rest()
+        if failure and not deltas:
+            raise failure
+        if failure:
+            self._kept, self.done = failure, True
+        return deltas
+
+    def rescued(self) -> None:
+        """Says that a chunk was read that may hold halves of characters: from now on they are looked for."""
+        self._halves = self._halves or CharacterJoiner()
+
+    def close(self) -> None:
+        """Says that the connection has ended. Raises ProviderCut when the answer had not, and what `feed` kept."""
+        if self._kept:
+            raise self._kept
+        if not self.finished:
+            raise ProviderCut("the model's answer broke off before its end")
 
 
 class LineParser(ResponseParser, Generic[T]):
