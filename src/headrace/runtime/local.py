@@ -44,7 +44,7 @@ class Local:
         python: PythonFlows,
     ) -> None:
         self.storage, self.outside = storage, outside
-        self.python = python
+        self.catalog, self.python = catalog, python
         self.flows = Flows(storage, catalog, python)
         self.backend = backend
         self.runs = Runs(backend)
@@ -54,6 +54,7 @@ class Local:
         self.upserts = Upserts(self.flows, storage, outside)
         self.library = library
         self.documents = DocumentService(library, storage, outside, backend.registry.id)
+        self.stores, self.chunks = library.stores, library.chunks
         self.store_upserts = StoreUpserts(self.documents, library)
         self._worker = Worker(backend, self.flows, storage, self.executions, outside)
         self._retention = retention

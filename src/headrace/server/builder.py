@@ -43,7 +43,7 @@ async def validate(request: Request[Any, Any, Any], flow_id: FlowId) -> list[Nod
     row = await here.storage.flow(flow_id)
     flow = read_flow(row.flowData)
     has = await inventory(here.storage)
-    report = coverage(flow, here.flows.catalog, kind=row.type, flow_id=row.id, has=has)
+    report = coverage(flow, here.catalog, kind=row.type, flow_id=row.id, has=has)
     names = {node.id: node.data.name for node in flow.nodes}
     found: dict[str, NodeFaults] = {}
     for one in report.findings:
@@ -74,7 +74,7 @@ class Template(msgspec.Struct, kw_only=True):
 )
 async def templates(request: Request[Any, Any, Any]) -> list[Template]:
     """This server's own examples, which need no key."""
-    catalog = local(request).flows.catalog
+    catalog = local(request).catalog
     folder = files("headrace") / "examples"
     examples = sorted(file.name for file in folder.iterdir() if file.name.endswith(".json"))
     return [_template(msgspec.json.decode((folder / name).read_bytes()), catalog) for name in examples]
@@ -112,10 +112,10 @@ async def assistant_parts(
     """The chat models and the tools of this server, or its document stores that are upserted."""
     here = local(request)
     if part == "docstores":
-        rows = [row for row in await here.documents.stores.all() if row.status == "UPSERTED"]
+        rows = [row for row in await here.stores.all() if row.status == "UPSERTED"]
         return [StoreChoice(row.id, row.name, row.description or "") for row in rows]
     wanted = ("Chat Models",) if part == "chatmodels" else ("Tools", "Tools (MCP)")
-    found = [described(kind) for kind in here.flows.catalog.values()]
+    found = [described(kind) for kind in here.catalog.values()]
     return sorted((one for one in found if one.category in wanted), key=lambda one: one.label)
 
 

@@ -186,7 +186,7 @@ async def _regions(request: Request) -> Sequence[Choice]:
 
 
 def _nodes(request: Request, *categories: str) -> list[Choice]:
-    every = [described(kind) for kind in request.here.flows.catalog.values()]
+    every = [described(kind) for kind in request.here.catalog.values()]
     found = [one for one in every if one.category in categories]
     return [Choice(one.name, one.label, one.description) for one in sorted(found, key=lambda one: one.label)]
 
@@ -208,7 +208,7 @@ async def _tools(request: Request) -> Sequence[Choice]:
 
 async def _stores(request: Request) -> Sequence[Choice]:
     """Document stores; agent flows hold the name beside the id."""
-    rows = await request.here.documents.stores.all()
+    rows = await request.here.stores.all()
     if node_info(request.kind).category == "Agent Flows":
         return [Choice(f"{row.id}:{row.name}", row.name, row.description or "") for row in rows]
     return [Choice(row.id, row.name, row.description or "") for row in rows]

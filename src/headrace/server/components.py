@@ -42,7 +42,7 @@ class CredentialDescription(msgspec.Struct, frozen=True):
 
 
 def _sorted(request: Request[Any, Any, Any]) -> list[Description]:
-    found = [described(kind) for kind in local(request).flows.catalog.values()]
+    found = [described(kind) for kind in local(request).catalog.values()]
     return sorted(found, key=lambda one: (one.category, one.label, one.name))
 
 
@@ -66,7 +66,7 @@ async def nodes_of_category(request: Request[Any, Any, Any], name: str) -> list[
 
 def node_kind(request: Request[Any, Any, Any], name: str) -> Any:
     """The node type. Raises NotFound."""
-    kind = local(request).flows.catalog.get(name)
+    kind = local(request).catalog.get(name)
     if kind is None:
         raise NotFound(f"there is no node type {name!r}: GET /api/v1/nodes lists those that there are")
     return kind
@@ -87,7 +87,7 @@ async def node_icon(request: Request[Any, Any, Any], name: str) -> Response[byte
 )
 async def list_kinds(request: Request[Any, Any, Any]) -> list[CredentialDescription]:
     """Every kind that a node here can use."""
-    kinds = kinds_of(local(request).flows.catalog)
+    kinds = kinds_of(local(request).catalog)
     return sorted((_description(kind) for kind in kinds.values()), key=lambda one: one.label.lower())
 
 
@@ -102,7 +102,7 @@ async def read_kinds(
     names: Annotated[str, Parameter(description="One name, or several with commas between them.")],
 ) -> CredentialDescription | list[CredentialDescription]:
     """One kind; a list for several names."""
-    kinds = kinds_of(local(request).flows.catalog)
+    kinds = kinds_of(local(request).catalog)
     found = [_description(_kind(kinds, name)) for name in _SEPARATOR.split(names)]
     return found if len(found) > 1 else found[0]
 
@@ -115,7 +115,7 @@ async def read_kinds(
 )
 async def credential_icon(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
     """The letters of its label, as SVG."""
-    kind = _kind(kinds_of(local(request).flows.catalog), name)
+    kind = _kind(kinds_of(local(request).catalog), name)
     return _picture(kind.label, color_of(kind.name))
 
 

@@ -69,7 +69,7 @@ async def list_credentials(
 async def create_credential(request: Request[Any, Any, Any], data: CredentialInput) -> CredentialRow:
     """Seals and stores a credential. `GET /api/v1/components-credentials` lists the kinds and their fields."""
     here, fields = local(request), _texts(data.plainDataObj)
-    kinds = kinds_of(here.flows.catalog)
+    kinds = kinds_of(here.catalog)
     if data.credentialName not in kinds:
         raise InvalidRequest(
             f"{data.credentialName!r} at $.credentialName is no kind of credential of this server: "
@@ -109,7 +109,7 @@ async def change_credential(
     store = here.storage
     row = await store.credential(credential_id)
     given = {name: value for name, value in _texts(data.plainDataObj).items() if value != HIDDEN}
-    kind = kinds_of(here.flows.catalog).get(row.credentialName)  # None for one that was imported
+    kind = kinds_of(here.catalog).get(row.credentialName)  # None for one that was imported
     try:
         kept = await store.secrets(credential_id)
     except StorageError:  # sealed under a key that is lost: it can only be entered anew

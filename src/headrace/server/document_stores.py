@@ -103,8 +103,8 @@ async def list_stores(
 ) -> list[ShownStore] | Page[ShownStore]:
     """All stores, or one page of them as `{data, total}`."""
     here = local(request)
-    uses = await here.documents.stores.uses()
-    rows = [store_json(store, uses.get(store.id, ()), here) for store in await here.documents.stores.all()]
+    uses = await here.stores.uses()
+    rows = [store_json(store, uses.get(store.id, ()), here) for store in await here.stores.all()]
     return paged(rows, page, limit)
 
 
@@ -140,8 +140,8 @@ async def read_store(request: Request[Any, Any, Any], store_id: StoreId) -> Show
 
 
 async def _read(store_id: str, here: Local) -> ShownStore:
-    store = await here.documents.stores.get(store_id)
-    return store_json(store, (await here.documents.stores.uses(store_id)).get(store_id, ()), here)
+    store = await here.stores.get(store_id)
+    return store_json(store, (await here.stores.uses(store_id)).get(store_id, ()), here)
 
 
 @put(
@@ -155,8 +155,8 @@ async def change_store(request: Request[Any, Any, Any], store_id: StoreId, data:
     here = local(request)
     given = columns(data)
     nodes = {name: given.pop(name) for name in NODES if name in given}
-    await here.documents.stores.change(store_id, **given)
-    await here.documents.stores.take_nodes(store_id, nodes)
+    await here.stores.change(store_id, **given)
+    await here.stores.take_nodes(store_id, nodes)
     return await _read(store_id, here)
 
 
@@ -173,7 +173,7 @@ async def remove_store(request: Request[Any, Any, Any], store_id: StoreId) -> De
     Passages in another vector store than the embedded one stay there, and `warning` says so.
     """
     here = local(request)
-    uses = (await here.documents.stores.uses(store_id)).get(store_id, ())
+    uses = (await here.stores.uses(store_id)).get(store_id, ())
     told = DeletedStore(whereUsed=list(uses))
     if vectors := await here.documents.delete_store(store_id):
         told.warning = (
@@ -239,7 +239,7 @@ async def _loader(data: LoaderInput, here: Local) -> Loader:
     """The loader that a request means. Raises InvalidRequest without a type."""
     loader = Loader(id=data.id or "", storeId=data.storeId, loaderId="")
     if data.storeId:
-        store = await here.documents.stores.get(data.storeId)
+        store = await here.stores.get(data.storeId)
         found = next((one for one in store.loaders if one.id == data.id), None)
         loader = msgspec.structs.replace(defined(found), status="STALE") if found else loader
     values = {name: getattr(data, name) for name in Loader.__struct_fields__ if getattr(data, name, None) is not None}
@@ -297,7 +297,7 @@ async def change_chunk(
 ) -> ChunkPage:
     """Changes text and metadata; the vector store has it with the next upsert."""
     here = local(request)
-    await here.documents.chunks.edit(store_id, loader_id, item, data.pageContent, data.metadata)
+    await here.chunks.edit(store_id, loader_id, item, data.pageContent, data.metadata)
     return await page_of(store_id, loader_id, 1, here)
 
 
@@ -311,7 +311,7 @@ async def change_chunk(
 async def remove_chunk(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId, item: str) -> ChunkPage:
     """Deletes a chunk; the vector store loses it with the next upsert."""
     here = local(request)
-    await here.documents.chunks.remove(store_id, loader_id, item)
+    await here.chunks.remove(store_id, loader_id, item)
     return await page_of(store_id, loader_id, 1, here)
 
 

@@ -70,7 +70,7 @@ async def import_export(
     has = await inventory(here.storage)
     return ImportReply(
         message="success",
-        flows=[flow_json(row, here.flows.catalog, has) for row in flows],
+        flows=[flow_json(row, here.catalog, has) for row in flows],
         keys=done.keys,
         tools=[tool.name for tool in done.tools],
         variables=done.variables,
@@ -141,7 +141,7 @@ async def export_all(request: Request[Any, Any, Any], data: Wanted) -> ExportFil
     if data.variable:
         file.Variable = [msgspec.structs.replace(one, value="") for one in await here.storage.variables()]
     if data.document_store:
-        for store in await here.documents.stores.all():
+        for store in await here.stores.all():
             file.DocumentStore.append(written(store))
             file.DocumentStoreFileChunk += await _chunks(store.id, here)
     return file
@@ -150,7 +150,7 @@ async def export_all(request: Request[Any, Any, Any], data: Wanted) -> ExportFil
 async def _chunks(store_id: str, here: Local) -> list[StoredChunk]:
     found: list[StoredChunk] = []
     while True:
-        some, count = await here.documents.chunks.page(store_id, None, len(found) // PAGE + 1)
+        some, count = await here.chunks.page(store_id, None, len(found) // PAGE + 1)
         found += some
         if not some or len(found) >= count:
             return found

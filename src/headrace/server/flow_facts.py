@@ -41,7 +41,7 @@ async def flows_of_key(request: Request[Any, Any, Any], api_key: str) -> list[Sh
         raise FlowNotFound("no flow is bound to this API key")
     if {ADMIN, "chatflows:view"} & set(key.permissions):
         has = await inventory(here.storage)
-        return [flow_json(row, here.flows.catalog, has) for row in rows]
+        return [flow_json(row, here.catalog, has) for row in rows]
     return [shown_in_public(row) for row in rows]
 
 

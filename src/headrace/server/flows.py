@@ -101,7 +101,7 @@ async def list_flows(
     """All flows, or one page of them as `{data, total}`."""
     here = local(request)
     has = await inventory(here.storage)
-    rows = [flow_json(row, here.flows.catalog, has) for row in await here.storage.flows(type)]
+    rows = [flow_json(row, here.catalog, has) for row in await here.storage.flows(type)]
     return paged(rows, page, limit)
 
 
@@ -119,14 +119,14 @@ async def create_flow(request: Request[Any, Any, Any], data: FlowInput) -> Shown
     row = await here.storage.add_flow(
         msgspec.convert({"id": data.id or "", "type": "CHATFLOW", **columns(data)}, FlowRow)
     )
-    return flow_json(row, here.flows.catalog, await inventory(here.storage))
+    return flow_json(row, here.catalog, await inventory(here.storage))
 
 
 @get("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:view")], summary="Read a flow", tags=["flows"])
 async def read(request: Request[Any, Any, Any], flow_id: FlowId) -> ShownFlow:
     """One flow."""
     here = local(request)
-    return flow_json(await here.storage.flow(flow_id), here.flows.catalog, await inventory(here.storage))
+    return flow_json(await here.storage.flow(flow_id), here.catalog, await inventory(here.storage))
 
 
 @put("/api/v1/chatflows/{flow_id:str}", guards=[needs("chatflows:update")], summary="Change a flow", tags=["flows"])
@@ -136,7 +136,7 @@ async def change(request: Request[Any, Any, Any], flow_id: FlowId, data: FlowInp
     if data.apikeyid is not UNSET and data.apikeyid != (bound := (await here.storage.flow(flow_id)).apikeyid):
         await check_above(request, data.apikeyid, bound)
     row = await here.storage.change_flow(flow_id, columns(data))
-    return flow_json(row, here.flows.catalog, await inventory(here.storage))
+    return flow_json(row, here.catalog, await inventory(here.storage))
 
 
 class AttachedCredential(msgspec.Struct):
@@ -161,9 +161,9 @@ async def attach_credential(request: Request[Any, Any, Any], flow_id: FlowId, da
     here = local(request)
     row = await here.storage.flow(flow_id)
     given = await here.storage.credential(data.credentialId)
-    changed = with_credential(row.flowData, data.node, given.id, given.credentialName, here.flows.catalog)
+    changed = with_credential(row.flowData, data.node, given.id, given.credentialName, here.catalog)
     row = await here.storage.change_flow(flow_id, {"flowData": changed})
-    return flow_json(row, here.flows.catalog, await inventory(here.storage))
+    return flow_json(row, here.catalog, await inventory(here.storage))
 
 
 @delete(

@@ -69,7 +69,7 @@ async def predict(
         return _plain(error) if body.wants_stream else error_reply(error)
     await check_flow_key(request, flow)
     if is_form(request):
-        check_form(flow, here.flows.catalog, body.overrideConfig or {})
+        check_form(flow, here.catalog, body.overrideConfig or {})
     streaming = body.wants_stream and flow.streams
     run = await start_run(request, flow, body, streaming=streaming)
     return await reply_of(request, flow, body, run, dialect)

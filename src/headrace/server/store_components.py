@@ -50,7 +50,7 @@ def _belongs(kind: type[Node], part: Part) -> bool:
 )
 async def components(request: Request[Any, Any, Any], part: Part) -> list[Description]:
     """The node types of this server for `loaders`, `embeddings`, `vectorstore` or `recordmanager`."""
-    catalog = local(request).flows.catalog
+    catalog = local(request).catalog
     return [described(kind) for _, kind in sorted(catalog.items()) if _belongs(kind, part)]
 
 
@@ -63,12 +63,12 @@ async def components(request: Request[Any, Any, Any], part: Part) -> list[Descri
 async def configs(request: Request[Any, Any, Any], store_id: StoreId, loader_id: LoaderId) -> list[Setting]:
     """The inputs of the loader, its splitter, and the store's nodes that take values rather than connections."""
     here = local(request)
-    store = await here.documents.stores.get(store_id)
+    store = await here.stores.get(store_id)
     loader = store.loader(loader_id)
     nodes = (store.vectorStoreConfig, store.embeddingConfig, store.recordManagerConfig)
     names = [loader.loaderId, loader.splitterId, *(node.name for node in nodes if node)]
     here.documents.check(*names)
-    return [setting for name in names if name for setting in settings_of(here.flows.catalog[name], f"{name}_0")]
+    return [setting for name in names if name for setting in settings_of(here.catalog[name], f"{name}_0")]
 
 
 def settings_of(kind: type[Node], node_id: str) -> Iterator[Setting]:

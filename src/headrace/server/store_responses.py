@@ -164,9 +164,9 @@ def _node(node: Component | None) -> str | None:
 
 async def page_of(store_id: str, loader_id: str, number: int, here: Local) -> ChunkPage:
     """A page of a loader's chunks, or of the whole store's for the loader `all`. Raises NotFound."""
-    store = await here.documents.stores.get(store_id)
+    store = await here.stores.get(store_id)
     loader = None if loader_id == "all" else store.loader(loader_id)
-    chunks, count = await here.documents.chunks.page(store_id, loader.id if loader else None, number)
+    chunks, count = await here.chunks.page(store_id, loader.id if loader else None, number)
     return ChunkPage(
         chunks=chunks,
         count=count,

@@ -82,8 +82,8 @@ async def _save(data: VectorInput, here: Local, *, strict: bool) -> WrittenStore
             here.documents.check(chosen)
         elif strict:
             nodes[config] = None
-    await here.documents.stores.take_nodes(data.storeId, nodes)
-    return written(await here.documents.stores.get(data.storeId))
+    await here.stores.take_nodes(data.storeId, nodes)
+    return written(await here.stores.get(data.storeId))
 
 
 @post(
@@ -157,7 +157,7 @@ async def query(request: Request[Any, Any, Any], data: StoreQuery) -> Found:
     here, begun = local(request), time.monotonic()
     found = await while_there(request, here.documents.query(data.storeId, data.query, data.inputs))
     taken = round((time.monotonic() - begun) * 1000)
-    places = await here.documents.chunks.places(data.storeId, found)
+    places = await here.chunks.places(data.storeId, found)
     docs = [
         FoundChunk(document.pageContent, document.metadata, *(place or ("", -1)))
         for document, place in zip(found, places, strict=True)

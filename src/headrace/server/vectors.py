@@ -125,7 +125,7 @@ async def _history_of(owner: str, request: Request[Any, Any, Any]) -> UpsertHist
         await here.storage.flow(owner)
     except FlowNotFound as error:
         try:
-            await here.documents.stores.get(owner)
+            await here.stores.get(owner)
         except NotFound:
             raise error from None
         await check_permission(request, "documentStores:view")
