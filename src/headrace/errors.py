@@ -14,6 +14,8 @@ HeadraceError
 │   │   ├── IdempotencyConflict  409  idempotency_conflict
 │   │   └── SessionBusy          409  session_busy          retryable
 │   ├── BodyTimeout              408  body_timeout          retryable: the body came too slowly
+│   ├── MethodRefused            405  method_not_allowed
+│   ├── MediaTypeRefused         415  media_type_refused
 │   ├── BodyMissing              412  body_missing
 │   ├── BodyTooLarge             413  body_too_large
 │   └── RateLimited              429  rate_limited          retryable
@@ -124,6 +126,18 @@ class SessionBusy(Conflict):
     """The session has a run already, and the flow allows one at a time."""
 
     code, retryable = "session_busy", True
+
+
+class MethodRefused(RequestError):
+    """The webhook is called with another method."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class MediaTypeRefused(RequestError):
+    """The body has a media type that the webhook does not take."""
+
+    status, code = 415, "media_type_refused"
 
 
 class BodyMissing(RequestError):

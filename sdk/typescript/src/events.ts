@@ -580,6 +580,10 @@ export type ErrorCode =
   | "idempotency_conflict"
   /** The session has a run already, and the flow allows one at a time. */
   | "session_busy"
+  /** The webhook is called with another method. */
+  | "method_not_allowed"
+  /** The body has a media type that the webhook does not take. */
+  | "media_type_refused"
   /** The request has no body that can be read. */
   | "body_missing"
   /** The body came too slowly, or not at all. */
@@ -642,6 +646,8 @@ export const ERRORS: { readonly [code in ErrorCode]: readonly [status: number, r
   conflict: [409, false, "RequestError"],
   idempotency_conflict: [409, false, "RequestError"],
   session_busy: [409, true, "RequestError"],
+  method_not_allowed: [405, false, "RequestError"],
+  media_type_refused: [415, false, "RequestError"],
   body_missing: [412, false, "RequestError"],
   body_timeout: [408, true, "RequestError"],
   body_too_large: [413, false, "RequestError"],

@@ -99,6 +99,8 @@ class Context(msgspec.Struct, kw_only=True):
     """Values that nodes share during the run, by name."""
     shown_values: dict[str, Any] = {}
     """Those of them that the answer shows."""
+    webhook: Mapping[str, Any] | None = None
+    """The call of a webhook that the flow begins with."""
     form: Mapping[str, Any] | None = None
     """The user's form values, where the flow begins with a form."""
     previous: Callable[[], Awaitable[Sequence[dict[str, Any]]]] = _nothing

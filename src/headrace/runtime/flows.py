@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 import msgspec
 
 from headrace.engine.agentflow.flow import Agentflow
+from headrace.engine.agentflow.webhook import Webhook
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
 from headrace.engine.complaints import complaint
@@ -124,6 +125,11 @@ class Flow:
     def engine(self) -> Engine:
         """The flow's engine. Raises FlowError and UnknownNodes."""
         return _ENGINES.get(self.row.type, Chatflow)(self.file, self.catalog)
+
+    @property
+    def webhook(self) -> Webhook | None:
+        """The webhook that the flow begins with. Raises FlowError for one that is not set up."""
+        return self.engine.webhook if isinstance(self.engine, Agentflow) else None
 
     @cached_property
     def takes_images(self) -> bool:

@@ -25,6 +25,7 @@ from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
 from headrace.storage.storage import Storage
 from headrace.storage.visitors import Leads, Ratings
+from headrace.storage.webhook_secrets import WebhookSecrets
 
 _logger = logging.getLogger("headrace")
 _TIDY_EVERY = 60.0  # seconds
@@ -49,6 +50,7 @@ class Local:
         self.backend = backend
         self.runs = Runs(backend)
         self.executions = Executions(storage.database, storage.seal)
+        self.webhook_secrets = WebhookSecrets(storage.database, storage.seal)
         self.ratings, self.leads = Ratings(storage.database), Leads(storage.database)
         self.uploads = Uploads(storage.folder / "uploads")
         self.upserts = Upserts(self.flows, storage, outside)

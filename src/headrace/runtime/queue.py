@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -34,6 +34,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The server made the chat's id itself, so nothing can be stored for it."""
     execution: str | None = None
     """The execution that it goes on with, after a person has answered."""
+    webhook: dict[str, Any] | None = None
+    """The call that it begins with, where that was one of a webhook."""
     depth: int = 0
     """How many flows have asked each other before this one."""
 

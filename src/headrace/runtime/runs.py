@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import sha256
 from time import time
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -46,14 +46,17 @@ class Runs:
         streaming: bool = False,
         key: str | None = None,
         claim: Callable[[Job], Awaitable[str]] | None = None,
+        webhook: dict[str, Any] | None = None,
     ) -> str:
         """Opens a run's log, then queues its job; returns its id, which can be followed and cancelled from then on.
 
         With an Idempotency-Key that began a run already, that run's id. Raises FlowError and UnknownNodes for a flow
         that cannot run, IdempotencyConflict, SessionBusy. `claim` gives the execution that an answer is for; what it
-        raises is raised here too.
+        raises is raised here too. `webhook` is the call that the flow begins with.
         """
         job = _job(flow, request, streaming=streaming)
+        if webhook:
+            job = msgspec.structs.replace(job, webhook=webhook)
         found = await self._registry.register(_info(job), _terms(job, flow, key))
         if found.existing:
             return found.existing

@@ -221,6 +221,7 @@ class Worker:
             outside=self._outside,
             kept=flow.kept,
             form=job.request.form or None,
+            webhook=job.webhook,
             previous=previous,
             note=note,
             ask_flow=ask_flow,

@@ -33,6 +33,7 @@ from headrace.server import (
     variables,
     vectors,
     visitors,
+    webhooks,
     widget,
 )
 from headrace.server.admission import Admission
@@ -91,6 +92,7 @@ ROUTES: Final = (
     *messages.ROUTES,
     *tools.ROUTES,
     *executions.ROUTES,
+    *webhooks.ROUTES,
     *vectors.ROUTES,
     *document_stores.ROUTES,
     *store_components.ROUTES,

@@ -32,10 +32,12 @@ _MEANINGS: Final = {
     401: "There is no API key, or a wrong one.",
     403: "The key lacks the permission, or the web site is not allowed.",
     404: "There is no such thing.",
+    405: "The webhook is called with another method.",
     408: "The body came too slowly.",
     409: "The current state does not allow this.",
     412: "The body is missing, or of a kind that cannot be read.",
     413: "The body is over the limit.",
+    415: "The webhook takes no body of this media type.",
     422: "The flow, or what it is made of, must be changed.",
     429: "There are too many requests.",
 }

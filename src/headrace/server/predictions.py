@@ -99,6 +99,11 @@ async def start_run(
     `Idempotency-Key` joins as well. Raises RunNotFound for a run that has expired: it must not begin anew.
     """
     here = local(request)
+    if webhook := flow.webhook:
+        raise InvalidRequest(
+            f"This flow is configured as a Webhook Trigger. Call {webhook.webhookMethod} /api/v1/webhook/{flow.row.id} "
+            "instead of the prediction API."
+        )
     body.uploads = await checked(flow, body, request.app.state.settings) or None
     if any(upload.type == "file:rag" for upload in body.uploads or ()):
         await while_there(request, upsert_for_chat(here, flow, body))

@@ -198,6 +198,12 @@ execution = Table(
 """Executions of agent flows. `run` is the run that goes on with it, or was the last one to; `progress` and `flowData`
 are where it is and the flow as it was, until nothing can go on from there."""
 
+webhook_secret = Table(
+    "webhook_secret",
+    metadata,
+    Column("flow", Text, ForeignKey("flow.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
 run_events = Table(
     "run_events",
     metadata,

@@ -17,6 +17,7 @@ from headrace.engine.agentflow.graph import AgentGraph
 from headrace.engine.agentflow.node import AgentRun, filled
 from headrace.engine.agentflow.progress import Progress, Way
 from headrace.engine.agentflow.walk import Walk
+from headrace.engine.agentflow.webhook import Webhook, webhook_of
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import remembered
 from headrace.engine.inputs import check_asked
@@ -38,6 +39,11 @@ class Agentflow:
         """Raises FlowError for a flow that cannot run, and UnknownNodes."""
         self._graph, self._catalog = AgentGraph(flow, catalog), catalog
         self._form = form_of(self._graph.start)
+
+    @property
+    def webhook(self) -> Webhook | None:
+        """The webhook that the flow begins with. Raises FlowError for one that is not set up."""
+        return webhook_of(self._graph.start.inputs)
 
     def check(self, request: PredictionRequest) -> None:
         """Raises InvalidRequest for what an agent flow cannot be asked, and InvalidForm."""
@@ -67,7 +73,7 @@ class Agentflow:
         return self._events(run, Walk(Plan(self._graph, self._catalog, overrides), run, ctx.answer))
 
     def _begun(self, ctx: Context, text: str) -> Progress:
-        return Progress(way=Way(ready=self._graph.top.starts), text=text, form=ctx.form)
+        return Progress(way=Way(ready=self._graph.top.starts), text=text, form=ctx.form, webhook=ctx.webhook)
 
     async def _events(self, run: AgentRun, walk: Walk) -> AsyncGenerator[Sequence[Event]]:
         ctx, execution = run.ctx, run.execution

@@ -57,7 +57,7 @@ class AgentRun:
         self.ctx, self.execution, self.progress = ctx, execution, progress
         self.text = text
         """The user's text: the question, or the filled form in words; beside an answer to the flow it may be ""."""
-        self.form = progress.form
+        self.form, self.webhook = progress.form, progress.webhook
         self.past: Sequence[ModelMessage] = ()
         """The session's messages before this run."""
         self.answers = False

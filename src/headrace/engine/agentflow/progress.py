@@ -77,6 +77,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     """The user's first text: the question, or the filled form in words."""
     form: Mapping[str, Any] | None = None
+    webhook: Mapping[str, Any] | None = None
+    """The call that the flow began with: its `body`, `headers` and `query`."""
     state: Mapping[str, Any] = {}
     executed: Sequence[dict[str, Any]] = ()
     """An entry for every node that was executed, as clients are told."""

@@ -57,6 +57,8 @@ class Mentions:
                 return dig(output, keys)
             case "$form":
                 return dig(self._run.form, keys)
+            case "$webhook":
+                return MISSING if self._run.webhook is None else dig(self._run.webhook, keys)
             case "$vars":
                 return dig(self._run.ctx.variables, keys)
             case "$iteration":

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.engine.agentflow.form import FormInput
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
+from headrace.engine.agentflow.webhook import Webhook
 from headrace.engine.annotations import Input, NodeInfo
 from headrace.errors import FlowError
 from headrace.events import Event, Token
@@ -20,7 +21,7 @@ _DEFAULT_ROUNDS: Final = 10
 _FORM: Final = Input(show={"startInputType": "formInput"})
 
 
-class StartNode(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
+class StartNode(Webhook, AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
     """Where an agent flow begins: with a question or a form, and with the first state."""
 
     info = NodeInfo(version=1.4)
@@ -29,9 +30,9 @@ class StartNode(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
         Literal["chatInput", "formInput", "webhookTrigger", "scheduleInput"],
         Input(
             label="Input Type",
-            refused="begins with a webhook or a schedule, which this server does not have yet: let it begin with a "
-            "question or a form, and ask it through the API",
-            refusedFor=("webhookTrigger", "scheduleInput"),
+            refused="begins with a schedule, which this server does not have yet: let it begin with a question, a form "
+            "or a webhook",
+            refusedFor=("scheduleInput",),
         ),
     ] = "chatInput"
     formTitle: Annotated[str, _FORM] = ""
@@ -63,6 +64,8 @@ class StartNode(AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
                 "form": {"title": self.formTitle, "description": self.formDescription, "inputs": fields}
             }
         task.output = {key: task.run.text}
+        if task.run.webhook is not None:
+            task.input_record = task.output = {"webhook": task.run.webhook, **task.output}
         if self.startEphemeralMemory:
             task.output["ephemeralMemory"] = True
         if self.startPersistState:

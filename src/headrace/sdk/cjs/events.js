@@ -160,6 +160,8 @@ exports.ERRORS = {
     conflict: [409, false, "RequestError"],
     idempotency_conflict: [409, false, "RequestError"],
     session_busy: [409, true, "RequestError"],
+    method_not_allowed: [405, false, "RequestError"],
+    media_type_refused: [415, false, "RequestError"],
     body_missing: [412, false, "RequestError"],
     body_timeout: [408, true, "RequestError"],
     body_too_large: [413, false, "RequestError"],

@@ -365,6 +365,10 @@ export type ErrorCode =
  | "idempotency_conflict"
 /** The session has a run already, and the flow allows one at a time. */
  | "session_busy"
+/** The webhook is called with another method. */
+ | "method_not_allowed"
+/** The body has a media type that the webhook does not take. */
+ | "media_type_refused"
 /** The request has no body that can be read. */
  | "body_missing"
 /** The body came too slowly, or not at all. */
