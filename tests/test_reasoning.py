@@ -10,12 +10,22 @@ from provider import Answer, Provider, as_json
 from test_adapter_requests import sent
 from waiting import within
 
-from headrace.engine.chat import ChatRequest, Delta, ModelMessage, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from headrace.engine.chat import (
+    ChatRequest,
+    Delta,
+    ModelMessage,
+    TextDelta,
+    ThinkingDelta,
+    Thought,
+    ToolCall,
+    ToolCallDelta,
+    ToolSpec,
+)
 from headrace.engine.json_extraction import extract_json
 from headrace.engine.model_answer import ModelAnswer
 from headrace.engine.ports import Images
 from headrace.errors import ProviderError, ProviderUnavailable
-from headrace.providers import cohere, google, ollama, openai
+from headrace.providers import anthropic, cohere, google, ollama, openai
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.fallback import FallbackChat
 from headrace.providers.http import ProviderHttp, ProviderLimits
@@ -243,6 +253,50 @@ def test_after_a_fallback_reasoning_goes_only_to_the_protocol_that_made_it(kind:
             assert [(call.arguments, call.signature) for call in message.calls] == [("{}", "S" if sees else "")]
 
     within(run())
+
+
+A, B = ToolCall("a", "add", "{}"), ToolCall("b", "add", "{}")
+ASKED, ADDED, AGAIN = ModelMessage("user", "3?"), ModelMessage("tool", "3", answers=A), ModelMessage("user", "4?")
+UNSIGNED, OWN = ModelMessage("assistant", "", [A]), ModelMessage("assistant", "", [A], [Thought("Hm", "SIG")])
+HIDDEN = ModelMessage("assistant", "", [A], [Thought("", "SIG", redacted=True)])
+FIELDS = ModelMessage("assistant", "", [A], [Thought("Hm", '{"thinking":"Hm"}')])
+SECOND = [ModelMessage("assistant", "", [B]), ModelMessage("tool", "4", answers=B)]
+THOUGHT = [ModelMessage("assistant", "", [B], [Thought("Ah", "S")]), ModelMessage("tool", "4", answers=B)]
+BUDGET, ADAPTIVE = {"type": "enabled", "budget_tokens": 1024}, {"type": "adaptive"}
+THINKING: dict[str, tuple[list[ModelMessage], dict[str, Any], str, bool]] = {
+    "before any call": ([ASKED], BUDGET, "auto", True),
+    "after its own call": ([ASKED, OWN, ADDED], BUDGET, "auto", True),
+    "after its own call, with thoughts that are not shown": ([ASKED, HIDDEN, ADDED], BUDGET, "auto", True),
+    "after its own two calls, the first of which was thought about": (
+        [ASKED, OWN, ADDED, *SECOND],
+        BUDGET,
+        "auto",
+        True,
+    ),
+    "after another's call": ([ASKED, UNSIGNED, ADDED], BUDGET, "auto", False),
+    "after another's call, with thoughts of another": ([ASKED, FIELDS, ADDED], BUDGET, "auto", False),
+    "after another's call and its own": ([ASKED, UNSIGNED, ADDED, *THOUGHT], BUDGET, "auto", False),
+    "in the turn after another's call": ([ASKED, UNSIGNED, ADDED, AGAIN], BUDGET, "auto", True),
+    "after another's call, as it likes": ([ASKED, UNSIGNED, ADDED], ADAPTIVE, "auto", True),
+    "after another's answer in words": ([ASKED, ModelMessage("assistant", "3"), AGAIN], BUDGET, "auto", True),
+    "about a tool that it must call": ([ASKED, OWN, ADDED], ADAPTIVE, "required", False),
+    "about a tool that is named": ([ASKED], BUDGET, "add", False),
+    "when its node says nothing of it": ([ASKED, UNSIGNED, ADDED], {}, "auto", True),
+    "when it may call none": ([ASKED, OWN, ADDED], BUDGET, "none", True),
+}
+
+
+@pytest.mark.parametrize(("messages", "thinking", "choice", "kept"), THINKING.values(), ids=THINKING.keys())
+def test_anthropic_thinks_only_where_it_does_not_refuse_to(
+    messages: list[ModelMessage], thinking: dict[str, Any], choice: str, kept: bool
+) -> None:
+    request = ChatRequest(messages, tools=[ToolSpec("add", "", {"type": "object", "properties": {}})], choice=choice)
+    body = anthropic.body_of(request, {"max_tokens": 2048, "thinking": thinking or None})
+    blocks = [block for message in body["messages"] for block in message["content"]]
+    own = [message for message in messages if any(thought.signature in ("SIG", "S") for thought in message.thoughts)]
+    assert body.get("thinking") == ((thinking or None) if kept else None)
+    assert sum("thinking" in block["type"] for block in blocks) == len(own) * kept
+    assert sum(block["type"] == "tool_use" for block in blocks) == sum(len(message.calls) for message in messages)
 
 
 def test_servers_of_openais_protocol_are_not_told_the_reasoning_of_each_other(provider: Provider) -> None:

@@ -102,11 +102,13 @@ class AnthropicChat:
 def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     """The request's body. What opens every turn of a conversation, instructions and tools, is marked for the cache."""
     system = [message.text for message in request.messages if message.role == "system" and message.text]
-    body: dict[str, Any] = {
-        **options,
-        "stream": True,
-        "messages": turns(request.messages, "assistant", "content", _blocks),
-    }
+    body: dict[str, Any] = {**options, "stream": True}
+    if body.get("thinking") and not _may_think(request, body["thinking"]):
+        del body["thinking"]  # and then Anthropic refuses the turn's earlier thoughts as well
+        said = [msgspec.structs.replace(message, thoughts=()) for message in request.messages]
+    else:
+        said = request.messages
+    body["messages"] = turns(said, "assistant", "content", _blocks)
     if request.stop:
         body["stop_sequences"] = [*(options.get("stop_sequences") or ()), *request.stop]
     if system:
@@ -120,9 +122,23 @@ def body_of(request: ChatRequest, options: Mapping[str, Any]) -> dict[str, Any]:
         body["tools"] = [*tools[:-1], {**tools[-1], **_CACHED}]
         if request.choice != "auto":
             body["tool_choice"] = _choice(request.choice)
-            if request.choice != "none":
-                body.pop("thinking", None)  # Anthropic refuses to think about a tool that it must call
     return body
+
+
+def _may_think(request: ChatRequest, thinking: Any) -> bool:
+    """False where Anthropic refuses to think.
+
+    It refuses about a tool that it must call, and, with a budget, in a turn whose first tool calls came without
+    thoughts: they were another provider's, before this model was asked in its place, or had to be made.
+    """
+    if request.tools and request.choice not in ("auto", "none"):
+        return False
+    asked = max((n for n, message in enumerate(request.messages) if message.role == "user"), default=-1)
+    turn = (message for message in request.messages[asked + 1 :] if message.role == "assistant")
+    first = next(turn, None)
+    if first is None or not first.calls or thinking.get("type") == "adaptive":
+        return True
+    return any(not is_fields(thought.signature) for thought in first.thoughts)
 
 
 def _choice(choice: str) -> Mapping[str, str]:
