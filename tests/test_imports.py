@@ -198,6 +198,12 @@ def test_a_server_loads_no_client_of_a_vector_store():
     assert not {name.partition(".")[0] for name in loaded} & {"asyncpg", "qdrant_client", "grpc", "pydantic", "redis"}
 
 
+def test_a_server_loads_what_reads_certificates_only_for_tls():
+    loaded = loaded_by("import headrace.cli.serve, headrace.server.serve")
+    assert "granian" in loaded
+    assert "cryptography.x509" not in loaded
+
+
 def test_the_public_names_are_a_list_that_somebody_edits_on_purpose():
     import headrace
 

@@ -40,14 +40,22 @@ def serve(*, data_dir: str | None, worker: bool, demo: bool, flows: tuple[str, .
     parent: Settings = click.get_current_context().obj
     settings = load(data_dir=data_dir or parent.data_dir, flows=",".join(flows) or None, **flags)
     from headrace.server import serve as server  # here: only this command needs granian and Litestar
-    from headrace.server import tls
 
-    certificate = tls.certificate(settings)
+    certificate = _certificate(settings)
 
     async def prepare(storage: Storage) -> str:
         return "ready\n" if worker else await _prepared(storage, settings, certificate, demo=demo)
 
     server.run(settings, prepare, certificate, one_of_several=worker)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    """The certificate of the settings. Only for TLS is what reads certificates loaded."""
+    if not (settings.tls_self_signed or settings.tls_cert or settings.tls_key):
+        return None
+    from headrace.server import tls
+
+    return tls.certificate(settings)
 
 
 async def _prepared(storage: Storage, settings: Settings, certificate: Certificate | None, *, demo: bool) -> str:

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
@@ -23,10 +24,12 @@ from headrace.server.admission import Admission
 from headrace.server.app import create_app
 from headrace.server.brand import Look
 from headrace.server.connections import Connections
-from headrace.server.tls import Certificate
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
 from headrace.storage.storage import Storage
+
+if TYPE_CHECKING:
+    from headrace.server.tls import Certificate
 
 _CONNECTIONS = 4096  # at once; over HTTP/2, so many streams in one of them
 _BUFFER = 64 * 1024  # bytes that a connection's reader may leave untaken, and that a request's head may have
