@@ -61,7 +61,9 @@ async def check_permission(connection: ASGIConnection[Any, Any, Any, Any], *perm
 
 
 async def may(connection: ASGIConnection[Any, Any, Any, Any], permission: str) -> bool:
-    """True when the caller has a key with this permission."""
+    """True when the caller has a key with this permission. Reads nothing for a caller who sends none."""
+    if not _token(connection):
+        return False
     await local(connection).storage.refresh()
     key = await caller_key(connection)
     return key is not None and not _beyond([permission], key)
@@ -135,6 +137,10 @@ def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
 
 async def caller_key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey | None:
     """The key of this server that the caller has sent; None without one, and for an unknown one."""
-    header = connection.headers.get("authorization", "")
-    token = header.rpartition("Bearer ")[2].strip()
+    token = _token(connection)
     return await local(connection).storage.key(token) if token else None
+
+
+def _token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The key that the caller has sent, "" without one."""
+    return connection.headers.get("authorization", "").rpartition("Bearer ")[2].strip()
