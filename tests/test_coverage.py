@@ -329,6 +329,9 @@ def _graphs() -> Iterator[tuple[str, str, str]]:
 GRAPHS = list(_graphs())
 TRUE = {  # the only findings about them beside missing node types, things of a server, and files
     ("Conversational Retrieval QA Chain", "unset", "selectedStore"),
+    ("Query Engine", "unset", "pineconeIndex"),
+    ("Context Chat Engine", "unset", "pineconeIndex"),
+    ("SubQuestion Query Engine", "unread", "embeddings"),
     ("Order Webhook", "refused", "startInputType"),
     ("Nightly Digest", "refused", "startInputType"),
 }

@@ -19,7 +19,9 @@ from headrace.providers.databases import FOLDER
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "flowise" / "templates"
 KINDS = ("chatflows", "agentflows", "agentflowsv2")
-RUN = 24  # of 51: raise it with every node that makes more of them run
+RUN = 33  # of 51: raise it with every node that makes more of them run
+NODE_TYPES = TEMPLATES.parent / "nodes.json"
+KNOWN = 175  # of 300: raise it with every node
 
 pytestmark = pytest.mark.skipif(not TEMPLATES.exists(), reason="the templates of Flowise are not beside this project")
 
@@ -31,6 +33,15 @@ def test_no_fewer_templates_run_than_before(capsys: pytest.CaptureFixture[str]) 
     with capsys.disabled():
         print(f"\ntemplates that run: {len(run)} of {len(files)}")
     assert len(run) >= RUN, {name: missing for name, missing in found.items() if missing}
+
+
+def test_no_fewer_node_types_run_than_before(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = NODE_TYPES.read_text().splitlines()
+    names = {json.loads(line.rstrip(","))["name"] for line in lines if line.startswith("{")}
+    missing = names - built_in().keys()
+    with capsys.disabled():
+        print(f"\nnode types that run or are mapped: {len(names) - len(missing)} of {len(names)}")
+    assert len(names) - len(missing) >= KNOWN, sorted(missing)
 
 
 def said(text: str) -> Answer:
@@ -86,7 +97,12 @@ class World:
     @property
     def asked(self) -> list[str]:
         """The last message of every conversation."""
-        return [seen.body["messages"][-1]["content"] for seen in self.provider.seen if "messages" in seen.body]
+        return [messages[-1]["content"] for messages in self.conversations]
+
+    @property
+    def conversations(self) -> list[list[dict[str, Any]]]:
+        """The messages of every call to a chat model."""
+        return [seen.body["messages"] for seen in self.provider.seen if seen.raw and "messages" in seen.body]
 
 
 @pytest.fixture(scope="module")
@@ -248,21 +264,99 @@ def test_github_docs_qna_answers_from_a_repository(world: tuple[World, Server]) 
     assert found == {"README.md": "# Flows\n\nA flow is drawn.", "docs/sky.md": "# Sky\n\nThe sky is green."}
 
 
+def row(number: int, text: str, source: str) -> dict[str, Any]:
+    return {"id": str(number), "values": [1.0, 1.0], "metadata": {"text": text, "source": source}}
+
+
+def found_in(models: World, points: dict[str, dict[str, Any]]) -> None:
+    """Lets Pinecone hold these points, by namespace."""
+    fake = Pinecone(models.provider, dimensions=2)
+    fake.points = points
+    models.provider.answer, models.elsewhere = models.answer, fake.answer
+
+
+def in_index(inputs: Any) -> None:
+    inputs["pineconeLlamaIndex_0"]["pineconeIndex"] = "index"
+
+
+def test_context_chat_engine_brings_passages_into_its_conversation(world: tuple[World, Server]) -> None:
+    models, server = world
+    found_in(models, {"": {"1": row(1, "The sky is green.", "sky.txt")}})
+    models.words = ["Green."]
+    flow = json.loads((TEMPLATES / "chatflows" / "Context Chat Engine.json").read_text())
+    for one in flow["nodes"]:
+        if one["id"] == "RedisBackedChatMemory_0":  # Redis need not run here
+            one["data"] |= {"name": "bufferMemory", "inputs": {}}
+    in_index({node["id"]: node["data"]["inputs"] for node in flow["nodes"]})
+    flow_id = server.create_flow(flow)
+    answer = server.ask(flow_id, "Which colour has the sky?", chatId="engine").json
+    assert answer["text"] == "Green."
+    assert answer["sourceDocuments"] == [{"pageContent": "The sky is green.", "metadata": {"source": "sky.txt"}}]
+    server.ask(flow_id, "Why?", chatId="engine")
+    system, *turns = models.conversations[-1]
+    assert "The sky is green." in system["content"]
+    assert [turn["content"] for turn in turns] == ["Which colour has the sky?", "Green.", "Why?"]
+
+
+def test_query_engine_answers_with_the_model_of_its_index(world: tuple[World, Server]) -> None:
+    models, server = world
+    texts = {"1": "The sky is green.", "2": "x" * 13_000}
+    found_in(models, {"": {key: row(int(key), text, "sky.txt") for key, text in texts.items()}})
+    flow = json.loads((TEMPLATES / "chatflows" / "Query Engine.json").read_text())
+    (old,) = [one for one in flow["nodes"] if one["id"] == "chatAnthropic_LlamaIndex_0"]
+    old["data"] |= {"name": "chatOpenAI_LlamaIndex", "inputs": {"modelName": "gpt-4"}}
+    in_index({node["id"]: node["data"]["inputs"] for node in flow["nodes"]})
+    models.words = ["First.", "Refined."]
+    answer = server.ask(server.create_flow(flow), "Which colour has the sky?").json
+    assert answer["text"] == "Refined."
+    assert {document["pageContent"] for document in answer["sourceDocuments"]} == set(texts.values())
+    assert len(models.asked) == 2
+    assert "existing answer: First." in models.asked[1]
+    models.elsewhere = Pinecone(models.provider, dimensions=2).answer
+    models.provider.answer = models.answer
+    empty = server.ask(server.create_flow(flow), "And now?").json
+    assert (empty["text"], models.asked) == ("Empty Response", [])
+
+
+def test_sub_question_query_engine_answers_from_the_answers_of_its_tools(world: tuple[World, Server]) -> None:
+    models, server = world
+    rows = {"1": row(1, "Apple sells apples.", "apple"), "2": row(2, "Tesla sells cars.", "tesla")}
+    found_in(models, {"pinecone-form10k": rows})
+    parts = [{"question": "Apple?", "tool": "apple_tool"}, {"question": "Tesla?", "tool": "tesla_tool"}]
+    models.words = [
+        f"```json\n{json.dumps([*parts, {'question': 'Pear?', 'tool': 'pear_tool'}])}\n```",
+        "One.",
+        "Two.",
+        "Both.",
+    ]
+    flow_id = imported(server, "SubQuestion Query Engine")
+    answer = server.ask(flow_id, "What do they sell?").json
+    assert answer["text"] == "Both."
+    parted = [document["pageContent"].split("\nResponse: ") for document in answer["sourceDocuments"]]
+    assert [question for question, _ in parted] == ["Sub question: Apple?", "Sub question: Tesla?"]
+    assert {said for _, said in parted} == {"One.", "Two."}
+    first, *between, last = models.asked
+    assert "apple_tool: A SEC Form 10K filing" in first
+    assert sorted(("Apple sells" in text, "Tesla sells" in text) for text in between) == [(False, True), (True, False)]
+    assert "Response: One." in last
+    models.words = ["I would rather not."]
+    refused = server.ask(flow_id, "What do they sell?")
+    assert "has not divided the question" in refused.json["message"]
+
+
 def test_multiple_documents_qna_asks_the_store_that_its_agent_chooses(world: tuple[World, Server]) -> None:
     models, server = world
 
-    def row(number: int, source: str) -> dict[str, Any]:
-        return {"id": str(number), "values": [1.0, 1.0], "metadata": {"text": f"NodeInfo {source}.", "source": source}}
-
-    fake = Pinecone(models.provider, dimensions=2)
-    fake.points = {
-        "pinecone-form10k": {"1": row(1, "apple"), "2": row(2, "pear")},
-        "pinecone-form10k-2": {"3": row(3, "tesla")},
-    }
-    models.provider.answer, models.elsewhere = models.answer, fake.answer
+    found_in(
+        models,
+        {
+            "pinecone-form10k": {"1": row(1, "On apple.", "apple"), "2": row(2, "On pear.", "pear")},
+            "pinecone-form10k-2": {"3": row(3, "On tesla.", "tesla")},
+        },
+    )
     models.words = [calling("search_apple", "sales"), "Apple sells apples."]
     answer = server.ask(imported(server, "Multiple Documents QnA"), "What does Apple sell?").json
     assert answer["text"] == "Apple sells apples."
     (found,) = answer["sourceDocuments"]
-    assert (found["pageContent"], found["metadata"]) == ("NodeInfo apple.", {"source": "apple"})
-    assert [(tool["tool"], tool["toolOutput"]) for tool in answer["usedTools"]] == [("search_apple", "NodeInfo apple.")]
+    assert (found["pageContent"], found["metadata"]) == ("On apple.", {"source": "apple"})
+    assert [(tool["tool"], tool["toolOutput"]) for tool in answer["usedTools"]] == [("search_apple", "On apple.")]

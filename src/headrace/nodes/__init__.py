@@ -26,9 +26,11 @@ from headrace.nodes import (
 from headrace.nodes.agents.agents import NODES as AGENTS
 from headrace.nodes.chains.api import NODES as API_CHAINS
 from headrace.nodes.chains.conversation import NODES as CONVERSATION_CHAINS
+from headrace.nodes.chains.engines import NODES as ENGINES
 from headrace.nodes.chains.retrieval import NODES as RETRIEVAL_CHAINS
 from headrace.nodes.chains.routing import NODES as ROUTING_CHAINS
 from headrace.nodes.chains.sql import NODES as SQL_CHAINS
+from headrace.nodes.chains.synthesizers import NODES as SYNTHESIZERS
 from headrace.nodes.chat_models.anthropic import NODES as ANTHROPIC_MODELS
 from headrace.nodes.chat_models.bedrock import NODES as BEDROCK_MODELS
 from headrace.nodes.chat_models.cohere import NODES as COHERE_MODELS
@@ -97,7 +99,16 @@ TOOLS = (
     MCP_TOOLS,
 )
 """The families of tools."""
-_ANSWERING = (CONVERSATION_CHAINS, RETRIEVAL_CHAINS, ROUTING_CHAINS, SQL_CHAINS, API_CHAINS, AGENTS)
+_ANSWERING = (
+    CONVERSATION_CHAINS,
+    RETRIEVAL_CHAINS,
+    ENGINES,
+    SYNTHESIZERS,
+    ROUTING_CHAINS,
+    SQL_CHAINS,
+    API_CHAINS,
+    AGENTS,
+)
 
 
 def built_in() -> Catalog:

@@ -119,6 +119,18 @@ class OpenAIEmbeddingsCustom(OpenAIEmbeddings, frozen=True, kw_only=True, tag="o
     modelName: str = "text-embedding-ada-002"
 
 
+class OpenAIEmbeddingForEngines(OpenAIEmbeddings, frozen=True, kw_only=True, tag="openAIEmbedding_LlamaIndex"):
+    """OpenAI's embeddings, as the node for engines."""
+
+    info = NodeInfo(
+        label="OpenAI Embedding",
+        version=2,
+        type="OpenAIEmbedding",
+        credentials=("openAIApi",),
+        bases=("BaseEmbedding_LlamaIndex", "BaseEmbedding"),
+    )
+
+
 class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIEmbeddings"):
     """OpenAI's embeddings on Azure. Instance, deployment and version are in the credential, or in the environment."""
 
@@ -157,6 +169,19 @@ class AzureOpenAIEmbeddings(_Model, frozen=True, kw_only=True, tag="azureOpenAIE
         dialect = openai(url, headers, {"encoding_format": "base64"})
         timeout = self.timeout / 1000 if self.timeout else None
         return _kept(ctx, "azure", deployment, dialect, secret=key, batch=self.batchSize, timeout=timeout)
+
+
+class AzureOpenAIEmbeddingsForEngines(
+    AzureOpenAIEmbeddings, frozen=True, kw_only=True, tag="azureOpenAIEmbeddingsLlamaIndex"
+):
+    """OpenAI's embeddings on Azure, as the node for engines."""
+
+    info = NodeInfo(
+        label="Azure OpenAI Embeddings",
+        type="AzureOpenAIEmbeddings",
+        credentials=("azureOpenAIApi",),
+        bases=("BaseEmbedding_LlamaIndex", "BaseEmbedding"),
+    )
 
 
 class MistralAIEmbeddings(_Model, frozen=True, kw_only=True, tag="mistralAIEmbeddings"):
@@ -307,7 +332,9 @@ class Hashed(Node, frozen=True, kw_only=True, tag="hashedEmbeddings"):
 NODES = (
     OpenAIEmbeddings,
     OpenAIEmbeddingsCustom,
+    OpenAIEmbeddingForEngines,
     AzureOpenAIEmbeddings,
+    AzureOpenAIEmbeddingsForEngines,
     OllamaEmbedding,
     MistralAIEmbeddings,
     GoogleGenerativeAiEmbeddings,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from headrace.engine.annotations import Additional, NodeInfo
+from headrace.engine.annotations import Additional, Input, NodeInfo, Output
 from headrace.engine.node import Context, Templated
+from headrace.engine.ports import ChatModel, Embeddings
 from headrace.nodes.accounts import account
+from headrace.nodes.model_retriever import WithModel
 from headrace.nodes.providers import Provider
 from headrace.nodes.vector_stores.served import SpreadNode
+from headrace.retrieval.retriever import StoreRetriever
 from headrace.vectors import pinecone
 from headrace.vectors.served import ServedStore
 
@@ -40,4 +43,27 @@ class Pinecone(SpreadNode, frozen=True, kw_only=True, tag="pinecone"):
         )
 
 
-NODES = (Pinecone,)
+class PineconeForEngines(Pinecone, frozen=True, kw_only=True, tag="pineconeLlamaIndex"):
+    """The same for engines, which answer with the model that is connected here."""
+
+    info = NodeInfo(
+        label="Pinecone",
+        type="Pinecone",
+        credentials=("pineconeApi",),
+        bases=("VectorIndexRetriever",),
+        outputs=(
+            Output("retriever", "Pinecone Retriever", ("Pinecone", "VectorIndexRetriever")),
+            Output("vectorStore", "Pinecone Vector Store Index", ("Pinecone", "VectorStoreIndex")),
+        ),
+    )
+
+    model: Annotated[ChatModel, Input(type="BaseChatModel_LlamaIndex")]
+    embeddings: Annotated[Embeddings, Input(type="BaseEmbedding_LlamaIndex")]
+
+    async def build(self, ctx: Context) -> object:
+        """The retriever with its model, or the store."""
+        store = await self._store(ctx)
+        return store if self.output == "vectorStore" else WithModel(StoreRetriever(store, self._search), self.model)
+
+
+NODES = (Pinecone, PineconeForEngines)
