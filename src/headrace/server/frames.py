@@ -20,6 +20,7 @@ from headrace.events import Prediction, Unknown
 from headrace.runtime.log import Entry
 from headrace.runtime.runs import Runs
 from headrace.server.backpressure import PIECE, Sending, piece
+from headrace.server.deltas import Deltas
 from headrace.server.head_requests import HEAD
 from headrace.server.internals import prediction_without_internals, without_internals
 from headrace.settings import Settings
@@ -91,12 +92,14 @@ class EventStream(Response[None]):
         *,
         timed: bool = False,
         internals: bool = False,
+        deltas: bool = False,
         wait: float = 0.0,
     ) -> None:
-        """Visitors are shown no `internals` of agent flows."""
+        """Visitors are shown no `internals` of agent flows; with `deltas` executed nodes are told once."""
         super().__init__(None)
         self._runs, self._run, self._after, self._frame = runs, run, after, FRAMES[dialect]
         self._timed, self._internals, self._wait = timed, internals, wait
+        self._deltas = Deltas() if deltas else None
         self._silence = _SOON
         self.headers_beside: Sequence[tuple[bytes, bytes]] = ()
         """Headers of the response besides those of every event stream."""
@@ -189,7 +192,8 @@ class EventStream(Response[None]):
 
     def visible(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """The events as this reader may see them."""
-        return entries if self._internals else [without_internals(entry) for entry in entries]
+        seen = entries if self._internals else [without_internals(entry) for entry in entries]
+        return [self._deltas.of(entry) for entry in seen] if self._deltas else seen
 
     async def _with_times(self, entries: Sequence[Entry]) -> bytes:
         """The same frames, each with a line in front that says when its event was written, where that is known."""

@@ -54,6 +54,9 @@ async def predict(
     request: Request[Any, Any, Any],
     flow_id: FlowId,
     dialect: Annotated[str, QueryParameter(name="format", description="`named` gives `event:` lines.")] = "",
+    deltas: Annotated[
+        bool, QueryParameter(name="executedDeltas", description="Tells each executed node of an agent flow once.")
+    ] = False,
 ) -> Response[Any]:
     """Runs a flow."""
     here = local(request)
@@ -72,11 +75,17 @@ async def predict(
         check_form(flow, here.catalog, body.overrideConfig or {})
     streaming = body.wants_stream and flow.streams
     run = await start_run(request, flow, body, streaming=streaming)
-    return await reply_of(request, flow, body, run, dialect)
+    return await reply_of(request, flow, body, run, dialect, deltas=deltas)
 
 
 async def reply_of(
-    request: Request[Any, Any, Any], flow: Flow, body: PredictionRequest, run: str, dialect: str
+    request: Request[Any, Any, Any],
+    flow: Flow,
+    body: PredictionRequest,
+    run: str,
+    dialect: str,
+    *,
+    deltas: bool = False,
 ) -> Response[Any]:
     """The run's answer as the body wants it: at once with the run's links, as a stream, or as JSON."""
     runs = local(request).runs
@@ -85,7 +94,8 @@ async def reply_of(
     internals = await shows_internals(request, flow)
     if body.wants_stream and flow.streams:
         after, kind = position(request, run, 0), dialect_of(request, dialect)
-        return EventStream(runs, run, after, kind, internals=internals, wait=first_event_wait(request))
+        wait = first_event_wait(request)
+        return EventStream(runs, run, after, kind, internals=internals, deltas=deltas, wait=wait)
     return PredictionResponse(runs, run, internals=internals)
 
 

@@ -41,12 +41,15 @@ async def events(
     after: int = 0,
     dialect: Annotated[str, QueryParameter(name="format", description="`named` gives `event:` lines.")] = "",
     times: Annotated[bool, QueryParameter(description="Puts a line `time:<milliseconds>` into each frame.")] = False,
+    deltas: Annotated[
+        bool, QueryParameter(name="executedDeltas", description="Tells each executed node of an agent flow once.")
+    ] = False,
 ) -> EventStream:
     """The run's events after `Last-Event-ID` (or `after`), byte for byte as the caller was sent them, then new ones."""
     _, flow = await _readable(request, run_id)
     after, internals = position(request, run_id, after), await shows_internals(request, flow)
     runs, form = local(request).runs, dialect_of(request, dialect)
-    return EventStream(runs, run_id, after, form, timed=times, internals=internals)
+    return EventStream(runs, run_id, after, form, timed=times, internals=internals, deltas=deltas)
 
 
 @get("/api/v1/runs/{run_id:str}", opt=OF_A_FLOW, summary="What is known of a run", tags=["runs"])

@@ -160,7 +160,8 @@ class Walk:
         run.progress = msgspec.structs.replace(run.progress.at(path), executed=[*before, {**entry, "data": data}])
         if path[-1].item:
             return []
-        run.execution.data, run.execution.amended = list(run.progress.executed), True
+        if len(run.execution.data) == len(run.progress.executed):  # else all of it is yet to be told
+            run.execution.data, run.execution.amended = list(run.progress.executed), True
         return [Token(text)]
 
     # Iterations
