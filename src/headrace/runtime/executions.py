@@ -120,6 +120,14 @@ class Executions:
         """
         return await self._database.write(lambda c: _claimed_failed(c, execution_id, job, timestamp()))
 
+    async def flows_that_wait(self) -> list[str]:
+        """Flows of which executions wait for people."""
+        return await self._database.scan(rows.flows_that_wait)
+
+    async def waiting_since(self, flow: str, before: str) -> list[str]:
+        """Executions of the flow that have waited since before then, oldest first."""
+        return await self._database.scan(lambda c: rows.waiting_since(c, flow, before))
+
     async def answered(self, execution_id: str, answer: HumanInput) -> Further:
         """The request that answers the execution. Raises NotFound."""
         row, before = await self._newest(execution_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -65,6 +65,14 @@ class RateLimit(msgspec.Struct, frozen=True):
     limitMsg: str | None = None
 
 
+class Unanswered(msgspec.Struct, frozen=True):
+    """The answer to a flow's question that nobody has answered `after` so many seconds."""
+
+    after: Annotated[float, msgspec.Meta(ge=0)]
+    answer: Literal["proceed", "reject"] = "reject"
+    feedback: str | None = None
+
+
 class ApiConfig(msgspec.Struct, frozen=True):
     """The part of a flow's `apiConfig` that the server reads."""
 
@@ -74,6 +82,8 @@ class ApiConfig(msgspec.Struct, frozen=True):
     sameSession: Literal["parallel", "queue", "reject", "interrupt"] = "parallel"
     """The fate of a prediction whose session has a run already."""
     rateLimit: RateLimit | None = None
+    unanswered: Unanswered | None = None
+    """Questions to people that expire; None lets them wait for ever."""
     showInternals: bool | None = None
     """True shows everybody what the nodes of an agent flow are told, give and keep; None leaves it to the server."""
 

@@ -13,9 +13,10 @@ from headrace.documents.service import DocumentService
 from headrace.documents.upserts import StoreUpserts
 from headrace.engine.catalog import Catalog
 from headrace.engine.ports import Outside
-from headrace.errors import StorageError
+from headrace.errors import HeadraceError, StorageError
 from headrace.runtime.backend import Backend
 from headrace.runtime.executions import Executions
+from headrace.runtime.expiry import Expiry
 from headrace.runtime.flows import Flows
 from headrace.runtime.log import Retention
 from headrace.runtime.python_flows import PythonFlows
@@ -59,6 +60,7 @@ class Local:
         self.stores, self.chunks = library.stores, library.chunks
         self.store_upserts = StoreUpserts(self.documents, library)
         self._worker = Worker(backend, self.flows, storage, self.executions, outside)
+        self._expiry = Expiry(self.executions, self.flows, self.runs)
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""
@@ -113,4 +115,8 @@ class Local:
                 await self.library.sweep()
             except Exception:  # whatever it was, old runs must not pile up for ever after
                 _logger.exception("old runs stay as they are for now")
+            try:
+                await self._expiry.answer_expired()
+            except HeadraceError as error:
+                _logger.warning("questions that have expired wait on: %s", error)
             await asyncio.sleep(_TIDY_EVERY)

@@ -76,6 +76,17 @@ def waiting(c: Connection, flow_id: str, session: str) -> list[tuple[str, str]]:
     return [(row.id, row.action or "{}") for row in c.execute(statement)]
 
 
+def flows_that_wait(c: Connection) -> list[str]:
+    """Flows of which executions wait for a person."""
+    return list(c.execute(select(execution.c.agentflowId).where(execution.c.state == "STOPPED").distinct()).scalars())
+
+
+def waiting_since(c: Connection, flow_id: str, before: str) -> list[str]:
+    """Executions of a flow that have waited for a person since before then, oldest first."""
+    mine = (execution.c.agentflowId == flow_id, execution.c.state == "STOPPED", execution.c.stoppedDate < before)
+    return list(c.execute(select(execution.c.id).where(*mine).order_by(execution.c.position)).scalars())
+
+
 def known(c: Connection, flow_id: str, session: str) -> bool:
     """True when anything was executed in the session."""
     mine = (execution.c.agentflowId == flow_id, execution.c.sessionId == session)
