@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import agentflows
 import pytest
 import streamlit as st
 from servers import KEY, Server, conversation, free_port
@@ -53,6 +54,31 @@ def said(page: AppTest) -> list[str]:
 def button(page: AppTest, label: str) -> AppTest:
     (found,) = [one for one in page.button if one.label == label]
     return found.click().run()
+
+
+@pytest.mark.parametrize(
+    ("label", "feedback", "text"), [("Proceed", "Once.", "Paid: Once."), ("Reject", "", "Dropped.")]
+)
+def test_a_flow_that_waits_is_answered_with_a_button(
+    visit: Open, server: Server, monkeypatch: pytest.MonkeyPatch, label: str, feedback: str, text: str
+) -> None:
+    human = agentflows.node("humanInput", humanInputDescription="Pay it?")
+    drawn = agentflows.flow(
+        agentflows.start(),
+        human,
+        agentflows.reply("Paid: {{ humanInputAgentflow_0 }}"),
+        agentflows.reply("Dropped.", 1),
+        arrows="start_0 humanInput_0, humanInput_0:0 directReply_0, humanInput_0:1 directReply_1",
+    )
+    monkeypatch.setenv(FLOWS, f"Asks={server.create_flow(drawn, type='AGENTFLOW')}")
+    page = visit()
+    page.chat_input[0].set_value("Order 17").run()
+    assert "Pay it?" in said(page)[1]
+    page.text_input[0].set_value(feedback).run()
+    page = button(page, label)
+    assert said(page)[2] == (feedback or label)
+    assert text in said(page)[3]
+    assert [one for one in page.button if one.label == label] == []
 
 
 def test_a_question_is_answered_and_found_again(visit: Open) -> None:

@@ -6,14 +6,14 @@ What goes wrong on the way is in the table of cases.py.
 import json
 
 import pytest
-from agentflows import flow, reply, start
+from agentflows import flow, node, reply, start
 from clients import SyncDriver, counted, said
 from proxy import proxied
 from servers import Server, conversation
 from typescript import EVERYWHERE
 from upstream import Upstream
 
-from headrace import PredictionData, errors
+from headrace import HumanInput, PredictionData, errors
 from headrace.events import Abort, End, Token, fold
 
 LINE = "a\u2028b\u2029c\u0085d data: x 🙂 "
@@ -53,6 +53,19 @@ def test_a_form_begins_an_agent_flow(client: SyncDriver, server: Server) -> None
     key, client.question = server.create_flow(drawn, type="AGENTFLOW"), ""
     streamed, answered = client.final(key, form={"city": "Oslo"}), client.predict(key, form={"city": "Oslo"})
     assert (streamed.text, streamed.form) == (answered.text, answered.form) == ("to Oslo", {"city": "Oslo"})
+
+
+def test_a_person_answers_an_agent_flow(client: SyncDriver, server: Server) -> None:
+    human = node("humanInput", humanInputDescription="Pay it?")
+    arrows = "start_0 humanInput_0, humanInput_0:0 directReply_0"
+    key = server.create_flow(flow(start(), human, reply("Paid."), arrows=arrows), type="AGENTFLOW")
+    client.question = "Order 17"
+    asked = client.predict(key, chat_id="c")
+    assert asked.action
+    client.question = ""
+    answer = HumanInput(type="proceed", feedback="Once.")
+    done = client.final(key, chat_id="c", human_input=answer)
+    assert (done.text, done.executionId) == ("Paid.", asked.executionId)
 
 
 def test_a_run_is_cancelled_and_what_was_said_is_kept(client: SyncDriver, chat: str, upstream: Upstream) -> None:

@@ -40,6 +40,25 @@ def test_an_answer_grows_on_the_page_and_the_graph_shows_who_speaks(
     assert "tokens" in turn(page).locator(".foot").inner_text()
 
 
+def test_a_flow_that_waits_is_answered_with_a_button(alone: Page, server: Server) -> None:
+    human = agentflows.node("humanInput", humanInputDescription="Pay it?")
+    drawn = agentflows.flow(
+        agentflows.start(), human, agentflows.reply("Paid: {{ humanInputAgentflow_0 }}"),
+        arrows="start_0 humanInput_0, humanInput_0:0 directReply_0",
+    )  # fmt: skip
+    page = opened(alone, server, server.create_flow(drawn, type="AGENTFLOW"))
+    ask(page, "Order 17")
+    form = page.locator(".approval")
+    expect(form.get_by_role("button")).to_have_text(["Proceed", "Reject"])
+    page.reload()
+    form.get_by_label("Feedback").fill("Only once.")
+    form.get_by_role("button", name="Proceed").click()
+    expect(page.locator("article.turn")).to_have_count(2)
+    ended(page)
+    assert text(page) == "Paid: Only once."
+    expect(form).to_have_count(0)
+
+
 def test_every_event_shows_with_its_time_and_bytes(alone: Page, server: Server, chat: str) -> None:
     page = opened(alone, server, chat)
     ask(page, "/count 300 | /burst")

@@ -26,6 +26,7 @@ CAMEL = {
     "chat_id": "chatId",
     "session_id": "sessionId",
     "override_config": "overrideConfig",
+    "human_input": "humanInput",
     "on_disconnect": "onDisconnect",
     "idempotency_key": "idempotencyKey",
     "chat_config": "chatConfig",

@@ -9,7 +9,7 @@ from headrace.client.flowise import IFileUpload, IMessage, PredictionData
 from headrace.errors import HeadraceError
 from headrace.events import Event, Prediction
 from headrace.python_flow import Run, flow
-from headrace.schema import ContinueFor, FileUpload, HistoryMessage, RunInfo
+from headrace.schema import ContinueFor, FileUpload, HistoryMessage, HumanInput, RunInfo
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "Headrace",
     "HeadraceError",
     "HistoryMessage",
+    "HumanInput",
     "IFileUpload",
     "IMessage",
     "Prediction",

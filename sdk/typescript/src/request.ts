@@ -7,6 +7,7 @@ import type {
   ErrorEvent,
   FileUpload,
   HistoryMessage,
+  HumanInput,
   PredictionRequest,
   Rating,
 } from "./events.js";
@@ -55,6 +56,8 @@ export interface AskOptions extends CallOptions {
   uploads?: FileUpload[] | null | undefined;
   /** For an agent flow that begins with a form, its values by name; the question is "" then. */
   form?: Record<string, unknown> | null | undefined;
+  /** The answer to an agent flow that has stopped to ask a person; the question is "" then. */
+  humanInput?: HumanInput | null | undefined;
   /** What becomes of the run when nobody reads it any more; the flow decides when absent. */
   onDisconnect?: "continue" | "cancel" | ContinueFor | null | undefined;
   /** The same key and question join the run that there is; a new key for each call when absent. */
@@ -127,20 +130,21 @@ export class Server {
 
   /** A prediction in the words of the typed methods. As a "call" it runs in the background. */
   question(flow: string, question: string, kind: Kind, options: AskOptions): Ask {
-    const { sessionId, overrideConfig, history, uploads, form, chatId, onDisconnect, idempotencyKey, signal } = options;
+    const { sessionId, overrideConfig, history, uploads, form, humanInput, chatId, onDisconnect } = options;
     const config = sessionId ? { ...overrideConfig, sessionId } : overrideConfig;
     const body: PredictionRequest = {
-      question: form && !question ? undefined : question,
+      question: (form || humanInput) && !question ? undefined : question,
       streaming: kind === "stream" || undefined,
       chatId,
       overrideConfig: config,
       history: history?.length ? history : undefined,
       uploads: uploads?.length ? uploads : undefined,
       form,
+      humanInput,
       background: kind === "call" || undefined,
       onDisconnect,
     };
-    return this.predict(flow, body, idempotencyKey, signal);
+    return this.predict(flow, body, options.idempotencyKey, options.signal);
   }
 
   /** The events of a run that come after the one with the id `after`. */

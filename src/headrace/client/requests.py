@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.errors import ConnectionFailed, HeadraceError, InvalidRequest, by_code
 from headrace.events import Error
-from headrace.schema import ContinueFor, FileUpload, HistoryMessage, PredictionRequest, Rating
+from headrace.schema import ContinueFor, FileUpload, HistoryMessage, HumanInput, PredictionRequest, Rating
 
 Kind = Literal["stream", "answer", "call"]
 
@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     - `history`: earlier turns that the server has not stored itself.
     - `uploads`: files.
     - `form`: for an agent flow that begins with a form, its values by name; the question is "" then.
+    - `human_input`: the answer to an agent flow that has stopped to ask a person; the question is "" then.
     - `on_disconnect`: what becomes of the run when nobody reads it any more; the flow decides when absent.
     - `idempotency_key`: the same key and question join the run that there is; a new key for each call when absent.
     """
@@ -39,6 +40,7 @@ class Options(TypedDict, total=False):
     history: Sequence[HistoryMessage] | None
     uploads: Sequence[FileUpload] | None
     form: dict[str, Any] | None
+    human_input: HumanInput | None
     on_disconnect: Literal["continue", "cancel"] | ContinueFor | None
     idempotency_key: str | None
 
@@ -47,15 +49,16 @@ def _body(question: str, kind: Kind, options: Options) -> PredictionRequest:
     config = options.get("override_config")
     if session := options.get("session_id"):
         config = {**(config or {}), "sessionId": session}
-    form = options.get("form")
+    form, human_input = options.get("form"), options.get("human_input")
     return PredictionRequest(
-        question=None if form and not question else question,
+        question=None if (form or human_input) and not question else question,
         streaming=True if kind == "stream" else None,
         chatId=options.get("chat_id"),
         overrideConfig=config,
         history=list(options.get("history") or []) or None,
         uploads=list(options.get("uploads") or []) or None,
         form=form,
+        humanInput=human_input,
         background=True if kind == "call" else None,
         onDisconnect=options.get("on_disconnect"),
     )

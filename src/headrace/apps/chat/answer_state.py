@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from headrace.events import (
     Abort,
+    Action,
     Artifacts,
     CalledTools,
     Document,
@@ -44,6 +45,8 @@ class AnswerState(msgspec.Struct, frozen=True, omit_defaults=True):
     sources: list[Document] = []
     artifacts: list[dict[str, Any]] = []
     follow_ups: list[str] = []
+    action: dict[str, Any] | None = None
+    """The question of a flow that waits for its visitor."""
     message: str | None = None
     """Id under which the answer can be rated."""
     error: str | None = None
@@ -71,6 +74,8 @@ class AnswerState(msgspec.Struct, frozen=True, omit_defaults=True):
                 return {"tools": event.data, "called": []}
             case SourceDocuments():
                 return {"sources": event.data}
+            case Action():
+                return {"action": event.data}
             case Artifacts():
                 return {"artifacts": event.data}
             case Metadata():

@@ -76,7 +76,7 @@ class AnswerStream:
         if any(file.type == UNREAD for file in turn.uploads):
             turn = structs.replace(turn, uploads=await self._read_files(client))
             await asyncio.to_thread(self._chats.attached, turn)
-        info = await client.start(self._flow, turn.question, **asking(turn))
+        info = await client.start(self._flow, words(turn), **asking(turn))
         await asyncio.to_thread(self._chats.began, turn, info.id)
         return info.id
 
@@ -89,7 +89,18 @@ class AnswerStream:
 
 def asking(turn: Exchange) -> Options:
     """The options of a turn's question. A question that is asked again joins its run, which goes on without readers."""
-    return Options(chat_id=turn.chat, uploads=turn.uploads, idempotency_key=turn.id, on_disconnect="continue")
+    return Options(
+        chat_id=turn.chat,
+        uploads=turn.uploads,
+        human_input=turn.answer,
+        idempotency_key=turn.id,
+        on_disconnect="continue",
+    )
+
+
+def words(turn: Exchange) -> str:
+    """The turn's question; an answer to the flow is none."""
+    return "" if turn.answer else turn.question
 
 
 def stop(client: Headrace, chats: Chats, turn: Exchange, flow: str) -> None:
@@ -97,4 +108,4 @@ def stop(client: Headrace, chats: Chats, turn: Exchange, flow: str) -> None:
     if turn.run is None and any(file.type == UNREAD for file in turn.uploads):  # so it has not been asked
         chats.ended(turn, AnswerState(aborted=True, ended=True))
     else:
-        client.cancel(turn.run or client.start(flow, turn.question, **asking(turn)).id)
+        client.cancel(turn.run or client.start(flow, words(turn), **asking(turn)).id)

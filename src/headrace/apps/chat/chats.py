@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from headrace.apps.chat.answer_state import AnswerState
-from headrace.schema import FileUpload
+from headrace.schema import FileUpload, HumanInput
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS chat (id TEXT PRIMARY KEY, user TEXT NOT NULL, flow TEXT NOT NULL, title TEXT NOT NULL,
@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS chat (id TEXT PRIMARY KEY, user TEXT NOT NULL, flow T
 CREATE INDEX IF NOT EXISTS chat_user ON chat (user, at);
 CREATE TABLE IF NOT EXISTS turn (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
                                  chat TEXT NOT NULL REFERENCES chat ON DELETE CASCADE, question TEXT NOT NULL,
-                                 uploads BLOB NOT NULL, run TEXT, shown BLOB, rating TEXT);
+                                 uploads BLOB NOT NULL, run TEXT, shown BLOB, rating TEXT,
+                                 answer BLOB);
 CREATE INDEX IF NOT EXISTS turn_chat ON turn (chat, position);
 """
 _PATIENCE = 10.0  # seconds to wait for another process that writes
@@ -51,6 +52,8 @@ class Exchange(msgspec.Struct, frozen=True):
     run: str | None = None
     shown: AnswerState | None = None
     rating: str | None = None
+    answer: HumanInput | None = None
+    """The answer to a flow that waited for it; the question says it in words."""
 
 
 class Chats:
@@ -62,6 +65,9 @@ class Chats:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         with self._open() as c:
             c.executescript(f"PRAGMA journal_mode = WAL; {_TABLES}")
+            if "answer" not in [row[1] for row in c.execute("PRAGMA table_info(turn)")]:  # a file of an earlier version
+                with suppress(sqlite3.OperationalError):  # another process was faster
+                    c.execute("ALTER TABLE turn ADD COLUMN answer BLOB")
 
     @contextmanager
     def _open(self) -> Generator[sqlite3.Connection]:
@@ -83,7 +89,8 @@ class Chats:
         """The questions of a chat with their answers, oldest first."""
         with self._open() as c:
             rows = c.execute(
-                "SELECT turn.id, chat, question, uploads, run, shown, rating FROM turn JOIN chat ON chat.id = turn.chat"
+                "SELECT turn.id, chat, question, uploads, run, shown, rating, answer"
+                " FROM turn JOIN chat ON chat.id = turn.chat"
                 " WHERE user = ? AND chat = ? ORDER BY position",
                 (user, chat),
             )
@@ -93,8 +100,15 @@ class Chats:
         """One of them."""
         return next((turn for turn in self.turns(user, chat) if turn.id == key), None)
 
-    def ask(self, user: str, chat: Chat, question: str, uploads: Sequence[FileUpload] = ()) -> None:
-        """Stores a question, and its chat when it is the first one."""
+    def ask(
+        self,
+        user: str,
+        chat: Chat,
+        question: str,
+        uploads: Sequence[FileUpload] = (),
+        answer: HumanInput | None = None,
+    ) -> None:
+        """Stores a question, and its chat when it is the first one; or an answer to what the flow has asked."""
         now = time.time()
         with self._open() as c:
             c.execute(
@@ -102,8 +116,9 @@ class Chats:
                 (chat.id, user, chat.flow, " ".join(question.split())[:_TITLE], now, now, user),
             )
             c.execute(
-                "INSERT INTO turn (id, chat, question, uploads) SELECT ?, id, ?, ? FROM chat WHERE id = ? AND user = ?",
-                (str(uuid4()), question, msgspec.json.encode(uploads), chat.id, user),
+                "INSERT INTO turn (id, chat, question, uploads, answer)"
+                " SELECT ?, id, ?, ?, ? FROM chat WHERE id = ? AND user = ?",
+                (str(uuid4()), question, msgspec.json.encode(uploads), msgspec.json.encode(answer), chat.id, user),
             )
 
     def again(self, turn: Exchange) -> None:
@@ -146,6 +161,8 @@ def _kept(file: FileUpload) -> FileUpload:
 
 
 def _turn(row: tuple[Any, ...]) -> Exchange:
-    key, chat, question, uploads, run, shown, rating = row
+    key, chat, question, uploads, run, shown, rating, answer = row
     whole = msgspec.json.decode(shown, type=AnswerState) if shown else None
-    return Exchange(key, chat, question, msgspec.json.decode(uploads, type=list[FileUpload]), run, whole, rating)
+    given = msgspec.json.decode(answer, type=HumanInput | None) if answer else None
+    files = msgspec.json.decode(uploads, type=list[FileUpload])
+    return Exchange(key, chat, question, files, run, whole, rating, given)

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import streamlit as st
+from msgspec import structs
 from streamlit.delta_generator import DeltaGenerator
 
 from headrace.apps.chat.answer_state import AnswerState
@@ -24,7 +25,7 @@ from headrace.apps.chat.uploads import content_of, taken, uploads_of
 from headrace.apps.chat.visitors import COOKIE, COOKIE_VALUE
 from headrace.client import Headrace
 from headrace.errors import ConnectionFailed, HeadraceError
-from headrace.schema import FileUpload, Look, Rating
+from headrace.schema import FileUpload, HumanInput, Look, Rating
 
 _TICK = 0.1  # seconds between two looks at an answer on its way
 _SLOWER = 100_000  # characters of an answer that make it a second more
@@ -222,6 +223,18 @@ class Visit:
                 st.feedback("thumbs", key=key, default=rated, on_change=self._rate, args=(turn, shown.message, key))
         if last:
             self._suggest(shown.follow_ups, "follow up")
+            if shown.action:
+                self._approval(turn, shown.action)
+
+    def _approval(self, turn: Exchange, action: Mapping[str, Any]) -> None:
+        """A field for feedback, and the buttons of a flow that waits for its visitor."""
+        about, key = action.get("data") or {}, f"feedback {turn.id}"
+        if (about.get("input") or {}).get("humanInputEnableFeedback") is not False:
+            st.text_input("Feedback", key=key)
+        for name, kind, label in (("approve", "proceed", "Proceed"), ("reject", "reject", "Reject")):
+            text = str((action.get("mapping") or {}).get(name) or label)
+            answer = HumanInput(type=kind, startNodeId=about.get("nodeId"))
+            st.button(literal(text), key=f"{kind} {turn.id}", on_click=self._decide, args=(answer, text, key))
 
     def _input(self, *, disabled: bool) -> None:
         takes = taken(_config(self._client, self._flow))
@@ -275,10 +288,14 @@ class Visit:
             takes = taken(_config(self._client, self._flow))
             self._ask(given.text, uploads_of(given.files, takes))
 
-    def _ask(self, question: str, uploads: Sequence[FileUpload] = ()) -> None:
+    def _ask(self, question: str, uploads: Sequence[FileUpload] = (), answer: HumanInput | None = None) -> None:
         chat = self._chat or Chat(str(uuid4()), self._flow, "")
-        self._chats.ask(self._user, chat, question, uploads)
+        self._chats.ask(self._user, chat, question, uploads, answer)
         self._open(chat)
+
+    def _decide(self, answer: HumanInput, label: str, key: str) -> None:
+        feedback = str(st.session_state.get(key) or "").strip() or None
+        self._ask(feedback or label, answer=structs.replace(answer, feedback=feedback))
 
     def _stop(self, turn: Exchange) -> None:
         now = self._chats.turn(self._user, turn.chat, turn.id)

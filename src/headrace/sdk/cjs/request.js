@@ -51,20 +51,21 @@ class Server {
     }
     /** A prediction in the words of the typed methods. As a "call" it runs in the background. */
     question(flow, question, kind, options) {
-        const { sessionId, overrideConfig, history, uploads, form, chatId, onDisconnect, idempotencyKey, signal } = options;
+        const { sessionId, overrideConfig, history, uploads, form, humanInput, chatId, onDisconnect } = options;
         const config = sessionId ? { ...overrideConfig, sessionId } : overrideConfig;
         const body = {
-            question: form && !question ? undefined : question,
+            question: (form || humanInput) && !question ? undefined : question,
             streaming: kind === "stream" || undefined,
             chatId,
             overrideConfig: config,
             history: history?.length ? history : undefined,
             uploads: uploads?.length ? uploads : undefined,
             form,
+            humanInput,
             background: kind === "call" || undefined,
             onDisconnect,
         };
-        return this.predict(flow, body, idempotencyKey, signal);
+        return this.predict(flow, body, options.idempotencyKey, options.signal);
     }
     /** The events of a run that come after the one with the id `after`. */
     events(run, after, signal) {

@@ -1,6 +1,6 @@
 /** What the client asks, without I/O: requests to a server, and the errors that come back in their place. */
 import { type ErrorDetails, type HeadraceError } from "./errors.js";
-import type { ContinueFor, ErrorEvent, FileUpload, HistoryMessage, PredictionRequest, Rating } from "./events.js";
+import type { ContinueFor, ErrorEvent, FileUpload, HistoryMessage, HumanInput, PredictionRequest, Rating } from "./events.js";
 /** How a client is set up. Times are in milliseconds; `Infinity` waits for ever. */
 export interface HeadraceClientOptions {
     /** Where the server is; http://localhost:3000 when absent. A user and password in it are sent with each request. */
@@ -43,6 +43,8 @@ export interface AskOptions extends CallOptions {
     uploads?: FileUpload[] | null | undefined;
     /** For an agent flow that begins with a form, its values by name; the question is "" then. */
     form?: Record<string, unknown> | null | undefined;
+    /** The answer to an agent flow that has stopped to ask a person; the question is "" then. */
+    humanInput?: HumanInput | null | undefined;
     /** What becomes of the run when nobody reads it any more; the flow decides when absent. */
     onDisconnect?: "continue" | "cancel" | ContinueFor | null | undefined;
     /** The same key and question join the run that there is; a new key for each call when absent. */

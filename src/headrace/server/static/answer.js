@@ -90,6 +90,9 @@ export class Answer {
       case "nextAgentFlow":
         if (data.error) this.#parts.notes.append(callout("failed", `${data.nodeLabel}: ${data.error}`));
         break;
+      case "action":
+        this.action = data;
+        break;
       case "metadata":
         this.#conclude(data);
         break;

@@ -2,6 +2,7 @@
 
 import { Answer } from "./answer.js";
 import { client } from "./api.js";
+import { approval } from "./approval.js";
 import { announce, at, button, el, seconds } from "./dom.js";
 import { pause, played, recorded } from "./replay.js";
 import * as storage from "./storage.js";
@@ -106,12 +107,12 @@ export class Chat extends EventTarget {
     );
   }
 
-  async ask(text) {
+  async ask(text, humanInput) {
     const question = text.trim();
     if (!question || !this.flow || this.#live) return;
     this.#question.value = "";
     this.#grow();
-    const turn = { question, key: storage.fresh() };
+    const turn = { question, key: storage.fresh(), humanInput };
     this.#chat.turns.push(turn);
     this.#chat.at = Date.now();
     storage.keep(this.flow.id, this.#chat);
@@ -121,7 +122,7 @@ export class Chat extends EventTarget {
   }
 
   #show(turn) {
-    this.#turns.querySelector(".hello")?.remove();
+    for (const old of this.#turns.querySelectorAll(".hello, .approval")) old.remove();
     const answer = new Answer(turn.question, () => this.#stick());
     this.#turns.append(answer.element);
     this.#stick();
@@ -132,7 +133,9 @@ export class Chat extends EventTarget {
   #stream(turn, after) {
     const library = client((frame) => this.inspector.add(frame));
     if (turn.run) return library.resume(turn.run, { after });
-    return library.stream(this.flow.id, turn.question, { chatId: this.#chat.id, idempotencyKey: turn.key });
+    const { question, key: idempotencyKey, humanInput } = turn;
+    const options = { chatId: this.#chat.id, idempotencyKey, humanInput };
+    return library.stream(this.flow.id, humanInput ? "" : question, options);
   }
 
   async #read(turn, answer, after = 0) {
@@ -196,11 +199,13 @@ export class Chat extends EventTarget {
     if (answer.state === "detached")
       buttons.push(button("Resume", () => this.resume(turn, answer, seq), { class: "link strong" }));
     if (answer.state === "failed")
-      buttons.push(button("Try again", () => this.ask(turn.question), { class: "link strong" }));
+      buttons.push(button("Try again", () => this.ask(turn.question, turn.humanInput), { class: "link strong" }));
     if (turn.run && answer.state !== "detached")
       buttons.push(button("Replay", () => this.replay(turn.run, turn.question), { class: "link" }));
     answer.foot(...buttons);
     if (answer.followUps) this.#offer(answer.followUps);
+    if (answer.action && turn === this.turns.at(-1))
+      this.#turns.append(approval(answer.action, (given, label) => this.ask(given.feedback ?? label, given)));
     this.#stick();
   }
 

@@ -36,7 +36,7 @@ export function fresh() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The chats of a flow in this browser, newest first: `{id, at, turns: [{question, key, run, error}]}`. */
+/** The chats of a flow in this browser, newest first: `{id, at, turns: [{question, key, run, error, humanInput}]}`. */
 export function chats(flow) {
   try {
     const found = JSON.parse(read("localStorage", `headrace.chats.${flow}`) ?? "[]");
@@ -50,7 +50,13 @@ export function chats(flow) {
 
 /** Keeps a chat as it is now. */
 export function keep(flow, chat) {
-  const turns = chat.turns.slice(-TURNS).map(({ question, key, run, error }) => ({ question, key, run, error }));
+  const turns = chat.turns.slice(-TURNS).map(({ question, key, run, error, humanInput }) => ({
+    question,
+    key,
+    run,
+    error,
+    humanInput,
+  }));
   const others = chats(flow).filter((other) => other.id !== chat.id);
   write(
     "localStorage",
