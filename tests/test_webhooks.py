@@ -128,6 +128,17 @@ def test_a_signed_webhook_takes_only_what_its_secret_signs(server: Server) -> No
     assert call(server, key, body, "", "POST", X_Webhook_Signature=signed(renewed, body)).status == 422
 
 
+def test_a_flow_that_is_bound_to_a_key_wants_it_or_a_signature(server: Server) -> None:
+    made = server.send(
+        "POST", "/api/v1/apikey", {"keyName": "hook", "permissions": ["chatflows:view"]}, admin=True
+    ).json
+    key = hooked(server)
+    bound = server.send("PUT", f"/api/v1/chatflows/{key}", {"apikeyid": made["id"]}, admin=True)
+    assert bound.status == 200, bound.text
+    assert call(server, key, {"id": 1}).status == 401
+    assert call(server, key, {"id": 1}, "", "POST", Authorization=f"Bearer {made['apiKey']}").status == 200
+
+
 def test_a_plain_token_is_compared_and_not_shown(server: Server) -> None:
     plain = {"webhookSignatureHeader": "X-Acme-Token", "webhookSignatureType": "plain-token"}
     key = hooked(server, webhookEnableAuth=True, **plain)

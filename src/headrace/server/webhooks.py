@@ -31,7 +31,7 @@ from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
 from headrace.runtime.queue import STOPPING
 from headrace.schema import HumanInput, PredictionRequest
-from headrace.server.auth import local, needs
+from headrace.server.auth import check_flow_key, local, needs
 from headrace.server.bodies import converted, decoded
 from headrace.server.error_responses import ShownRun, run_json
 from headrace.server.predictions import FlowId, flow_at, reply_of
@@ -82,7 +82,10 @@ async def call_webhook(request: Request[Any, Any, Any], flow_id: FlowId) -> Resp
     if webhook is None:
         raise InvalidRequest("this flow does not begin with a webhook: choose that in its Start node")
     call = await _call(request)
-    check_signature(webhook, call, await here.webhook_secrets.of(flow_id))
+    if webhook.webhookEnableAuth:
+        check_signature(webhook, call, await here.webhook_secrets.of(flow_id))
+    else:
+        await check_flow_key(request, flow)
     _check_kind(request, webhook)
     fields = converted(call.body, _Fields) if isinstance(call.body, dict) else _Fields()
     if fields.humanInput is None:

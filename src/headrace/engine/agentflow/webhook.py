@@ -77,8 +77,6 @@ def webhook_of(inputs: Mapping[str, Any]) -> Webhook | None:
 
 def check_signature(webhook: Webhook, call: Call, secret: str | None) -> None:
     """Lets a call in that the secret signs, or that carries it. Raises Unauthorized, FlowError without a secret."""
-    if not webhook.webhookEnableAuth:
-        return
     if secret is None:
         raise FlowError(
             "Webhook signature verification is enabled but no secret has been generated: "
