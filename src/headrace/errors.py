@@ -56,6 +56,8 @@ class HeadraceError(Exception):
     retryable: bool = False
     retry_after: float | None = None
     """Seconds to wait before another attempt, when known."""
+    node: str = ""
+    """The id of the node that failed, when known."""
 
 
 class RequestError(HeadraceError):

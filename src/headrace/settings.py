@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_log_hours: Annotated[float, _about("Hours that every single event of an ended run is kept.")] = 24.0
     keep_log_mb: Annotated[int, _about("Disk for single events of ended runs, in MiB.")] = 1024
     slow_reader_timeout: Annotated[float, _about("Seconds without reading after which a reader is cut.")] = 30.0
+    log: Annotated[Literal["text", "json"], _about("How lines of the log are written: text or json.")] = "text"
     header_timeout: Annotated[float, _about("Seconds that a connection, and a request's head, may take to begin.")] = (
         30.0
     )

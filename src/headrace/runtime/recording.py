@@ -19,8 +19,8 @@ _T = TypeVar("_T")
 class Recording:
     """One run on its way into the log. However it ends, the log gets at most one `error` or `abort`, then one `end`."""
 
-    def __init__(self, log: EventLog, run: str) -> None:
-        self._log, self._run = log, run
+    def __init__(self, log: EventLog, run: str, flow: str = "") -> None:
+        self._log, self._run, self._flow = log, run, flow
         self.usage: Usage | None = None
         """The run's usage; an `abort` carries it."""
         self.parting: Sequence[Event] = ()
@@ -45,10 +45,10 @@ class Recording:
             if self._cancelled:  # a node did not let itself be cancelled
                 raise asyncio.CancelledError
         except asyncio.CancelledError:
-            stopped = failure(self._stopped_by) if self._stopped_by else Abort("[DONE]", self.usage)
+            stopped = self._failure(self._stopped_by) if self._stopped_by else Abort("[DONE]", self.usage)
             ending += [*self.parting, stopped]
         except HeadraceError as error:
-            ending.append(failure(error))
+            ending.append(self._failure(error))
         except Exception:
             _logger.exception("run %s failed", self._run)
             ending.append(failure(Internal("the server made a mistake; its log says more")))
@@ -57,6 +57,17 @@ class Recording:
             await self._log.append(self._run, [*ending, End()])
         except Exception:
             _logger.exception("the ending of run %s could not be written", self._run)
+
+    def _failure(self, error: HeadraceError) -> Error:
+        """The event that tells of an error, once the server's log has a line on it."""
+        fields = {"run": self._run, "flow": self._flow, "code": error.code}
+        if error.node:
+            fields["node"] = error.node
+        where = f" in node {error.node}" if error.node else ""
+        text = " ".join(str(error).split())  # one line, whatever a provider says
+        line = "run %s of flow %s failed%s: %s: %s"
+        _logger.warning(line, self._run, self._flow, where, error.code, text, extra={"fields": fields})
+        return failure(error)
 
     @property
     def cancelled(self) -> bool:

@@ -78,7 +78,7 @@ class Worker:
                     self._early[order.run].append(order)
 
     def _begin(self, job: Job) -> None:
-        recording = Recording(self._log, job.run)
+        recording = Recording(self._log, job.run, job.flow)
         task = asyncio.create_task(recording.record(self._events(job, recording)), name=f"run {job.run}")
         self._runs[job.run] = recording, task
         task.add_done_callback(lambda _: self._forget(job.run))

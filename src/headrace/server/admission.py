@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from headrace.errors import BodyTimeout, InvalidRequest, RateLimited
 from headrace.server.backpressure import Outgoing, Sending
 from headrace.server.error_responses import refuse
+from headrace.server.logs import log_request
 from headrace.server.rate_limits import block_of, caller
 from headrace.settings import Settings
 
@@ -37,37 +38,45 @@ class Admission:
         """Connections that have had a request since they were looked at last."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request, or refuses it with 400 or 429."""
+        """Serves a request, or refuses it with 400 or 429, and writes its line of the access log."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began, method, path = monotonic(), scope["method"], scope["path"]
+        sending = scope["state"]["sending"] = Sending(send, self.outgoing)
+        try:
+            await self._admit(scope, receive, sending)
+        finally:
+            sending.close()
+            log_request(method, path, sending.status, sending.sent, monotonic() - began, sending.run)
+
+    async def _admit(self, scope: HTTPScope, receive: Receive, sending: Sending) -> None:
         if not all(_HOST.fullmatch(value) for key, value in scope["headers"] if key == b"host"):
-            await refuse(InvalidRequest("the Host header must be a name or an address, with a port or without"), send)
+            await refuse(
+                InvalidRequest("the Host header must be a name or an address, with a port or without"), sending
+            )
             return
         host, port = scope["client"] or ("", 0)
         peer = host, int(port)  # granian gives a text
         who = block_of(caller(peer[0], _forwarded(scope) if peer[0] in self._trusted else "", self._trusted))
         if self._callers[who] >= self._most:
-            await refuse(RateLimited("this address has too many requests in progress: wait for one", _WAIT), send)
+            await refuse(RateLimited("this address has too many requests in progress: wait for one", _WAIT), sending)
             return
         self._callers[who] += 1
         self.busy[peer] += 1
         self.seen.add(peer)
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, sending)
         finally:
             _less(self._callers, who)
             _less(self.busy, peer)
 
-    async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        sending = scope["state"]["sending"] = Sending(send, self.outgoing)
+    async def _serve(self, scope: HTTPScope, receive: Receive, sending: Sending) -> None:
         try:
             await self._app(scope, Body(receive, self._patience), sending)
         except asyncio.CancelledError:
             if not sending.over:
                 raise
-        finally:
-            sending.close()
 
 
 def _forwarded(scope: HTTPScope) -> str:

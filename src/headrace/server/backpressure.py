@@ -70,6 +70,8 @@ class Sending:
         """When the piece was handed over that the reader has not taken yet."""
         self.over = False
         """The response was cut."""
+        self.status, self.sent, self.run = 0, 0, ""
+        """What the access log tells: status, bytes of the body, and the run where there is one."""
         self._task: asyncio.Task[Any] | None = asyncio.current_task()
 
     def cut(self) -> None:
@@ -82,7 +84,11 @@ class Sending:
         """Sends a message, its body in pieces; once the response is cut, nothing more."""
         if self.over:
             return
-        if message["type"] != "http.response.body":
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.run = self.run or next((v.decode() for k, v in message["headers"] if k.lower() == b"x-run-id"), "")
+            await self.send(message)
+        elif message["type"] != "http.response.body":
             await self.send(message)
         elif len(message["body"]) > PIECE:
             await self.all(message["body"])
@@ -91,6 +97,7 @@ class Sending:
         else:
             if message["more_body"]:
                 self._outgoing.begin(self)
+            self.sent += len(message["body"])
             self.since = monotonic()
             await self.send(message)
             self.since = inf
@@ -105,6 +112,7 @@ class Sending:
             for first in range(0, len(data), PIECE):
                 self.since = monotonic()
                 await self.send(piece(data[first : first + PIECE]))
+                self.sent += min(PIECE, len(data) - first)
         except asyncio.CancelledError:
             if not self.over:
                 raise

@@ -116,6 +116,7 @@ class EventStream(Response[None]):
             await send({**piece(b""), "more_body": False})
             return
         sending: Sending = scope["state"]["sending"]
+        sending.run = self._run
 
         def leave(_: asyncio.Task[None]) -> None:
             """The reader has left: a run that wants one must know now, not with its next event."""
@@ -166,6 +167,7 @@ class EventStream(Response[None]):
                             return
                     else:  # as `sending` does it: every layer between costs microseconds a token
                         sending.since = monotonic()
+                        sending.sent += len(data)
                         await send(piece(data))
                         sending.since = inf
         finally:
@@ -217,8 +219,9 @@ class PredictionResponse(Response[None]):
         """The response itself is the ASGI application, so that it notices when its caller leaves."""
         return self
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what the run's `error` event says, before anything is sent."""
+        scope["state"]["sending"].run = self._run
         gone = asyncio.create_task(_disconnected(receive))
         answer = asyncio.create_task(self._runs.answer(self._run))
         try:

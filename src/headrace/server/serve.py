@@ -63,6 +63,7 @@ def run(
         _check_address(settings.host, settings.port)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         if settings.workers > 1 and not one_of_several:
+            logs.install(settings.log)
             runner.run(supervise(settings, prepare))
         else:
             runner.run(_serve(settings, prepare, look, certificate, stops_with_parent=one_of_several))
@@ -81,7 +82,7 @@ async def _serve(
         welcome = await prepare(here.storage)
         admission = create_app(settings, here, look)
         server = _listener(admission, settings, certificate)
-        logs.install()  # the server below has set up logging in its own way
+        logs.install(settings.log)  # the server below has set up logging in its own way
         serving = asyncio.create_task(server.serve())
         watching = [
             asyncio.create_task(admission.outgoing.cut_slow_readers()),

@@ -59,6 +59,7 @@ class Walk:
         except HeadraceError as error:
             item = path[-1].item
             if item is None or self._run.exhausted:
+                error.node = node.id
                 yield self._failed(path, "ERROR", str(error))
                 raise
             yield self._failed(path[-1:], "ERROR", str(error))
