@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
 from headrace.providers.guard import Allowed
 from headrace.providers.http import ProviderHttp, ProviderLimits
+from headrace.python_flow import PythonFlow
 from headrace.retrieval.parser_processes import kept_warm
 from headrace.runtime.backend import Backend
 from headrace.runtime.durable import DurableLog
@@ -43,8 +44,11 @@ def backend_on(storage: Storage) -> Backend:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncGenerator[Local]:
-    """The data folder with everything that runs flows on it; not yet working. Raises InvalidRequest."""
+async def opened(settings: Settings, flows: Sequence[PythonFlow] = ()) -> AsyncGenerator[Local]:
+    """The data folder with everything that runs flows on it; not yet working. Raises InvalidRequest.
+
+    `flows` are functions that are flows, besides those that the settings name.
+    """
     fetcher = Fetcher(Allowed(settings.allowed_hosts), FetchLimits(total=settings.fetch_timeout))
     sandbox = Sandbox()
     databases = Databases(settings.folder, settings.allowed_databases)
@@ -73,7 +77,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Local]:
         library = DocumentLibrary(storage.database, settings.folder, catalog, read_page)
         programs = [line.strip() for line in settings.mcp_commands.split(";") if line.strip()]
         outside = Outside(http, fetcher.fetch, run_script, fetcher.reach, library, programs, databases.open)
-        python = PythonFlows(settings.python_flows)
+        python = PythonFlows(settings.python_flows, flows)
         await asyncio.to_thread(python.load)
         await python.store(storage)
         backend = await asyncio.to_thread(backend_on, storage)

@@ -35,10 +35,10 @@ _logger = logging.getLogger("headrace.python")
 class PythonFlows:
     """The flows by their ids. A file that cannot be read any more keeps the flows that it had."""
 
-    def __init__(self, places: Sequence[str]) -> None:
+    def __init__(self, places: Sequence[str], flows: Sequence[PythonFlow] = ()) -> None:
         """`places` are files, folders, or modules as `package.module` or `package.module:name`."""
         self._places = places
-        self._by_source: dict[str, list[PythonFlow]] = {}
+        self._by_source: dict[str, list[PythonFlow]] = {"": list(flows)}
         self._seen: Mapping[Path, tuple[int, int]] = {}
         self.failures: dict[str, str] = {}
         """The traceback of each file that cannot be read as it is now."""
