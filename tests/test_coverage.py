@@ -332,7 +332,7 @@ TRUE = {  # the only findings about them beside missing node types, things of a 
     ("Query Engine", "unset", "pineconeIndex"),
     ("Context Chat Engine", "unset", "pineconeIndex"),
     ("SubQuestion Query Engine", "unread", "embeddings"),
-    ("Order Webhook", "refused", "startInputType"),
+    ("Interacting With API", "unset", "url"),
     ("Nightly Digest", "refused", "startInputType"),
 }
 

@@ -1,6 +1,7 @@
 """Nodes describe themselves: from their records, completely, and as Flowise's node list has them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -147,9 +148,10 @@ TYPES = {
 
 
 def pairs(node: Mapping[str, Any]) -> Iterator[tuple[Input, Mapping[str, Any]]]:
-    """Inputs that both have."""
+    """Inputs that both have. One that the original has in several forms under one name is one input here."""
     ours = {one.name: one for one in inputs_of(CATALOG[node["name"]])}
-    yield from ((ours[one["name"]], one) for one in node["inputs"] if one["name"] in ours)
+    named = Counter(one["name"] for one in node["inputs"])
+    yield from ((ours[one["name"]], one) for one in node["inputs"] if one["name"] in ours and named[one["name"]] == 1)
 
 
 def test_nodes_agree_with_flowises_in_label_version_and_category() -> None:

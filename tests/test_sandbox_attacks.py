@@ -339,7 +339,7 @@ def lying(words: bytes) -> str:
 def said(words: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptError:
     program = tmp_path / "program.py"
     program.write_text(lying(words))
-    monkeypatch.setattr(child_module, "_INSIDE", str(program))
+    monkeypatch.setattr(child_module, "_PROGRAM", str(program))
     with pytest.raises(ScriptError) as caught:
         using(lambda sandbox: sandbox.run("return 1", {}, web), wall=5)
     return caught.value

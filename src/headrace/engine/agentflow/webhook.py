@@ -21,9 +21,9 @@ _KEYS: Final = re.compile(r"[^.\[\]]+")
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 _SIGNATURE: Final = "x-webhook-signature"
 _WEBHOOK: Final = {"startInputType": "webhookTrigger"}
-_SIGNED: Final = Input(show={**_WEBHOOK, "webhookEnableAuth": True})
-_CHECKED: Final = Input(show={**_WEBHOOK, "webhookEnableValidation": True})
-_TEXT: Final = Input(show={**_WEBHOOK, "webhookInputMode": "text"})
+_SIGNED: Final = {**_WEBHOOK, "webhookEnableAuth": True}
+_CHECKED: Final = {**_WEBHOOK, "webhookEnableValidation": True}
+_TEXT: Final = Input(label="Custom Text", show={**_WEBHOOK, "webhookInputMode": "text"})
 _LATER: Final = Input(show={**_WEBHOOK, "webhookResponseMode": "async"})
 
 
@@ -39,20 +39,28 @@ class Expected(msgspec.Struct, frozen=True, omit_defaults=True):
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs of a Start node that say how its webhook is called, and how it answers."""
 
-    webhookMethod: Annotated[Literal["GET", "POST", "PUT", "PATCH", "DELETE"], Input(show=_WEBHOOK)] = "POST"
-    webhookContentType: Annotated[str, Input(show=_WEBHOOK)] = "application/json"
-    webhookInputMode: Annotated[Literal["text", "none", "payload"], Input(show=_WEBHOOK)] = "text"
-    webhookDefaultInput: Annotated[str, _TEXT] = ""
-    webhookEnableAuth: Annotated[bool, Input(show=_WEBHOOK)] = False
-    webhookSignatureHeader: Annotated[str, _SIGNED] = ""
-    webhookSignatureType: Annotated[Literal["hmac-sha256", "plain-token"], _SIGNED] = "hmac-sha256"
-    webhookResponseMode: Annotated[Literal["sync", "async", "stream"], Input(show=_WEBHOOK)] = "sync"
+    webhookMethod: Annotated[
+        Literal["GET", "POST", "PUT", "PATCH", "DELETE"], Input(label="HTTP Method", show=_WEBHOOK)
+    ] = "POST"
+    webhookContentType: Annotated[
+        Literal["application/json", "application/x-www-form-urlencoded"], Input(label="Content Type", show=_WEBHOOK)
+    ] = "application/json"
+    webhookInputMode: Annotated[Literal["text", "none", "payload"], Input(label="Input Mode", show=_WEBHOOK)] = "text"
+    webhookDefaultInput: Annotated[str, msgspec.Meta(extra={"acceptVariable": True}), _TEXT] = ""
+    webhookEnableAuth: Annotated[bool, Input(label="Verify request signature", show=_WEBHOOK)] = False
+    webhookSignatureHeader: Annotated[str, Input(label="Signature Header", show=_SIGNED)] = ""
+    webhookSignatureType: Annotated[
+        Literal["hmac-sha256", "plain-token"], Input(label="Signature Type", show=_SIGNED)
+    ] = "hmac-sha256"
+    webhookResponseMode: Annotated[Literal["sync", "async", "stream"], Input(label="Response Mode", show=_WEBHOOK)] = (
+        "sync"
+    )
     callbackUrl: Annotated[str, _LATER] = ""
     callbackSecret: Annotated[str, _LATER] = ""
-    webhookEnableValidation: Annotated[bool, Input(show=_WEBHOOK)] = False
-    webhookQueryParams: Annotated[list[Expected], _CHECKED] = []
-    webhookBodyParams: Annotated[list[Expected], _CHECKED] = []
-    webhookHeaderParams: Annotated[list[Expected], _CHECKED] = []
+    webhookEnableValidation: Annotated[bool, Input(label="Validate request shape", show=_WEBHOOK)] = False
+    webhookQueryParams: Annotated[list[Expected], Input(label="Expected Query Parameters", show=_CHECKED)] = []
+    webhookBodyParams: Annotated[list[Expected], Input(label="Expected Body Parameters", show=_CHECKED)] = []
+    webhookHeaderParams: Annotated[list[Expected], Input(label="Expected Headers", show=_CHECKED)] = []
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
