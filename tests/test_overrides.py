@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from servers import Server, chat_model, conversation, flow, llm_chain, node
+from test_tools import agent
 from upstream import Upstream
 
 MODEL, CHAIN = "OpenAI", "Conversation Chain"
@@ -231,6 +232,31 @@ def test_a_filter_that_cannot_be_read_finds_nothing(server: Server, upstream: Up
     reply = server.ask(filtered(server, upstream.url), "Who eats fish?", overrideConfig={"filter": value})
     assert (reply.status, reply.json["code"]) == (400, "invalid_request")
     assert "vectorStoreRetriever (vectorStoreRetriever_0): the input 'filter'" in reply.json["message"]
+
+
+@pytest.mark.parametrize("own", ['{"team": "blue"}', {"team": "blue"}], ids=str)
+@pytest.mark.parametrize(
+    "callers", ['{"kind": "note"}', {"kind": "note"}, {"retrieverTool_0": {"kind": "note"}}], ids=str
+)
+def test_the_filter_of_a_retriever_tool_is_kept_beside_a_callers(
+    server: Server, upstream: Upstream, own: Any, callers: Any
+) -> None:
+    texts = [
+        node("plainText", "Document Loaders", n, text=f"The {team} heron's {kind}.",
+             metadata={"team": team, "kind": kind})
+        for n, (team, kind) in enumerate((("red", "note"), ("blue", "note"), ("blue", "letter")))
+    ]  # fmt: skip
+    held = [f"{{{{plainText_{n}.data.instance}}}}" for n in range(3)]
+    tool = node("retrieverTool", "Tools", name="look_up", description="d", retrieverToolMetadataFilter=own,
+                retriever="{{memoryVectorStore_0.data.instance}}")  # fmt: skip
+    store = node("memoryVectorStore", "Vector Stores", document=held, output="retriever")
+    drawn = flow(*agent(upstream.url, tool)["nodes"], *texts, store)
+    flow_id = server.create_flow(drawn, **rules(retrieverTool=("retrieverToolMetadataFilter",)))
+    asked = '/tool look_up {"input": "heron"}'
+    reply = server.ask(flow_id, asked, overrideConfig={"retrieverToolMetadataFilter": callers})
+    assert reply.json["usedTools"][0]["toolOutput"] == "The blue heron's note."
+    unread = server.ask(flow_id, asked, overrideConfig={"retrieverToolMetadataFilter": "kind=note"})
+    assert (unread.status, unread.json["code"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("value", [{"a": "http://127.0.0.1:9/v1"}, {"basepath": "http://127.0.0.1:9/v1"}])
