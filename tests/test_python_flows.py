@@ -264,6 +264,8 @@ def test_a_file_that_changes_counts_for_new_runs_and_one_with_an_error_does_not(
     eventually(lambda: says("Good morning Ada, 0"))
     app.write("def broken(:\n")
     eventually(lambda: "SyntaxError" in app.server.output.read_text())
+    app.file.unlink()
+    eventually(lambda: "there is no file" in app.server.output.read_text())
     assert says("Good morning Ada, 0")
     app.write(APP.replace("Greets people.", "Greets nobody.").replace("{helper.WORD} {question}", "Go away"))
     eventually(lambda: says("Go away, 0"))

@@ -60,8 +60,8 @@ class PythonFlows:
         self._seen = _stamps(self._places)
         for place in self._places:
             self._read(place)
-            if place in self.failures:
-                raise InvalidRequest(f"the flows of {place!r} cannot be read:\n{self.failures[place]}")
+            if failure := self.failures.get(place):
+                raise InvalidRequest(f"the flows of {place!r} cannot be read: {failure}")
         for point in entry_points(group=_GROUP):
             self._by_source[point.value] = list(_flows_of({point.name: point.load()}))
         ids = [flow.id for flow in self.flows]
@@ -76,9 +76,13 @@ class PythonFlows:
             if seen == self._seen:
                 continue
             changed = {path for path in {*seen, *self._seen} if seen.get(path) != self._seen.get(path)}
-            self._seen = seen
-            await asyncio.to_thread(self._read_again, changed)
-            await self.store(storage)
+            try:
+                await asyncio.to_thread(self._read_again, changed)
+                await self.store(storage)
+            except Exception as error:  # the next look tries again
+                _logger.warning("changed flows in Python cannot be taken: %s", error)
+            else:
+                self._seen = seen
 
     async def store(self, storage: Storage) -> None:
         """Gives each flow its row, and each row the flow's name and description. Raises StorageError."""
@@ -101,18 +105,18 @@ class PythonFlows:
         for place in self._places:
             self._read(place)
             if failure := self.failures.get(place):
-                _logger.error("the flows of %s stay as they were, since it cannot be read:\n%s", place, failure)
+                _logger.error("the flows of %s stay as they were, since it cannot be read: %s", place, failure)
 
     def _read(self, place: str) -> None:
         """Takes the flows of a place; those of before stay when it cannot be read."""
         try:
             self._by_source[place] = list(_read(place))
-        except InvalidRequest:
-            raise
+        except InvalidRequest as error:  # also while an editor puts a new file in the place of the old one
+            self.failures[place] = str(error)
         except Exception as error:
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
             said = traceback.format_exception_only(error)
-            self.failures[place] = "".join([*traceback.format_list(frames), *said]).strip()
+            self.failures[place] = "\n" + "".join([*traceback.format_list(frames), *said]).strip()
         else:
             self.failures.pop(place, None)
 
