@@ -73,6 +73,8 @@ export function kindOf(code: string | undefined, status = 500): ErrorCode {
   if (code === undefined && [502, 503, 504].includes(status)) return "connection_failed"; // a proxy answered instead
   const kinds = Object.keys(ERRORS) as ErrorCode[];
   const fits = (kind: ErrorCode) => ERRORS[kind][2] !== "ProviderError" || kind === "provider_error";
-  const known = kinds.find((kind) => ERRORS[kind][0] === status && fits(kind)); // parents come before their children
+  const alike = kinds.filter((kind) => ERRORS[kind][0] === status && fits(kind));
+  const isRoot = (kind: ErrorCode) => kinds.find((other) => ERRORS[other][2] === ERRORS[kind][2]) === kind;
+  const known = alike.find(isRoot) ?? alike[0]; // a family's root is more general; parents come before their children
   return known ?? (status >= 400 && status < 500 ? "invalid_request" : "internal");
 }

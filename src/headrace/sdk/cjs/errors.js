@@ -68,6 +68,8 @@ function kindOf(code, status = 500) {
         return "connection_failed"; // a proxy answered instead
     const kinds = Object.keys(events_js_1.ERRORS);
     const fits = (kind) => events_js_1.ERRORS[kind][2] !== "ProviderError" || kind === "provider_error";
-    const known = kinds.find((kind) => events_js_1.ERRORS[kind][0] === status && fits(kind)); // parents come before their children
+    const alike = kinds.filter((kind) => events_js_1.ERRORS[kind][0] === status && fits(kind));
+    const isRoot = (kind) => kinds.find((other) => events_js_1.ERRORS[other][2] === events_js_1.ERRORS[kind][2]) === kind;
+    const known = alike.find(isRoot) ?? alike[0]; // a family's root is more general; parents come before their children
     return known ?? (status >= 400 && status < 500 ? "invalid_request" : "internal");
 }
