@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import aclosing
 
 import click
@@ -24,6 +25,7 @@ from headrace.settings import Settings
 @command
 async def run(settings: Settings, flow: str, question: str, chat: str | None) -> None:
     """Ask a flow, by id or name, and stream the answer here. Needs no running server."""
+    logging.getLogger("headrace.runs").setLevel(logging.ERROR)  # why a run failed is told below
     async with opened(settings) as here, here.working(heartbeat=settings.heartbeat, grace=0):
         row = await find(here.storage, flow)
         request = PredictionRequest(question=question, chatId=chat)
