@@ -118,7 +118,7 @@ def test_a_reader_that_is_slow_but_reads_gets_everything(server: Server, paths: 
         got = b""
         while piece := reader.recv(1024 * 1024):
             got += piece
-            select.select([], [], [], 0.05 if len(got) % 7 else 0.01)  # slower than the server sends
+            select.select([], [], [], 0.015 if len(got) % 7 else 0.005)  # slower than the server sends
     assert got.endswith(b"]")
     assert len(got.partition(b"\r\n\r\n")[2]) == length
 

@@ -354,10 +354,7 @@ def _content(answer: Prediction, metadata: RunMetadata) -> str:
 
 
 def _asked(request: PredictionRequest, *, in_python: bool) -> str:
-    """The user's text as the chat history shows it; a blank for an answer without words, as Flowise has it.
-
-    Flows in Python may have a question and a form, all others show the form alone.
-    """
+    """The user's text as the chat history shows it: a form, but for flows in Python that were asked a question too."""
     if request.form and not (in_python and request.question):
         return filled(request.form)
     if answer := request.humanInput:

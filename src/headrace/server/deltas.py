@@ -18,7 +18,7 @@ class _Executed(msgspec.Struct):
 
 
 class Deltas:
-    """What one reader has been told of the executed nodes: a number for each of them, not the node itself."""
+    """The executed nodes that one reader knows: a number for each of them, not the node itself."""
 
     def __init__(self) -> None:
         self._told: list[int] = []

@@ -14,7 +14,7 @@ from headrace.server.auth import local, needs
 
 
 class GenerationRequest(msgspec.Struct):
-    """What the flow is for, and the model that plans it and that its nodes then use."""
+    """The purpose of the flow, and the model that plans it and that its nodes then use."""
 
     question: str
     selectedChatModel: ChosenModel

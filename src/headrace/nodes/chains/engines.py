@@ -52,10 +52,10 @@ class Engine(Step, frozen=True, kw_only=True):
 
     @property
     def _answering(self) -> ChatModel:
-        raise NotImplementedError
+        raise FlowError("this engine has no model: connect one")
 
     async def _sources(self, question: str, ctx: Context) -> list[Document]:
-        raise NotImplementedError
+        raise FlowError("this engine has nothing to answer from: connect a retriever")
 
 
 class QueryEngine(Engine, frozen=True, kw_only=True, tag="queryEngine"):

@@ -10,6 +10,7 @@ from headrace.engine.chat import ChatRequest, ModelMessage
 from headrace.engine.model_events import answer_events, answer_text, text_events
 from headrace.engine.node import Context, Node, Template
 from headrace.engine.ports import ChatModel
+from headrace.errors import FlowError
 from headrace.events import Event
 from headrace.nodes.prompts import filled
 
@@ -37,7 +38,7 @@ class ResponseSynthesizer(Node, frozen=True, kw_only=True):
         self, model: ChatModel, query: str, passages: Sequence[str], ctx: Context
     ) -> AsyncGenerator[Sequence[Event]]:
         """The answer in batches of events. Raises ProviderError, and FlowError for a prompt with other variables."""
-        raise NotImplementedError
+        raise FlowError("this synthesizer makes no answer: choose another one")
 
 
 class _Refining(ResponseSynthesizer, frozen=True, kw_only=True):
