@@ -67,8 +67,10 @@ class ServerRun(Run):
         """Turns that came with the request, or else the stored ones of the session."""
         if self._ctx.prior:
             sent = self._ctx.prior
-            return [_message("apiMessage" if turn.role == "assistant" else "userMessage", turn.text) for turn in sent]
-        return [_message(turn.role, turn.content) for turn in await self._ctx.history()]
+            return [
+                HistoryMessage("apiMessage" if turn.role == "assistant" else "userMessage", turn.text) for turn in sent
+            ]
+        return [HistoryMessage(turn.role, turn.content) for turn in await self._ctx.history()]
 
     async def secret(self, credential: str) -> Mapping[str, str]:
         """The fields of a credential of the server, by its id. Raises NotFound."""
@@ -90,10 +92,6 @@ class ServerRun(Run):
     def flow(self, flow: str) -> ServerFlow:
         """Another flow of the server, by its id."""
         return ServerFlow(self._ctx, flow)
-
-
-def _message(role: str, text: str) -> HistoryMessage:
-    return HistoryMessage(role, text)
 
 
 def _messages(question: str | Sequence[HistoryMessage], system: str) -> list[ModelMessage]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 
+from headrace.engine.references import text_of
 from headrace.errors import InvalidRequest
 from headrace.events import Usage
 from headrace.runtime.log import Entry
@@ -98,7 +99,7 @@ class AgUiEncoder:
 
     def _tool(self, part: ToolUse) -> Iterable[dict[str, Any]]:
         call, tool = {"toolCallId": f"{self._run}-call-{part.number}"}, part.tool
-        result = tool.error or (tool.toolOutput if isinstance(tool.toolOutput, str) else json_text(tool.toolOutput))
+        result = tool.error or text_of(tool.toolOutput)
         yield {"type": "TOOL_CALL_START", **call, "toolCallName": tool.tool}
         yield {"type": "TOOL_CALL_ARGS", **call, "delta": json_text(tool.toolInput)}
         yield {"type": "TOOL_CALL_END", **call}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +18,7 @@ from headrace.server.frames import PredictionResponse, first_event_wait
 from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS, error_body
 from headrace.server.protocols.openai_models import model_flow
 from headrace.server.protocols.openai_requests import model_name, openai_question
-from headrace.server.protocols.stream import DONE, ProtocolStream, begin, frame, json, json_text, place
+from headrace.server.protocols.stream import DONE, ProtocolStream, begin, frame, json, json_text, place, unix_time
 
 _EXTRAS: Final = (
     "chatId",
@@ -57,11 +56,10 @@ class ChatEncoder:
     """Makes chunks of a run's events."""
 
     def __init__(self, info: RunInfo, *, with_usage: bool) -> None:
-        created = int(datetime.fromisoformat(info.createdDate).timestamp())
         self._base = {
             "id": f"chatcmpl-{info.id}",
             "object": "chat.completion.chunk",
-            "created": created,
+            "created": unix_time(info.createdDate),
             "model": info.chatflowid,
         }
         self._with_usage = with_usage
@@ -122,7 +120,7 @@ class ChatAnswer(PredictionResponse):
             {
                 "id": f"chatcmpl-{self._info.id}",
                 "object": "chat.completion",
-                "created": int(datetime.fromisoformat(self._info.createdDate).timestamp()),
+                "created": unix_time(self._info.createdDate),
                 "model": self._info.chatflowid,
                 "choices": [choice],
                 "usage": usage_of(prediction.usage),

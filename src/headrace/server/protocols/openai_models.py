@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Request, get
@@ -14,6 +13,7 @@ from headrace.schema import FlowRow, is_id
 from headrace.server.auth import ANY_KEY, caller_key, check_flow_key, local, may
 from headrace.server.predictions import flow_at
 from headrace.server.protocols.openai_errors import OPENAI, OPENAI_HANDLERS
+from headrace.server.protocols.stream import unix_time
 
 _OWNER = "headrace"
 
@@ -49,7 +49,7 @@ async def _listed(request: Request[Any, Any, Any]) -> list[FlowRow]:
 
 
 def _shown(row: FlowRow) -> dict[str, Any]:
-    created = int(datetime.fromisoformat(row.createdDate).timestamp()) if row.createdDate else 0
+    created = unix_time(row.createdDate) if row.createdDate else 0
     return {"id": row.id, "object": "model", "created": created, "owned_by": _OWNER, "name": row.name}
 
 

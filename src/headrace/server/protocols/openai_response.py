@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, Final
 
+from headrace.engine.references import text_of
 from headrace.events import Document, Usage
 from headrace.runtime.log import Entry
 from headrace.schema import RunInfo
@@ -23,7 +23,7 @@ from headrace.server.protocols.parts import (
     is_address,
     source_of,
 )
-from headrace.server.protocols.stream import BEGINNING, Place, json, json_text
+from headrace.server.protocols.stream import BEGINNING, Place, json, unix_time
 
 PREFIX: Final = "resp_"
 _STEP: Final = 1024  # numbers for each event of a run: at most so many are made of one
@@ -62,7 +62,7 @@ class ResponseEncoder:
         self.response: dict[str, Any] = {
             "id": PREFIX + info.id,
             "object": "response",
-            "created_at": int(datetime.fromisoformat(info.createdDate).timestamp()),
+            "created_at": unix_time(info.createdDate),
             "status": "in_progress",
             "background": False,
             "conversation": {"id": info.chatId},
@@ -140,7 +140,7 @@ class ResponseEncoder:
             "type": "mcp_call",
             "server_label": "flow",
             "name": tool.tool,
-            "arguments": tool.toolInput if isinstance(tool.toolInput, str) else json_text(tool.toolInput),
+            "arguments": text_of(tool.toolInput),
             "output": None,
             "error": None,
         }
@@ -149,8 +149,7 @@ class ResponseEncoder:
             failed = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": tool.error}]}
             yield self._done("failed", error=failed)
         else:
-            output = tool.toolOutput if isinstance(tool.toolOutput, str) else json_text(tool.toolOutput)
-            yield self._done("completed", output=output)
+            yield self._done("completed", output=text_of(tool.toolOutput))
 
     def _added(self, prefix: str, item: dict[str, Any]) -> dict[str, Any]:
         index = len(self._items)

@@ -8,6 +8,7 @@ gets what follows the frame that it has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -42,6 +43,11 @@ class Encoder(Protocol):
 def frame(data: Any) -> bytes:
     """A frame whose data is JSON."""
     return b"data: %b\n\n" % json(data)
+
+
+def unix_time(date: str) -> int:
+    """The seconds since 1970 of a stored date."""
+    return int(datetime.fromisoformat(date).timestamp())
 
 
 def json_text(value: Any) -> str:
