@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engine.agentflow import steps
-from headrace.engine.agentflow.components import Plan
+from headrace.engine.agentflow.components import AgentFlowPlan
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.graph import AgentGraph, Level
 from headrace.engine.agentflow.node import AgentRun
 from headrace.engine.agentflow.progress import Arrow, Progress, Way
+from headrace.engine.agentflow.telling import AgentFlowTeller
 from headrace.engine.agentflow.walk import Walk
 from headrace.engine.chat import ModelMessage, ToolCall
 from headrace.engine.conversation import Conversation, Round, ToolUse
@@ -107,16 +108,16 @@ async def walked(drawn: Flow, question: str, *, stored: bool) -> tuple[list[Any]
     progress, execution = Progress(way=Way(ready=graph.top.starts), text=question), Execution(id="e")
     events: list[Event] = []
     reason = ""
-    plan = Plan(graph, CATALOG, Overrides(OverrideRules(), None))
+    plan = AgentFlowPlan(graph, CATALOG, Overrides(OverrideRules(), None))
     run = AgentRun(context(), execution, progress, question)
-    walk = Walk(plan, run)
+    walk = Walk(plan, run, AgentFlowTeller(run))
     try:
         while run.progress.way.ready:
             await gathered(walk.step(), events)
             if stored:
                 read = msgspec.json.decode(msgspec.json.encode(run.progress), type=Progress)
                 run = AgentRun(context(), execution, read, question)
-                walk = Walk(plan, run)
+                walk = Walk(plan, run, AgentFlowTeller(run))
     except HeadraceError as error:
         reason = str(error)
     return [*shown(events), reason], timeless(msgspec.to_builtins(run.progress))

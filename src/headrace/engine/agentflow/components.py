@@ -6,29 +6,41 @@ from typing import Any, NamedTuple
 
 from headrace.engine.agentflow.execution import public
 from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.node import AgentNode, Task
+from headrace.engine.agentflow.node import AgentNode, AgentRun, Loops, Task
 from headrace.engine.agentflow.references import Mentions
+from headrace.engine.agentflow.walk import Prepared
 from headrace.engine.catalog import Catalog
 from headrace.engine.inputs import Field, current, fields_of, input_values, parsed, read, where
 from headrace.engine.node import Context, Node
 from headrace.engine.overrides import Overrides, read_json
 from headrace.engine.parts import own_credential
+from headrace.engine.references import MISSING
 from headrace.errors import FlowError
-from headrace.schema import NodeData
+from headrace.schema import HumanInput, NodeData
 
 
-class Plan(NamedTuple):
-    """The plan of a run: the flow, the node types and the request's overrides."""
+class AgentFlowPlan(NamedTuple):
+    """The plan of an agent flow's run: the flow, the node types and the request's overrides."""
 
     graph: AgentGraph
     catalog: Catalog
     overrides: Overrides
 
+    async def prepared(self, run: AgentRun, node: NodeData, answer: HumanInput | None) -> Prepared:
+        """See Plan."""
+        way = run.progress.path[-1]
+        loops = Loops(way)
+        mentions = Mentions(run, way.said, loops, way.item.value if way.item else MISSING)
+        components = Components(self, run.ctx, mentions, node)
+        is_last = way.item is None and not self.graph.level(way).arrows_from[node.id]
+        task = Task(run, node, loops, mentions.resolve, is_last=is_last, component=components.built, answer=answer)
+        return Prepared(await components.record(task), task)
+
 
 class Components:
     """Builds what one execution of a node needs."""
 
-    def __init__(self, plan: Plan, ctx: Context, mentions: Mentions, node: NodeData) -> None:
+    def __init__(self, plan: AgentFlowPlan, ctx: Context, mentions: Mentions, node: NodeData) -> None:
         self._plan, self._ctx, self._mentions, self._node = plan, ctx, mentions, node
 
     async def record(self, task: Task) -> AgentNode:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Final, Literal
+from typing import Final
 from uuid import uuid4
 
 import msgspec
 
-from headrace.engine.agentflow.components import Plan
+from headrace.engine.agentflow.components import AgentFlowPlan
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.form import check_form, form_of
 from headrace.engine.agentflow.graph import AgentGraph
 from headrace.engine.agentflow.node import AgentRun, filled
 from headrace.engine.agentflow.progress import Progress, Way
+from headrace.engine.agentflow.telling import AgentFlowTeller, Broken, Teller
 from headrace.engine.agentflow.walk import Walk
 from headrace.engine.agentflow.webhook import Webhook, webhook_of
 from headrace.engine.catalog import Catalog
@@ -24,7 +25,7 @@ from headrace.engine.inputs import check_asked
 from headrace.engine.node import Context
 from headrace.engine.overrides import Overrides
 from headrace.errors import HeadraceError, InvalidRequest
-from headrace.events import Action, AgentFlowEvent, AgentFlowExecutedData, Event
+from headrace.events import Event
 from headrace.schema import FlowFile, NodeData, PredictionRequest
 
 _HISTORY: Final = "Invalid history format: each item needs a role, apiMessage or userMessage, and a text as content"
@@ -70,49 +71,44 @@ class Agentflow:
             run.past = [*ctx.prior, *remembered(await ctx.history(tools=True))]
             if ctx.answer:
                 _forget_said(run)
-        return self._events(run, Walk(Plan(self._graph, self._catalog, overrides), run, ctx.answer))
+        teller = AgentFlowTeller(run)
+        return walked(run, Walk(AgentFlowPlan(self._graph, self._catalog, overrides), run, teller, ctx.answer), teller)
 
     def _begun(self, ctx: Context, text: str) -> Progress:
         return Progress(way=Way(ready=self._graph.top.starts), text=text, form=ctx.form, webhook=ctx.webhook)
 
-    async def _events(self, run: AgentRun, walk: Walk) -> AsyncGenerator[Sequence[Event]]:
-        ctx, execution = run.ctx, run.execution
-        execution.state, execution.action, execution.progress = "INPROGRESS", None, run.progress
-        await ctx.note(execution)
-        yield [AgentFlowEvent("INPROGRESS")]
-        try:
-            async with aclosing(walk.events()) as batches:
-                async for events in batches:
-                    yield events
-        except asyncio.CancelledError:
-            ctx.parting = [*walk.parting, *_told(run, "TERMINATED")]
-            raise
-        except HeadraceError:
-            yield _told(run, "ERROR")
-            raise
-        yield _stopped(run, execution.action) if execution.action else _finished(run)
+
+async def walked(run: AgentRun, walk: Walk, teller: Teller) -> AsyncGenerator[Sequence[Event]]:
+    """The walk's events from its beginning to its end; how it ended is noted with the execution."""
+    ctx, execution = run.ctx, run.execution
+    execution.state, execution.action, execution.progress = "INPROGRESS", None, run.progress
+    await ctx.note(execution)
+    if events := teller.opened():
+        yield events
+    try:
+        async with aclosing(walk.events()) as batches:
+            async for events in batches:
+                yield events
+    except asyncio.CancelledError:
+        ctx.parting = [*walk.parting, *_broken(run, teller, "TERMINATED")]
+        raise
+    except HeadraceError:
+        yield _broken(run, teller, "ERROR")
+        raise
+    if execution.action:
+        execution.state = "STOPPED"
+        yield teller.stopped(execution.action)
+    else:
+        execution.state, execution.progress = "FINISHED", run.progress
+        yield teller.finished()
+
+
+def _broken(run: AgentRun, teller: Teller, state: Broken) -> list[Event]:
+    run.execution.state, run.execution.progress = state, run.progress
+    return teller.broken(state)
 
 
 def _forget_said(run: AgentRun) -> None:
     """Drops the nodes' messages: the session's history has them by now, as the answering person has read it."""
     path = [msgspec.structs.replace(way, said=()) for way in run.progress.path]
     run.progress = run.progress.at(path)
-
-
-def _finished(run: AgentRun) -> list[Event]:
-    if len(run.execution.data) < len(run.progress.executed):
-        return _told(run, "FINISHED")
-    run.execution.state = "FINISHED"
-    return [AgentFlowEvent("FINISHED")]
-
-
-def _stopped(run: AgentRun, action: dict[str, object]) -> list[Event]:
-    run.execution.state = "STOPPED"
-    return [AgentFlowEvent("STOPPED"), Action(action), AgentFlowEvent("STOPPED")]
-
-
-def _told(run: AgentRun, state: Literal["FINISHED", "ERROR", "TERMINATED"]) -> list[Event]:
-    """Everything that was executed, and how it ended."""
-    run.execution.state, run.execution.data = state, list(run.progress.executed)
-    run.execution.progress = run.progress
-    return [AgentFlowExecutedData(run.execution.data), AgentFlowEvent(state)]

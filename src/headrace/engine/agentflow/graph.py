@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.engine.agentflow.progress import Arrow, Way
 from headrace.engine.catalog import Catalog
@@ -52,25 +52,13 @@ class Level:
         return next((key for key, count in open_arrows.items() if count), None)
 
 
-class AgentGraph:
-    """The levels of a flow. The outermost one has exactly one node that nothing leads to: the start."""
+class Levels:
+    """The levels of a flow: its own, and one inside of each iteration."""
 
-    def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
-        """Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks."""
-        self.nodes = nodes = nodes_of(flow)
-        inside = {node.data.id: node.parentNode for node in flow.nodes}
-        arrows = [Arrow(edge.source, _output(edge.sourceHandle), edge.target) for edge in flow.edges]
-        self._levels = {
-            parent: Level([node for node in nodes if inside[node.id] == parent], arrows)
-            for parent in (None, *(node.id for node in nodes))
-        }
-        self.top = self._levels[None]
-        self.start = _start(self.top)
-        for level in self._levels.values():
-            if circle := level.circle():
-                raise FlowError(f"the flow goes in a circle through {circle!r}: use a Loop node to go back")
-        check_known({part.name for node in nodes for part in parts_of(node)}, catalog)
-        self.accepting = {node.id: accepting(node, catalog) for node in nodes}
+    def __init__(self, levels: Mapping[str | None, Level]) -> None:
+        """`levels` by the node that each lies in, None for the outermost one."""
+        self._levels = levels
+        self.top = levels[None]
 
     def level(self, way: Way) -> Level:
         """The level that the way leads through. Raises FlowError for an iteration that is not there."""
@@ -82,6 +70,27 @@ class AgentGraph:
     def begun(self, iteration: str) -> Sequence[str]:
         """The nodes that an iteration begins with."""
         return self._levels[iteration].starts
+
+
+class AgentGraph(Levels):
+    """The levels of an agent flow. The outermost one has exactly one node that nothing leads to: the start."""
+
+    def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
+        """Raises FlowError for a flow that cannot run, UnknownNodes naming the nodes that this server lacks."""
+        self.nodes = nodes = nodes_of(flow)
+        inside = {node.data.id: node.parentNode for node in flow.nodes}
+        arrows = [Arrow(edge.source, _output(edge.sourceHandle), edge.target) for edge in flow.edges]
+        levels = {
+            parent: Level([node for node in nodes if inside[node.id] == parent], arrows)
+            for parent in (None, *(node.id for node in nodes))
+        }
+        super().__init__(levels)
+        self.start = _start(self.top)
+        for level in levels.values():
+            if circle := level.circle():
+                raise FlowError(f"the flow goes in a circle through {circle!r}: use a Loop node to go back")
+        check_known({part.name for node in nodes for part in parts_of(node)}, catalog)
+        self.accepting = {node.id: accepting(node, catalog) for node in nodes}
 
 
 def _output(handle: str | None) -> str:

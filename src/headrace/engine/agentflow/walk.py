@@ -1,34 +1,53 @@
-"""Runs an agent flow's nodes in order, each after its predecessors. Every step makes a new record of the progress."""
+"""Runs a flow's nodes in order, each after its predecessors. Every step makes a new record of the progress.
+
+How a flow is drawn is its `Plan`'s matter, and what clients are told of it its `Teller`'s.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from headrace.engine.agentflow import steps
-from headrace.engine.agentflow.components import Components, Plan
-from headrace.engine.agentflow.graph import AgentGraph
-from headrace.engine.agentflow.node import AgentRun, Loops, Task, message_json
+from headrace.engine.agentflow.graph import Levels
+from headrace.engine.agentflow.node import AgentNode, AgentRun, Task, message_json
 from headrace.engine.agentflow.progress import Item, Iterating, Way
-from headrace.engine.agentflow.references import Mentions
-from headrace.engine.references import MISSING
+from headrace.engine.agentflow.telling import Broken, Teller
 from headrace.errors import HeadraceError
-from headrace.events import AgentFlowExecutedData, Event, NextAgentFlow, Token
+from headrace.events import Event
 from headrace.schema import HumanInput, NodeData
 
-_ALL_TOLD: Final = 100  # so many executions are told after each node; of more, after every tenth part of them
+
+class Prepared(NamedTuple):
+    """A node that can be executed: its record, and what it is to do."""
+
+    record: AgentNode
+    task: Task
+
+
+class Plan(Protocol):
+    """A flow's levels, and the records of its nodes."""
+
+    @property
+    def graph(self) -> Levels:
+        """The levels."""
+        ...
+
+    async def prepared(self, run: AgentRun, node: NodeData, answer: HumanInput | None) -> Prepared:
+        """The node, which lies on the innermost way of the progress. Raises FlowError."""
+        ...
 
 
 class Walk:
     """Goes on with a run from where it is, until the flow has ended or waits for a person."""
 
-    def __init__(self, plan: Plan, run: AgentRun, answer: HumanInput | None = None) -> None:
+    def __init__(self, plan: Plan, run: AgentRun, teller: Teller, answer: HumanInput | None = None) -> None:
         """`answer` is for the next node, which has asked for it."""
-        self._plan, self._run, self._answer = plan, run, answer
+        self._plan, self._run, self._teller, self._answer = plan, run, teller, answer
         self.parting: list[Event] = []
         """Events of nodes that were cancelled."""
 
@@ -69,19 +88,15 @@ class Walk:
         return self._plan.graph.level(way).nodes[way.ready[0]]
 
     async def _executed(self, path: Sequence[Way], node: NodeData) -> AsyncGenerator[Sequence[Event]]:
-        yield [_next_event(node, "INPROGRESS")]
+        if events := self._teller.begun(node):
+            yield events
         run, way = self._run, path[-1]
         answer, self._answer = self._answer, None
         if answer:
             run.progress = run.progress.without(node.id, *(("STOPPED",) if way.item else ()))
         run.step()
-        loops = Loops(way)
-        mentions = Mentions(run, way.said, loops, way.item.value if way.item else MISSING)
-        components = Components(self._plan, run.ctx, mentions, node)
-        is_last = way.item is None and not self._plan.graph.level(way).arrows_from[node.id]
-        task = Task(run, node, loops, mentions.resolve, is_last=is_last, component=components.built, answer=answer)
-        record = await components.record(task)
-        run.answers |= is_last
+        record, task = await self._plan.prepared(run, node, answer)
+        run.answers |= task.is_last
         async with aclosing(record.run(task)) as batches:
             async for events in batches:
                 yield events
@@ -122,15 +137,15 @@ class Walk:
         """Notes that the next node of the path has ended, and goes on from there."""
         self._enter(path[-1], node, data, status)
         self._run.progress = self._run.progress.at([*path[:-1], further])
-        return [_next_event(node, status), *([] if further.item else self._report())]
+        return self._teller.ended(node, status, inside=further.item is not None)
 
-    def _failed(self, path: Sequence[Way], status: str, error: str) -> list[Event]:
+    def _failed(self, path: Sequence[Way], status: Broken, error: str) -> list[Event]:
         """Notes that the next node has failed, and with it the iterations that it lies in."""
         events: list[Event] = []
         for way in reversed(path):
             node = self._node(way)
             self._enter(way, node, {"error": error}, status)
-            events.append(_next_event(node, status, error))
+            events += self._teller.failed(node, status, error)
         return events
 
     def _enter(self, way: Way, node: NodeData, data: dict[str, Any], status: str) -> None:
@@ -144,14 +159,6 @@ class Walk:
         }
         self._run.progress = self._run.progress.entered(entry)
 
-    def _report(self) -> list[Event]:
-        """All executions so far; of very many only now and then, or a long loop would send the square of its length."""
-        executed, execution = self._run.progress.executed, self._run.execution
-        if len(executed) > _ALL_TOLD and len(executed) < len(execution.data) * 1.1:
-            return []
-        execution.data = list(executed)
-        return [AgentFlowExecutedData(execution.data)]
-
     def _fall_back(self, text: str) -> list[Event]:
         run = self._run
         *before, entry = run.progress.executed
@@ -159,11 +166,7 @@ class Walk:
         path = run.progress.path
         path[-1] = msgspec.structs.replace(path[-1], text=text)
         run.progress = msgspec.structs.replace(run.progress.at(path), executed=[*before, {**entry, "data": data}])
-        if path[-1].item:
-            return []
-        if len(run.execution.data) == len(run.progress.executed):  # else all of it is yet to be told
-            run.execution.data, run.execution.amended = list(run.progress.executed), True
-        return [Token(text)]
+        return [] if path[-1].item else self._teller.amended(text)
 
     # Iterations
 
@@ -191,7 +194,7 @@ class Walk:
         return self._ended(path, node, data, steps.onward(way, self._plan.graph.level(way), None), "FINISHED")
 
 
-def _begun(graph: AgentGraph, iteration: str, items: Sequence[Any], place: int) -> Way:
+def _begun(graph: Levels, iteration: str, items: Sequence[Any], place: int) -> Way:
     return Way(ready=graph.begun(iteration), item=Item(iteration, items[place], place, len(items)))
 
 
@@ -201,8 +204,3 @@ def _data(task: Task) -> dict[str, Any]:
     if task.said:
         data["chatHistory"] = [message_json(message) for message in task.said]
     return data
-
-
-def _next_event(node: NodeData, status: str, error: str | None = None) -> NextAgentFlow:
-    data: dict[str, Any] = {"nodeId": node.id, "nodeLabel": node.label, "status": status}
-    return NextAgentFlow(data if error is None else {**data, "error": error})
