@@ -179,6 +179,13 @@ AGENTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str, bool]]]] = {
         agents(agentTools=[{"agentSelectedTool": "gmail", "agentSelectedToolConfig": {"agentSelectedTool": "gmail"}}]),
         [("agentAgentflow_0", "node", "", True)],
     ),
+    "the tool of a tool node": (
+        {
+            "nodes": [start(), agent_node("tool", toolAgentflowSelectedTool="calculator")],
+            "edges": [{"source": "startAgentflow_0", "target": "toolAgentflow_0"}],
+        },
+        [],
+    ),
     "tools as text": (
         agents(agentTools='[{"agentSelectedTool": "gmail", "agentSelectedToolConfig": "{}"}]'),
         [("agentAgentflow_0", "node", "", True)],

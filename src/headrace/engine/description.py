@@ -268,15 +268,22 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 
 def _choices(parts: Iterable[Any]) -> Sequence[Option]:
-    return [Option(str(name), str(name)) for part in parts if get_origin(part) is Literal for name in get_args(part)]
+    """The values that may be chosen; "" only says that none is."""
+    every = [name for part in parts if get_origin(part) is Literal for name in get_args(part)]
+    return [Option(str(name), str(name)) for name in every if name != ""]
 
 
 def _items(parts: Iterable[Any]) -> Sequence[Input]:
-    """The inputs of each item, where the field is a list of records that are no nodes."""
+    """The inputs of each item, where the field is a list of records that are no nodes.
+
+    What a component inside of an item is set to stands beside its name, as in `agentSelectedToolConfig`.
+    """
     for part in parts:
         item = get_args(part)[0] if get_origin(part) is list else None
         if isinstance(item, type) and issubclass(item, msgspec.Struct) and not issubclass(item, Node):
-            return list(_described(item))
+            every = list(_described(item))
+            names = {one.name for one in every}
+            return [one for one in every if not (one.name.endswith("Config") and one.name[:-6] in names)]
     return ()
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from headrace.engine.annotations import Input
 from headrace.engine.credentials import CredentialKind, installed
-from headrace.engine.description import inputs_of, node_info
+from headrace.engine.description import AGENT_FLOWS, inputs_of, node_info
 from headrace.engine.inputs import fields_of, unreadable, unset
 from headrace.engine.node import Node
 from headrace.engine.parts import Part
@@ -235,8 +235,9 @@ def _named(look: Look) -> Iterator[Finding]:
         "documentStore": look.has.stores,
         "flow": look.has.flows,
     }
+    steps = node_info(look.kind).category == AGENT_FLOWS  # they name tools by their node types
     for one, value in _with_items(_builders(look.kind).values(), look.inputs):
-        what = _LISTS.get(one.loadMethod)
+        what = None if steps and one.loadMethod == "listTools" else _LISTS.get(one.loadMethod)
         field = fields_of(look.kind).get(one.name)
         if what is None or not isinstance(value, str) or not value or "{{" in value or (field and field.port):
             continue

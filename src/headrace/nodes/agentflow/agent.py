@@ -50,9 +50,9 @@ ProviderTools: TypeAlias = Annotated[
 class SelectedTool(msgspec.Struct, frozen=True):
     """A tool that the agent may use: the name of its node type, and its inputs."""
 
-    agentSelectedTool: str = ""
+    agentSelectedTool: Annotated[str, Input(label="Tool", loadMethod="listTools")] = ""
     agentSelectedToolConfig: Any = None
-    agentSelectedToolRequiresHumanInput: bool | Literal[""] = False
+    agentSelectedToolRequiresHumanInput: Annotated[bool | Literal[""], Input(label="Ask a person first")] = False
 
 
 class StoreKnowledge(msgspec.Struct, frozen=True):
@@ -66,9 +66,9 @@ class StoreKnowledge(msgspec.Struct, frozen=True):
 class VectorKnowledge(msgspec.Struct, frozen=True):
     """A vector store that the agent may look into, with the embeddings that made its vectors."""
 
-    vectorStore: str = ""
+    vectorStore: Annotated[str, Input(loadMethod="listVectorStores")] = ""
     vectorStoreConfig: dict[str, Any] = {}
-    embeddingModel: str = ""
+    embeddingModel: Annotated[str, Input(loadMethod="listEmbeddings")] = ""
     embeddingModelConfig: dict[str, Any] = {}
     knowledgeName: str = ""
     knowledgeDescription: str = ""

@@ -10,20 +10,12 @@ import msgspec
 import re2
 
 from headrace.engine.agentflow.node import AgentNode, Task
+from headrace.engine.annotations import Input, options
 from headrace.engine.references import text_of
 from headrace.errors import FlowError
 from headrace.events import Event
 
 _NUMBER: Final = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """Two values and how they are compared."""
-
-    type: Literal["string", "number", "boolean"] = "string"
-    value1: Any = ""
-    operation: str = "equal"
-    value2: Any = ""
 
 
 _TEXTS: Final[dict[str, Callable[[str, str], bool]]] = {
@@ -44,6 +36,15 @@ _NUMBERS: Final[dict[str, Callable[[float, float], bool]]] = {
     "larger": lambda one, two: one > two,
     "largerEqual": lambda one, two: one >= two,
 }
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """Two values and how they are compared."""
+
+    type: Literal["string", "number", "boolean"] = "string"
+    value1: Any = ""
+    operation: Annotated[str, Input(options=options(*dict.fromkeys((*_TEXTS, *_NUMBERS, "regex"))))] = "equal"
+    value2: Any = ""
 
 
 def fulfilled(condition: Condition) -> bool:
@@ -74,10 +75,10 @@ def _truth(text: str) -> bool:
 
 def _matches(pattern: str, text: str) -> bool:
     """RE2 takes time in proportion to the text, whatever the pattern is: both may come from a question."""
-    options = re2.Options()
-    options.log_errors = False
+    quiet = re2.Options()
+    quiet.log_errors = False
     try:
-        return re2.search(pattern, text, options) is not None
+        return re2.search(pattern, text, quiet) is not None
     except re2.error as error:
         raise FlowError(f"a condition's pattern {pattern[:60]!r} cannot be read: {error}") from None
 

@@ -15,7 +15,7 @@ class ChatExtractive(Node, frozen=True, kw_only=True, tag="chatExtractive"):
 
     sentences: int = 3
 
-    async def build(self, ctx: Context) -> ExtractiveChat:
+    async def build(self, ctx: Context) -> ChatModel:
         """The model itself."""
         return ExtractiveChat(self.sentences)
 
@@ -23,7 +23,7 @@ class ChatExtractive(Node, frozen=True, kw_only=True, tag="chatExtractive"):
 class ChatArithmetic(Node, frozen=True, kw_only=True, tag="chatArithmetic"):
     """The built-in model for tools: knows arithmetic and questions about date and time by their words; needs no key."""
 
-    async def build(self, ctx: Context) -> ArithmeticChat:
+    async def build(self, ctx: Context) -> ChatModel:
         """The model itself."""
         return ArithmeticChat()
 
