@@ -19,7 +19,7 @@ from headrace.engine.inputs import fields_of
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.python_engine import PythonEngine
-from headrace.errors import FlowError, HeadraceError
+from headrace.errors import FlowError, HeadraceError, InvalidRequest
 from headrace.events import Event
 from headrace.runtime.python_flows import PYTHON, PythonFlows
 from headrace.schema import ContinueFor, FlowFile, FlowRow, NodeData, PredictionRequest
@@ -115,6 +115,8 @@ class Flow:
         self.kept: dict[str, Any] = {}
         """Values that the flow's nodes keep from run to run."""
         self.catalog = catalog
+        self.draft = False
+        """The drawing is one that is tried, and not the stored one."""
 
     @cached_property
     def file(self) -> FlowFile:
@@ -200,6 +202,16 @@ def as_it_was(flow: Flow, drawn: str) -> Flow:
     if flow.row.flowData == drawn:
         return flow
     return Flow(msgspec.structs.replace(flow.row, flowData=drawn), flow.catalog)
+
+
+def draft_of(flow: Flow, drawn: str) -> Flow:
+    """The flow with nodes that are not saved, to be tried. Raises InvalidRequest for text that is no drawing."""
+    if flow.row.type == PYTHON:
+        raise InvalidRequest(f"the flow {flow.row.name!r} is written in Python: there is no drawing of it to try")
+    read_flow(drawn)
+    draft = Flow(msgspec.structs.replace(flow.row, flowData=drawn), flow.catalog)
+    draft.draft = True
+    return draft
 
 
 class FlowInPython(Flow):

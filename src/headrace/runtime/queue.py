@@ -36,6 +36,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The execution that it goes on with, after a person has answered."""
     webhook: dict[str, Any] | None = None
     """The call that it begins with, where that was one of a webhook."""
+    drawn: str | None = None
+    """The drawing to run in place of the flow's stored one."""
     depth: int = 0
     """How many flows have asked each other before this one."""
 

@@ -176,4 +176,5 @@ def _job(flow: Flow, request: PredictionRequest, *, streaming: bool) -> Job:
         received=time(),
         patience=_patience(request.onDisconnect or flow.api.onDisconnect),
         new_chat=not (request.chatId or session or fixed),
+        drawn=flow.row.flowData if flow.draft else None,
     )

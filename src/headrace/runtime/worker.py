@@ -120,6 +120,8 @@ class Worker:
             with suppress(RunNotFound):
                 await ended(self._log, other)
         flow = await self._flows.get(job.flow)
+        if job.drawn:
+            flow = as_it_was(flow, job.drawn)
         execution = None
         if job.execution:
             execution, drawn = await self._executions.stored(job.execution)

@@ -6,12 +6,13 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, get
+from litestar import Request, get, post
 from litestar.params import QueryParameter
 
 from headrace.documents.context import upsert_context
 from headrace.engine.coverage import coverage
 from headrace.engine.description import Description, described
+from headrace.engine.findings import Finding
 from headrace.engine.flow_file import read_flow
 from headrace.engine.ports import LoadFailure
 from headrace.errors import FetchFailed, InvalidRequest
@@ -23,6 +24,7 @@ from headrace.server.auth import local, needs
 from headrace.server.disconnect import while_there
 from headrace.server.predictions import FlowId
 
+FlowType = Literal["CHATFLOW", "AGENTFLOW", "MULTIAGENT", "ASSISTANT"]
 _TYPES = {"CHATFLOW": "Chatflow", "MULTIAGENT": "Agentflow", "AGENTFLOW": "AgentflowV2"}
 _MOST_LINKS = 1000
 
@@ -50,6 +52,30 @@ async def validate(request: Request[Any, Any, Any], flow_id: FlowId) -> list[Nod
         node = found.setdefault(one.node, NodeFaults(one.node, one.label or row.name, names.get(one.node, ""), []))
         node.issues.append(one.message)
     return list(found.values())
+
+
+class Draft(msgspec.Struct):
+    """A drawing that need not be stored; `flowData` is JSON text, or the object."""
+
+    flowData: str | dict[str, Any]
+    type: FlowType = "CHATFLOW"
+    id: str = ""
+    """The flow that it is a draft of, which must not ask itself."""
+
+
+@post(
+    "/api/v1/validation",
+    guards=[needs("chatflows:view")],
+    status_code=200,
+    summary="The faults of a drawing",
+    tags=["flows"],
+)
+async def validate_draft(request: Request[Any, Any, Any], data: Draft) -> list[Finding]:
+    """The findings that the stored flow's coverage report would have, with the node and the input of each."""
+    here = local(request)
+    text = data.flowData if isinstance(data.flowData, str) else msgspec.json.encode(data.flowData).decode()
+    has = await inventory(here.storage)
+    return coverage(read_flow(text), here.catalog, kind=data.type, flow_id=data.id, has=has).findings
 
 
 class Template(msgspec.Struct, kw_only=True):
@@ -161,4 +187,4 @@ async def _links(request: Request[Any, Any, Any], url: str, crawl: Crawl, limit:
     return Links(list(found))
 
 
-ROUTES = (validate, templates, assistant_parts, fetch_links)
+ROUTES = (validate, validate_draft, templates, assistant_parts, fetch_links)
