@@ -27,7 +27,7 @@ check: .venv/dev
 fmt: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	[ ! -d sdk/typescript/node_modules ] || npm --prefix sdk/typescript run --silent fmt
+	for tools in sdk/typescript studio; do [ ! -d $$tools/node_modules ] || npm --prefix $$tools run --silent fmt || exit 1; done
 
 gen: .venv/dev
 	$(BIN)/python -m headrace.gen

@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": ANYTHING,
     "gen": ANYTHING,
     "typescript": CONTRACT,
+    "javascript": set(),
     "assembly": ANYTHING,
 }
 MAY_IMPORT_SERVER = {"embedding", "server", "__main__", "cli", "gen"}

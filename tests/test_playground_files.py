@@ -9,8 +9,9 @@ from typescript import built
 from waiting import eventually
 
 from headrace.brand.look import Brand
-from headrace.gen import LIBRARY, ROOT, library
-from headrace.server.playground import theme
+from headrace.gen import ROOT
+from headrace.javascript import LIBRARY, library
+from headrace.server.pages import theme
 
 
 def files(page: Reply) -> list[str]:

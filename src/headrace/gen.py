@@ -8,11 +8,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, get_args
 
 import click
@@ -24,6 +22,7 @@ from headrace.engine.catalog import tag
 from headrace.engine.description import Description, described, inputs_of, node_info
 from headrace.engine.references import node_ids
 from headrace.events import Known
+from headrace.javascript import library, studio
 from headrace.nodes import TOOLS, built_in
 from headrace.nodes.providers import Provider
 from headrace.nodes.tools.search import ROWS as LOOKUPS
@@ -34,7 +33,6 @@ from headrace.server.auth import guards_of
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = "src/headrace/examples/ask-the-docs.json"
-LIBRARY: Final = "src/headrace/sdk"
 _PART: Final = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
 
 
@@ -334,29 +332,8 @@ def files(root: Path) -> dict[Path, str]:
     """Every file with made parts, and what it should hold."""
     pages = {path: page(path.read_text()) for path in sorted((root / "docs").glob("*.md"))}
     examples = {root / name: made() for name, made in EXAMPLES.items()}
-    return {**pages, **examples, root / typescript.FILE: typescript.contract(), **library(root)}
-
-
-def library(root: Path) -> dict[Path, str]:
-    """The TypeScript client as JavaScript, and its types; nothing where its compiler is not installed.
-
-    It is kept in the package, so that neither the playground nor branded packages need Node; a test holds it to the
-    sources.
-    """
-    compiler = root / "sdk/typescript/node_modules/.bin/tsc"
-    if not compiler.exists():
-        return {}
-    made: dict[Path, str] = {}
-    for kind in ("esm", "cjs"):
-        with TemporaryDirectory() as folder:
-            command = [compiler, "-p", root / f"sdk/typescript/tsconfig.{kind}.json", "--outDir", folder]
-            command += ["--sourceMap", "false"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own compiler
-            if done.returncode:
-                sys.exit(f"the TypeScript client does not compile:\n{done.stdout}")
-            for path in sorted(Path(folder).iterdir()):  # both kinds have the same types
-                made[root / LIBRARY / (kind if path.suffix == ".js" else "types") / path.name] = path.read_text()
-    return made
+    contract = {root / typescript.FILE: typescript.contract()}
+    return {**pages, **examples, **contract, **library(root), **studio(root)}
 
 
 def stale(root: Path) -> dict[Path, str]:

@@ -25,7 +25,7 @@ from headrace.server import (
     keys,
     mcp_servers,
     messages,
-    playground,
+    pages,
     predictions,
     runs,
     store_components,
@@ -103,7 +103,7 @@ ROUTES: Final = (
     *store_vectors.ROUTES,
     *uploads.ROUTES,
     *brand.ROUTES,
-    *playground.ROUTES,
+    *pages.ROUTES,
 )
 
 
@@ -128,7 +128,7 @@ def create_app(settings: Settings, here: Local, look: brand.Look) -> Admission:
                 "local": here,
                 "settings": settings,
                 "look": look,
-                "playground": playground.Playground(look),
+                "pages": pages.Pages(look),
                 "limiter": RateLimiter(),
                 "trusted": settings.trusted,
             }

@@ -1,8 +1,9 @@
-"""The playground at `/`: plain files, read once at the start and served from memory."""
+"""The playground at `/` and the studio at `/studio`: files, read once at the start and served from memory."""
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -26,6 +27,7 @@ _POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+_PAGE: Final = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
 _SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -42,28 +44,36 @@ class File(msgspec.Struct, frozen=True):
     tag: str
 
 
-class Playground:
-    """The page and its files. Their address holds a digest of all of them, so browsers keep them until they change."""
+class Pages:
+    """Both pages and their files, whose address holds a digest of all: browsers keep them until they change."""
 
     def __init__(self, look: Look) -> None:
         brand, logo = look
         package = files("headrace")
-        library = _read(package / "sdk" / "esm", "sdk/")
-        parts = {**_read(package / "server" / "static"), **library, "theme.css": theme(brand).encode()}
-        page = parts.pop("index.html").decode()
+        parts = {
+            **_read(package / "server" / "static"),
+            **_read(package / "server" / "studio", "studio/"),
+            **_read(package / "sdk" / "esm", "sdk/"),
+            "theme.css": theme(brand).encode(),
+        }
+        pages = {name: parts.pop(f"{name}index.html").decode() for name in ("", "studio/")}
         self.digest = sha256(b"".join(name.encode() + parts[name] for name in sorted(parts))).hexdigest()[:16]
         self.files = {name: _file(_TYPES[name.rpartition(".")[2]], content) for name, content in parts.items()}
         folder = f"static/{self.digest}"
-        modules = sorted(name for name in parts if name.endswith(".js") and name != "theme.js")
+        modules = sorted(name for name in parts if name.endswith(".js") and not name.startswith(("theme", "studio/")))
         values = {
             "name": escape(brand.name),
             "static": folder,
             "logo": LOGO.lstrip("/") if logo else f"{folder}/mark.svg",
             "modules": "".join(f'<link rel="modulepreload" href="{folder}/{name}">' for name in modules),
         }
-        for name, value in values.items():
-            page = page.replace(f"[[{name}]]", value)
-        self.page = _file("text/html", page.encode())
+        self.playground, self.studio = (_page(page, values) for page in pages.values())
+
+
+def _page(text: str, values: Mapping[str, str]) -> File:
+    for name, value in values.items():
+        text = text.replace(f"[[{name}]]", value)
+    return _file("text/html", text.encode())
 
 
 def _read(folder: Traversable, path: str = "") -> dict[str, bytes]:
@@ -108,19 +118,24 @@ def _reply(request: Request[Any, Any, Any], file: File, **headers: str) -> Respo
 
 @get("/", summary="The playground", include_in_schema=False)
 async def playground(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The page."""
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
-    return _reply(request, request.app.state.playground.page, **headers)
+    """The page that asks flows."""
+    return _reply(request, request.app.state.pages.playground, **_PAGE)
 
 
-@get("/static/{digest:str}/{name:path}", summary="The playground's files", include_in_schema=False)
-async def playground_file(request: Request[Any, Any, Any], digest: str, name: str) -> Response[bytes]:
+@get("/studio", summary="The studio", include_in_schema=False)
+async def studio(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The page that draws flows."""
+    return _reply(request, request.app.state.pages.studio, **_PAGE)
+
+
+@get("/static/{digest:str}/{name:path}", summary="The pages' files", include_in_schema=False)
+async def page_file(request: Request[Any, Any, Any], digest: str, name: str) -> Response[bytes]:
     """A file of this version. Raises NotFound for all others."""
-    here: Playground = request.app.state.playground
+    here: Pages = request.app.state.pages
     file = here.files.get(str(name).lstrip("/")) if digest == here.digest else None
     if file is None:
-        raise NotFound("the playground has no such file, or not any more: reload its page")
+        raise NotFound("no page has such a file, or not any more: reload the page")
     return _reply(request, file, **{"Cache-Control": "public, max-age=31536000, immutable"})
 
 
-ROUTES = (playground, playground_file)
+ROUTES = (playground, studio, page_file)

@@ -1,0 +1,14 @@
+/** Where a field stands: whose input it is, and what else that has. */
+
+import type { Values } from "../flow/drawing";
+
+export interface FieldPlace {
+  /** Begins the ids of the fields' elements. */
+  id: string;
+  /** The node type whose inputs these are. */
+  kind: string;
+  values: Values;
+  credential: string;
+  /** Among the items of a list: the number. */
+  index?: number;
+}
