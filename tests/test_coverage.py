@@ -202,10 +202,6 @@ AGENTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str, bool]]]] = {
         agents(agentKnowledgeDocumentStores=[{"documentStore": f"{ABSENT}:Birds"}]),
         [("agentAgentflow_0", "documentStore", "documentStore", True)],
     ),
-    "a schedule": (
-        {"nodes": [start(startInputType="scheduleInput", scheduleType="cron", scheduleCronExpression="* * * * *")]},
-        [("startAgentflow_0", "refused", "startInputType", True)],
-    ),
 }
 
 
@@ -340,7 +336,6 @@ TRUE = {  # the only findings about them beside missing node types, things of a 
     ("Context Chat Engine", "unset", "pineconeIndex"),
     ("SubQuestion Query Engine", "unread", "embeddings"),
     ("Interacting With API", "unset", "url"),
-    ("Nightly Digest", "refused", "startInputType"),
 }
 
 

@@ -146,6 +146,10 @@ TYPES = {
     ("openAIEmbeddingsCustom", "modelName"),  # asked for by name here too
 }
 
+OPEN = {
+    ("startAgentflow", "scheduleTimezone"),  # every zone that Python knows
+}
+
 
 def pairs(node: Mapping[str, Any]) -> Iterator[tuple[Input, Mapping[str, Any]]]:
     """Inputs that both have. One that the original has in several forms under one name is one input here."""
@@ -183,7 +187,8 @@ def test_inputs_of_agent_flows_agree_with_flowises_in_label_choices_and_when_the
             assert (one.label, one.list, one.loadMethod) == (theirs["label"], False, theirs.get("loadMethod", "")), (
                 place
             )
-            assert [choice.name for choice in one.options] == theirs.get("options", []), place
+            if place not in OPEN:
+                assert [choice.name for choice in one.options] == theirs.get("options", []), place
             assert (one.show, one.acceptVariable) == (theirs.get("show", {}), theirs.get("acceptVariable", False)), (
                 place
             )

@@ -35,8 +35,8 @@ _HARMLESS: Final[Mapping[str, str]] = {
     "legacyBuild": "there is one way to read PDF files here",
 }
 """Inputs of Flowise that nothing here reads and that no answer depends on, with the reasons."""
-_TRIGGERS: Final = ("webhook", "schedule", "callback")
-"""How inputs begin that belong to a start with a webhook or a schedule, which is refused as a whole."""
+_TRIGGERS: Final = ("webhook", "callback")
+"""How inputs begin that belong to a start with a webhook."""
 _MODELS: Final = ("Chat Models", "LLMs", "Embeddings")
 _ADDRESS: Final = re.compile(r"base_?(path|url)|endpoint(Host|Url)?|overrideEndpoint", re.IGNORECASE)
 """Inputs that say where a node's server is."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 import msgspec
 
 from headrace.engine.agentflow.flow import Agentflow
+from headrace.engine.agentflow.schedule import Schedule, schedule_of
 from headrace.engine.agentflow.webhook import Webhook
 from headrace.engine.catalog import Catalog
 from headrace.engine.chatflow import Chatflow
@@ -82,6 +83,8 @@ class ApiConfig(msgspec.Struct, frozen=True):
     sameSession: Literal["parallel", "queue", "reject", "interrupt"] = "parallel"
     """The fate of a prediction whose session has a run already."""
     rateLimit: RateLimit | None = None
+    missedRuns: Literal["skip", "once"] = "skip"
+    """The fate of the times of a schedule at which no server was there: one run makes up for them, or none."""
     unanswered: Unanswered | None = None
     """Questions to people that expire; None lets them wait for ever."""
     showInternals: bool | None = None
@@ -142,6 +145,14 @@ class Flow:
     def webhook(self) -> Webhook | None:
         """The webhook that the flow begins with. Raises FlowError for one that is not set up."""
         return self.engine.webhook if isinstance(self.engine, Agentflow) else None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule that the flow begins by. Raises FlowError for one that cannot be read."""
+        if self.row.type != "AGENTFLOW":
+            return None
+        starts = (node.data.inputs for node in self.file.nodes if node.data.name == "startAgentflow")
+        return next(filter(None, map(schedule_of, starts)), None)
 
     @cached_property
     def takes_images(self) -> bool:

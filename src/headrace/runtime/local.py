@@ -21,6 +21,7 @@ from headrace.runtime.flows import Flows
 from headrace.runtime.log import Retention
 from headrace.runtime.python_flows import PythonFlows
 from headrace.runtime.runs import Runs
+from headrace.runtime.schedules import Schedules
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
@@ -61,6 +62,7 @@ class Local:
         self.store_upserts = StoreUpserts(self.documents, library)
         self._worker = Worker(backend, self.flows, storage, self.executions, outside)
         self._expiry = Expiry(self.executions, self.flows, self.runs)
+        self.schedules = Schedules(storage, self.flows, self.runs)
         self._retention = retention
         self.stopping = False
         """No new runs are taken."""
@@ -81,6 +83,7 @@ class Local:
             asyncio.create_task(self._tidy()),
             asyncio.create_task(self.python.watch(self.storage)),
             asyncio.create_task(self.executions.keep_writing()),
+            asyncio.create_task(self.schedules.keep_firing()),
         ]
         try:
             yield
@@ -113,6 +116,7 @@ class Local:
                 await self.backend.log.tidy(self._retention)
                 await self.backend.registry.forget_old(self._retention)
                 await self.library.sweep()
+                await self.schedules.tidy()
             except Exception:  # whatever it was, old runs must not pile up for ever after
                 _logger.exception("old runs stay as they are for now")
             try:

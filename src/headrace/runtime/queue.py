@@ -38,6 +38,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The call that it begins with, where that was one of a webhook."""
     drawn: str | None = None
     """The drawing to run in place of the flow's stored one."""
+    chat_type: str = "EXTERNAL"
+    """The kind of its chat, as Flowise names them."""
     depth: int = 0
     """How many flows have asked each other before this one."""
 

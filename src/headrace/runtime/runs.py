@@ -47,16 +47,17 @@ class Runs:
         key: str | None = None,
         claim: Callable[[Job], Awaitable[str]] | None = None,
         webhook: dict[str, Any] | None = None,
+        chat_type: str = "EXTERNAL",
     ) -> str:
         """Opens a run's log, then queues its job; returns its id, which can be followed and cancelled from then on.
 
         With an Idempotency-Key that began a run already, that run's id. Raises FlowError and UnknownNodes for a flow
         that cannot run, IdempotencyConflict, SessionBusy. `claim` gives the execution that an answer is for; what it
-        raises is raised here too. `webhook` is the call that the flow begins with.
+        raises is raised here too. `webhook` is the call that the flow begins with, `chat_type` the kind of its chat.
         """
         job = _job(flow, request, streaming=streaming)
-        if webhook:
-            job = msgspec.structs.replace(job, webhook=webhook)
+        if webhook or chat_type != job.chat_type:
+            job = msgspec.structs.replace(job, webhook=webhook, chat_type=chat_type)
         found = await self._registry.register(_info(job), _terms(job, flow, key))
         if found.existing:
             return found.existing

@@ -376,6 +376,7 @@ def _turn_rows(
         sessionId=job.session,
         createdDate=timestamp(job.received),
         executionId=metadata.executionId,
+        chatType=job.chat_type,
         memoryType=metadata.memoryType,
         leadEmail=job.request.leadEmail,
         fileUploads=msgspec.to_builtins(files) or None,

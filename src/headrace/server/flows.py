@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, delete, get, post, put
 from msgspec import UNSET, UnsetType
 
+from headrace.engine.agentflow.schedule import check_cron
 from headrace.engine.catalog import Catalog
 from headrace.engine.coverage import Coverage, coverage
 from headrace.engine.findings import Inventory
@@ -62,7 +63,7 @@ def columns(data: FlowInput) -> dict[str, Any]:
     if values.get("type", "CHATFLOW") not in TYPES:
         raise InvalidRequest(f"{values['type']!r} is not a type of flow: use one of {', '.join(TYPES)}")
     if "flowData" in values:
-        read_flow(values["flowData"])
+        check_cron(read_flow(values["flowData"]))
     for name in _CONFIGS:
         _check_config(name, values.get(name))
     return values

@@ -114,6 +114,11 @@ async def start_run(
             f"This flow is configured as a Webhook Trigger. Call {webhook.webhookMethod} /api/v1/webhook/{flow.row.id} "
             "instead of the prediction API."
         )
+    if flow.schedule:
+        raise InvalidRequest(
+            "This flow is configured as a Scheduled Trigger. It is fired by the scheduler and cannot be invoked via "
+            "the API. Change the Start node Input Type to Chat or Form to call it from the prediction API."
+        )
     body.uploads = await checked(flow, body, request.app.state.settings) or None
     if any(upload.type == "file:rag" for upload in body.uploads or ()):
         await while_there(request, upsert_for_chat(here, flow, body))

@@ -87,6 +87,11 @@ class Storage:
         """The database itself, for what is not a row of flows or messages."""
         return self._database
 
+    @property
+    def revision(self) -> int:
+        """Another number after every change of a flow, a credential, a variable or a key that `refresh` has seen."""
+        return self._revision
+
     async def refresh(self) -> None:
         """Forgets what is kept in memory if anyone, in any process, has changed it. Call it once a request.
 

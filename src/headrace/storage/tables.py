@@ -204,6 +204,42 @@ webhook_secret = Table(
     Column("flow", Text, ForeignKey("flow.id", ondelete="CASCADE"), primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
 )
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("cronExpression", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("endDate", Text),
+    Column("enabled", Boolean, nullable=False),
+    Column("lastRunAt", Text),
+    Column("nextRunAt", Text),
+    Column("createdDate", Text, nullable=False),
+    Column("updatedDate", Text, nullable=False),
+)
+"""The schedule that a flow begins by. Whoever moves `nextRunAt` on has the right to that run."""
+
+firing = Table(
+    "firing",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("scheduleRecordId", Text, nullable=False),
+    Column("chatflowid", Text, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+    Column("run", Text),
+    Column("executionId", Text),
+    Column("status", Text, nullable=False),
+    Column("error", Text),
+    Column("elapsedTimeMs", Integer),
+    Column("scheduledAt", Text, nullable=False),
+    Column("createdDate", Text, nullable=False),
+    Index("firing_flow", "chatflowid", "position"),
+    Index("firing_status", "status"),
+)
+"""The times that schedules came to: the run of each, or the reason for which there was none."""
+
 run_events = Table(
     "run_events",
     metadata,

@@ -16,6 +16,7 @@ from headrace.engine.agentflow.form import check_form, form_of
 from headrace.engine.agentflow.graph import AgentGraph
 from headrace.engine.agentflow.node import AgentRun, filled
 from headrace.engine.agentflow.progress import Progress, Way
+from headrace.engine.agentflow.schedule import schedule_of
 from headrace.engine.agentflow.telling import AgentFlowTeller, Broken, Teller
 from headrace.engine.agentflow.walk import Walk
 from headrace.engine.agentflow.webhook import Webhook, webhook_of
@@ -39,7 +40,8 @@ class Agentflow:
     def __init__(self, flow: FlowFile, catalog: Catalog) -> None:
         """Raises FlowError for a flow that cannot run, and UnknownNodes."""
         self._graph, self._catalog = AgentGraph(flow, catalog), catalog
-        self._form = form_of(self._graph.start)
+        schedule = schedule_of(self._graph.start.inputs)
+        self._form = schedule.fields if schedule else form_of(self._graph.start)
 
     @property
     def webhook(self) -> Webhook | None:

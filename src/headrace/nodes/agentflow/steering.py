@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.engine.agentflow.form import FormInput
 from headrace.engine.agentflow.node import Accepts, AgentNode, StateUpdate, StateUpdates, Task
-from headrace.engine.agentflow.webhook import Webhook
+from headrace.engine.agentflow.schedule import Schedule
 from headrace.engine.annotations import Input, NodeInfo
 from headrace.errors import FlowError
 from headrace.events import Event, Token
@@ -21,19 +21,14 @@ _DEFAULT_ROUNDS: Final = 10
 _FORM: Final = Input(show={"startInputType": "formInput"})
 
 
-class StartNode(Webhook, AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
-    """Where an agent flow begins: with a question or a form, and with the first state."""
+class StartNode(Schedule, AgentNode, frozen=True, kw_only=True, tag="startAgentflow"):
+    """Where an agent flow begins: with a question, a form, a call or by the clock, and with the first state."""
 
     info = NodeInfo(version=1.4)
 
     startInputType: Annotated[
         Literal["chatInput", "formInput", "webhookTrigger", "scheduleInput"],
-        Input(
-            label="Input Type",
-            refused="begins with a schedule, which this server does not have yet: let it begin with a question, a form "
-            "or a webhook",
-            refusedFor=("scheduleInput",),
-        ),
+        Input(label="Input Type"),
     ] = "chatInput"
     formTitle: Annotated[str, _FORM] = ""
     formDescription: Annotated[str, _FORM] = ""
