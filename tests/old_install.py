@@ -40,6 +40,10 @@ TABLES = {
     "execution": (
         "id executionData action state agentflowId sessionId isPublic createdDate updatedDate stoppedDate workspaceId"
     ),
+    "schedule_record": (
+        "id triggerType targetId nodeId cronExpression timezone enabled scheduleInputMode defaultInput defaultForm "
+        "lastRunAt nextRunAt endDate workspaceId createdDate updatedDate"
+    ),
     "upsert_history": "id chatflowid result flowData date",
     "document_store": (
         "id name description status loaders whereUsed vectorStoreConfig embeddingConfig recordManagerConfig "

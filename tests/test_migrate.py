@@ -79,6 +79,11 @@ def shop(home: Path, url: str = "http://127.0.0.1:9/v1") -> OldInstall:
     )  # fmt: skip
     old.add("lead", {"id": own_id("l"), "chatflowid": OPEN, "chatId": "chat-1", "name": "Eve", "createdDate": DATE})
     old.add(
+        "schedule_record",
+        dated(id=own_id("s"), triggerType="AGENTFLOW", targetId=AGENT, nodeId="start", cronExpression="0 9 * * *",
+              timezone="Europe/Oslo", enabled=1, scheduleInputMode="text", workspaceId="w"),
+    )  # fmt: skip
+    old.add(
         "execution",
         dated(id=own_id("e"), executionData="[]", state="INPROGRESS", agentflowId=AGENT, sessionId="s"),
     )
@@ -117,8 +122,8 @@ def shop(home: Path, url: str = "http://127.0.0.1:9/v1") -> OldInstall:
 
 
 KINDS = {
-    "API keys": 1, "credentials": 2, "variables": 1, "tools": 1, "flows": 3, "messages": 7, "feedback": 1, "leads": 1,
-    "executions": 1, "document stores": 1, "chunks": 2, "upserts": 2, "files of chats": 1,
+    "API keys": 1, "credentials": 2, "variables": 1, "tools": 1, "flows": 3, "schedules": 1, "messages": 7,
+    "feedback": 1, "leads": 1, "executions": 1, "document stores": 1, "chunks": 2, "upserts": 2, "files of chats": 1,
 }  # fmt: skip
 
 
@@ -473,7 +478,7 @@ def test_an_export_comes_over_like_the_database_and_flows_that_were_bound_are_lo
     told = migrated(file, folder, "--no-upsert", "--storage", str(old.home / "storage"))
     assert told.returncode == 0, told.stderr
     found = counts(told.stdout)
-    left_out = ("API keys", "credentials", "leads", "upserts")
+    left_out = ("API keys", "credentials", "leads", "schedules", "upserts")
     assert {kind: row[1] for kind, row in found.items()} == {
         kind: 0 if kind in left_out else count for kind, count in KINDS.items()
     }

@@ -32,7 +32,6 @@ _HOMELESS: Final = {
     "assistant": "assistants (their flows come)",
     "custom_mcp_server": "MCP servers of the page",
     "custom_template": "templates",
-    "schedule_record": "schedules",
     "schedule_trigger_log": "runs of schedules",
     "dataset": "datasets",
     "dataset_row": "rows of datasets",
@@ -74,6 +73,8 @@ async def move(install: Install, source: Source, storage: Storage, advanced: Adv
     for name in ("variables", "tools"):
         await _move_kind(context, KINDS[name])
     await move_flows(context, keys)
+    await _move_kind(context, KINDS["schedules"])
+    _tell_schedules(context)
     for name in ("messages", "feedback", "leads"):
         await _move_kind(context, KINDS[name])
     await _move_executions(context)
@@ -129,6 +130,14 @@ async def _move_files(context: MoveContext, folders: Folders | None) -> None:
             tally.add("new" if context.dry or await uploads.take(file.flow, file.chat, file.path) else "same")
         except HeadraceError as error:
             context.unreadable(tally, {"name": str(file.path)}, str(error))
+
+
+def _tell_schedules(context: MoveContext) -> None:
+    if context.report.tallies[-1].new:
+        context.report.notes.append(
+            "schedules came switched off, or both servers would begin their flows: switch each on once the old server "
+            "is gone, with PATCH /api/v1/chatflows/<flow-id>/schedule/enabled"
+        )
 
 
 def _tell_missing_columns(context: MoveContext) -> None:

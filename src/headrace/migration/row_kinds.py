@@ -102,6 +102,22 @@ def lead(row: Row) -> dict[str, Any]:
     return msgspec.structs.asdict(_record({**row, "createdDate": _created(row)}, Lead))
 
 
+def schedule(row: Row) -> dict[str, Any]:
+    """A schedule, switched off: both servers would begin its flow."""
+    return {
+        "id": _text(row, "id"),
+        "chatflowid": _text(row, "targetId"),
+        "cronExpression": _text(row, "cronExpression"),
+        "timezone": row.get("timezone") or "UTC",
+        "endDate": moment(row["endDate"]) if row.get("endDate") else None,
+        "enabled": False,
+        "lastRunAt": moment(row["lastRunAt"]) if row.get("lastRunAt") else None,
+        "nextRunAt": None,
+        "createdDate": _created(row),
+        "updatedDate": moment(row.get("updatedDate") or row.get("createdDate")),
+    }
+
+
 def execution(row: Row) -> dict[str, Any]:
     """An execution of an agent flow; one that was at work then is not at work here."""
     _json(row, "executionData", list[dict[str, Any]])
@@ -233,10 +249,12 @@ CREDENTIAL_COLUMNS: Final = (*_NAMED, "credentialName", "encryptedData")
 KEY_COLUMNS: Final = "id keyName apiKey permissions".split()
 CHUNK_COLUMNS: Final = "id docId storeId chunkNo pageContent metadata".split()
 UPSERT_COLUMNS: Final = "id chatflowid result flowData date".split()
+SCHEDULE_COLUMNS: Final = "id targetId cronExpression timezone endDate lastRunAt createdDate updatedDate".split()
 STORE_COLUMNS: Final = (*_NAMED, *"description status loaders vectorStoreConfig embeddingConfig".split())
 KINDS: Final = _kinds(
     Kind("variables", "variable", (*_NAMED, "value", "type"), tables.variable, variable, unique="name"),
     Kind("tools", "tool", (*_NAMED, "description", "schema", "func"), tables.tool, tool),
+    Kind("schedules", "schedule_record", SCHEDULE_COLUMNS, tables.schedule, schedule, _FLOW, "chatflowid"),
     Kind(
         "messages",
         "chat_message",
