@@ -43,8 +43,7 @@ _logger = logging.getLogger("headrace.runs")
 _DEEPEST = 8  # flows that ask each other
 _MOST_ASKED = 200  # flows in one run: a few that each ask a few others soon are thousands
 _FOLLOW_UP_PATIENCE = 10.0  # seconds that an answer's end may wait for what to ask next
-NO_QUESTION = "undefined"
-"""The question of a request without one. Flowise says this word, and recordings of it are compared."""
+NO_QUESTION = "undefined"  # as Flowise says for a request without one: recordings of it are compared
 
 
 class Worker:

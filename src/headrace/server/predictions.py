@@ -114,7 +114,7 @@ async def start_run(
             f"This flow is configured as a Webhook Trigger. Call {webhook.webhookMethod} /api/v1/webhook/{flow.row.id} "
             "instead of the prediction API."
         )
-    if flow.schedule:
+    if flow.schedule and not flow.draft:
         raise InvalidRequest(
             "This flow is configured as a Scheduled Trigger. It is fired by the scheduler and cannot be invoked via "
             "the API. Change the Start node Input Type to Chat or Form to call it from the prediction API."
