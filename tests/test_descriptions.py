@@ -133,6 +133,8 @@ DEFAULTS = {
     ("azureOpenAI", "temperature"): "follows the node for OpenAI",
     ("structuredOutputParser", "jsonStructure"): "an example of Flowise's own",
     ("ifElseFunction", "ifFunction"): "an example of Flowise's own",
+    ("seqAgent", "approvalPrompt"): "words of our own",
+    ("seqToolNode", "approvalPrompt"): "words of our own",
     ("tavilyAPI", "chunksPerSource"): "unset means what the service has",
     ("tavilyAPI", "days"): "unset means what the service has",
     ("loopAgentflow", "maxLoopCount"): "unset has its own meaning",

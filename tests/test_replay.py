@@ -21,6 +21,7 @@ SCENARIOS = (
     "v2_human_in_the_loop v2_human_input_errors v2_human_input_feedback_off "
     "v2_human_input_sessions v2_human_input_simple v2_human_input_two_stops v2_iterations "
     "v2_agent_tools v2_knowledge_vector_store v2_llm_memory_two_turns v2_loop v2_parallel_branches "
+    "v1_seq_branch_merge v1_seq_essay_loop v1_seq_tool_approval v1_supervisor_worker "
     "v2_structured_all_types v2_tool_node v2_translator v2_unicode_and_thinking"
 ).split()
 

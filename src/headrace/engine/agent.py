@@ -106,10 +106,7 @@ class Agent:
 
         `talk` and `verdict` say what came of it. Calls that wait in the given conversation are approved: they run.
         """
-        self.talk = talk
-        if talk.waiting:
-            last = talk.rounds[-1]
-            await self._used(last.message.calls, [place for place, use in enumerate(last.uses) if use is None])
+        await self.use(talk)
         while not self._over():
             turn = ModelAnswer()
             voice.begin()
@@ -127,6 +124,13 @@ class Agent:
             async with aclosing(self._answer(turn)) as steps:
                 async for events in steps:
                     yield events
+
+    async def use(self, talk: Conversation) -> None:
+        """Runs the calls that wait in the conversation, without another word from the model."""
+        self.talk = talk
+        if talk.waiting:
+            last = talk.rounds[-1]
+            await self._used(last.message.calls, [place for place, use in enumerate(last.uses) if use is None])
 
     def _over(self) -> bool:
         """True when the model is asked no more; sets the verdict where it has not the last word."""
@@ -148,8 +152,6 @@ class Agent:
             async with aclosing(self._traced(self._trace, turn, free)) as steps:
                 async for events in steps:
                     yield events
-        if waiting := self.talk.waiting:
-            self.talk = self.talk.announced(attempts(waiting))
 
     def _waits(self, call: ToolCall, place: int) -> bool:
         known = call.name in self._tools and len(call.arguments) <= LONGEST_ARGUMENTS and place < _MOST_CALLS

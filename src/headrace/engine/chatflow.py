@@ -111,11 +111,17 @@ async def built(graph: Graph, catalog: Catalog, ctx: Context) -> object:
 
 
 async def _last(graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides, *, searching: bool = False) -> Node:
+    return await last_record(graph, catalog, ctx, overrides, await _scope(graph, ctx), searching=searching)
+
+
+async def last_record(
+    graph: Graph, catalog: Catalog, ctx: Context, overrides: Overrides, scope: Scope, *, searching: bool = False
+) -> Node:
     """The graph's last node, with everything before it built; nodes that choose say which one that is.
 
-    For a run that is `searching`, loaders may lack inputs: what was upserted is there without them.
+    What the scope has built already is not built again. For a run that is `searching`, loaders may lack inputs: what
+    was upserted is there without them.
     """
-    scope = await _scope(graph, ctx)
     passed: set[str] = set()
 
     async def build(nodes: Sequence[NodeData]) -> None:

@@ -15,6 +15,7 @@ from headrace.engine.catalog import Catalog
 from headrace.engine.findings import CHECKS, Finding, Inventory, Look
 from headrace.engine.graph import Graph, nodes_of
 from headrace.engine.inputs import current
+from headrace.engine.multiagent.graph import TeamGraph, is_multiagent
 from headrace.engine.node import Node, Sink
 from headrace.engine.parts import Part, parts_of
 from headrace.engine.references import is_dangling, node_ids
@@ -75,7 +76,8 @@ def _wanted(flow: FlowFile, catalog: Catalog, kind: str) -> _Wanted:
         if kind == "AGENTFLOW":
             AgentGraph(flow, catalog)
             return _Wanted(everything, ())
-        answer = {node.id for node in Graph(flow, catalog).order}
+        order = TeamGraph(flow, catalog).nodes if is_multiagent(flow) else Graph(flow, catalog).order
+        answer = {node.id for node in order}
     except FlowError as error:
         return _Wanted(everything, (), str(error))
     upsert: set[str] = set()

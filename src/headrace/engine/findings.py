@@ -17,7 +17,7 @@ import msgspec
 from headrace.engine.annotations import Input
 from headrace.engine.credentials import CredentialKind, installed
 from headrace.engine.description import AGENT_FLOWS, inputs_of, node_info
-from headrace.engine.inputs import fields_of, unreadable, unset
+from headrace.engine.inputs import fields_of, plain_name, unreadable, unset
 from headrace.engine.node import Node
 from headrace.engine.parts import Part
 
@@ -31,6 +31,7 @@ _HARMLESS: Final[Mapping[str, str]] = {
     "chainName": "a name that only the builder shows",
     "reasoning": "it only unfolds other inputs",
     "messageHistory": "it only unfolds other inputs",
+    "selectedMessageHistoryTab": "it only unfolds other inputs",
     "batchSize": "how much goes into one call changes no answer",
     "legacyBuild": "there is one way to read PDF files here",
 }
@@ -134,7 +135,7 @@ def _unread(look: Look) -> Iterator[Finding]:
     declared = {one["name"]: one for one in written if isinstance(one.get("name"), str)}
     known = {*fields_of(look.kind), *look.kind.former, *_BESIDE, *_HARMLESS}
     for name, value in look.part.inputs.items():
-        if name in known or name.removesuffix("Config") in known or name.startswith(_TRIGGERS):
+        if plain_name(name) in known or name.removesuffix("Config") in known or name.startswith(_TRIGGERS):
             continue
         one = declared.get(name, {})
         if _differs(value, one.get("default")) and _is_shown(one, look.part.inputs, declared):

@@ -248,13 +248,12 @@ def streams(flow: FlowFile, kind: str, catalog: Catalog, *, post_processing: boo
     """
     if post_processing:
         return False
-    if kind == "AGENTFLOW":
+    nodes = nodes_of(flow)
+    if kind == "AGENTFLOW" or any(node.category in ("Multi Agents", "Sequential Agents") for node in nodes):
         return True
-    nodes, last = nodes_of(flow), endings(flow)
+    last = endings(flow)
     if any(_is_ending_function(node) for node in last):
         return False
-    if any(node.category in ("Multi Agents", "Sequential Agents") for node in last):
-        return True
     if last[-1].name not in catalog:
         return True  # as the builder has it of most; it is refused before it would
     parsers = any("Output Parser" in node.category for node in nodes)

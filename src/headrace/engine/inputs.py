@@ -26,6 +26,7 @@ from headrace.schema import NodeData
 
 _PLACE = re.compile(r" - at `\$\.?.*`$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_TAB = re.compile(r"(selected[A-Za-z]+Tab)_\w+")
 _SCALARS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -114,9 +115,15 @@ def parsed(value: Any, field: Field) -> Any:
     return value
 
 
+def plain_name(name: str) -> str:
+    """An input's name without the id that builders add where it only says which of several inputs is shown."""
+    tab = _TAB.fullmatch(name)
+    return tab[1] if tab else name
+
+
 def current(kind: type[Node], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs under their names of today: flows keep those of the version that they were drawn with."""
-    named = dict(inputs)
+    named = {plain_name(name): value for name, value in inputs.items()}
     for former, name in kind.former.items():
         value = named.pop(former, None)
         if value is not None and value != "":

@@ -14,6 +14,7 @@ from headrace.nodes import (
     embeddings,
     memory,
     moderation,
+    multiagent,
     output_parsers,
     prompts,
     record_managers,
@@ -113,4 +114,4 @@ _ANSWERING = (
 
 def built_in() -> Catalog:
     """The catalog of all built-in and installed node types."""
-    return catalog(chain(_MODELS, _LOADERS, _STORES, _PARTS, TOOLS, _ANSWERING, (agentflow.NODES,)))
+    return catalog(chain(_MODELS, _LOADERS, _STORES, _PARTS, TOOLS, _ANSWERING, (agentflow.NODES, multiagent.NODES)))

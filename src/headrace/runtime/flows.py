@@ -17,6 +17,8 @@ from headrace.engine.complaints import complaint
 from headrace.engine.flow_file import read_flow
 from headrace.engine.graph import Graph, reads_question, sink, streams, takes_images
 from headrace.engine.inputs import fields_of
+from headrace.engine.multiagent.flow import TeamFlow
+from headrace.engine.multiagent.graph import is_multiagent
 from headrace.engine.node import Context
 from headrace.engine.overrides import OverrideRules, Overrides
 from headrace.engine.python_engine import PythonEngine
@@ -107,7 +109,7 @@ class Engine(Protocol):
 
 
 _ENGINES: Final[Mapping[str, Callable[[FlowFile, Catalog], Engine]]] = {"AGENTFLOW": Agentflow}
-"""The engines by flow type; all other types are chatflows."""
+"""The engines by flow type. All other types are chatflows, or multi-agent flows where their nodes are such."""
 
 
 class Flow:
@@ -139,7 +141,8 @@ class Flow:
     @cached_property
     def engine(self) -> Engine:
         """The flow's engine. Raises FlowError and UnknownNodes."""
-        return _ENGINES.get(self.row.type, Chatflow)(self.file, self.catalog)
+        otherwise = TeamFlow if is_multiagent(self.file) else Chatflow
+        return _ENGINES.get(self.row.type, otherwise)(self.file, self.catalog)
 
     @property
     def webhook(self) -> Webhook | None:

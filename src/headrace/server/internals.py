@@ -1,7 +1,7 @@
 """The parts of a run's events that visitors are not shown: what nodes of agent flows are told, give and keep.
 
-Visitors see which nodes ran and how they ended. Prompts, inputs, outputs and the state are for those who may read the
-flow itself, and for everybody where the flow or the server says so.
+Visitors see which nodes and agents ran and how they ended. Prompts, inputs, outputs and the state are for those who may
+read the flow itself, and for everybody where the flow or the server says so.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from headrace.runtime.flows import Flow
 from headrace.runtime.log import Entry
 from headrace.server.auth import may
 
-_CONCERNED: Final = re.compile(rb'\{"event":"(?:agentFlowExecutedData|metadata|action|agent_trace)"')
+_CONCERNED: Final = re.compile(
+    rb'\{"event":"(?:agentFlowExecutedData|agentReasoning|start|metadata|action|agent_trace)"'
+)
 _NODE: Final = ("nodeId", "nodeLabel", "previousNodeIds", "status")
 _DATA: Final = ("id", "name", "error", "iterationIndex", "parentNodeId")
+_STEP: Final = ("agentName", "nodeName", "nodeId", "next")
 _EMPTY: Final = ("input", "output", "state")  # clients look into them unasked
 
 
@@ -47,6 +50,7 @@ def prediction_without_internals(prediction: Prediction) -> Prediction:
     return msgspec.structs.replace(
         prediction,
         agentFlowExecutedData=_nodes(prediction.agentFlowExecutedData),
+        agentReasoning=_steps(prediction.agentReasoning),
         action=_action(prediction.action),
     )
 
@@ -62,6 +66,18 @@ def _node(entry: dict[str, Any]) -> dict[str, Any]:
     data = data if isinstance(data, dict) else {}
     kept = {key: data[key] for key in _DATA if key in data} | {key: {} for key in _EMPTY if key in data}
     return {**{key: entry[key] for key in _NODE if key in entry}, "data": kept}
+
+
+def _steps(reasoning: Any) -> Any:
+    """The steps of a multi-agent flow. A text is the first word of another flow's answer, which is told anyway."""
+    if not isinstance(reasoning, list):
+        return reasoning
+    return [_step(step) for step in reasoning if isinstance(step, dict)]
+
+
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    told = {key: [] for key, value in step.items() if isinstance(value, list)}
+    return {**{key: step[key] for key in _STEP if key in step}, **told, **({"state": {}} if "state" in step else {})}
 
 
 def _action(action: Any) -> Any:
@@ -92,6 +108,8 @@ def _shown(kind: str, data: Any) -> Any:
 _IN_METADATA: Final[dict[str, Callable[[Any], Any]]] = {"agentFlowExecutedData": _nodes, "action": _action}
 _SHOWN: Final[dict[str, Callable[[Any], Any]]] = {
     "agentFlowExecutedData": _nodes,
+    "agentReasoning": _steps,
+    "start": _steps,
     "metadata": _metadata,
     "action": _action,
     "agent_trace": _trace,

@@ -12,7 +12,7 @@ from headrace.errors import Interrupted, InvalidRequest, OriginRefused, RateLimi
 from headrace.events import Prediction
 from headrace.runtime.flows import Flow
 from headrace.runtime.local import Local
-from headrace.schema import PredictionRequest, is_id
+from headrace.schema import HumanInput, PredictionRequest, is_id
 from headrace.server.auth import OF_A_FLOW, check_flow_key, check_origin, local
 from headrace.server.bodies import asked
 from headrace.server.disconnect import while_there
@@ -131,8 +131,20 @@ async def start_run(
     if here.stopping:
         raise Interrupted("the server is stopping; ask again in a moment")
     key = request.headers.get("idempotency-key", key)
+    if (answer := answer_of(body)) and body.humanInput is None:
+        body.humanInput = answer
     claim = here.executions.claim if body.humanInput else None
     return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim)
+
+
+def answer_of(body: PredictionRequest) -> HumanInput | None:
+    """The answer to a multi-agent flow: `action` repeats what it has asked, and `question` is one button's label."""
+    mapping = (body.action or {}).get("mapping")
+    if not isinstance(mapping, dict) or "toolCalls" not in mapping or not isinstance(body.question, str):
+        return None
+    if body.question == mapping.get("approve"):
+        return HumanInput(type="proceed")
+    return HumanInput(type="reject") if body.question == mapping.get("reject") else None
 
 
 def _plain(error: RateLimited | OriginRefused) -> Response[Any]:

@@ -53,7 +53,11 @@ def filled(form: Mapping[str, Any]) -> str:
 class AgentRun:
     """The state that all nodes of one run share."""
 
-    def __init__(self, ctx: Context, execution: Execution, progress: Progress, text: str) -> None:
+    def __init__(
+        self, ctx: Context, execution: Execution, progress: Progress, text: str, *, most: int = MOST_STEPS
+    ) -> None:
+        """`most` is the number of nodes that the run may execute."""
+        self._most = most
         self.ctx, self.execution, self.progress = ctx, execution, progress
         self.text = text
         """The user's text: the question, or the filled form in words; beside an answer to the flow it may be ""."""
@@ -71,13 +75,13 @@ class AgentRun:
     @property
     def exhausted(self) -> bool:
         """True when no further node may be executed."""
-        return self.progress.steps > MOST_STEPS
+        return self.progress.steps > self._most
 
     def step(self) -> None:
         """Counts an execution of a node. Raises FlowError when there were too many."""
         self.progress = msgspec.structs.replace(self.progress, steps=self.progress.steps + 1)
         if self.exhausted:
-            raise FlowError(f"the flow has executed {MOST_STEPS} nodes in one run, which is the most there may be")
+            raise FlowError(f"the flow has executed {self._most} nodes in one run, which is the most there may be")
 
     def forget(self) -> None:
         """Forgets the session's earlier messages; those that the request brings stay."""
@@ -187,4 +191,9 @@ def message_json(message: ModelMessage) -> dict[str, Any]:
 
 def spoken_name(node: NodeData) -> str:
     """The name under which a node speaks in the conversation of a run."""
-    return _NOT_IN_NAMES.sub("_", (node.label or node.id).strip().lower())[:64]
+    return spoken(node.label or node.id)
+
+
+def spoken(title: str) -> str:
+    """A title as the name of a speaker."""
+    return _NOT_IN_NAMES.sub("_", title.strip().lower())[:64]

@@ -60,6 +60,10 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The iteration that the next node is, once it has begun."""
     talk: Conversation | None = None
     """The conversation of the next node, which waits for a person's approval."""
+    together: int = 0
+    """How many of the first ready nodes are executed as if at the same time."""
+    seen: int = 0
+    """How many of the messages these nodes see."""
 
 
 class Iterating(msgspec.Struct, frozen=True):

@@ -96,6 +96,7 @@ class Walk:
             run.progress = run.progress.without(node.id, *(("STOPPED",) if way.item else ()))
         run.step()
         record, task = await self._plan.prepared(run, node, answer)
+        path = run.progress.path
         run.answers |= task.is_last
         async with aclosing(record.run(task)) as batches:
             async for events in batches:

@@ -12,7 +12,7 @@ import msgspec
 from headrace.documents.graph import Part, Parts, store_graph
 from headrace.documents.library import document_library
 from headrace.engine import chatflow
-from headrace.engine.agent import Agent, described
+from headrace.engine.agent import Agent, attempts, described
 from headrace.engine.agentflow.node import Task, message_json
 from headrace.engine.annotations import Input, NodeInfo, options
 from headrace.engine.catalog import Catalog
@@ -230,6 +230,8 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
         async with aclosing(agent.work(talk, voice)) as batches:
             async for events in batches:
                 yield events
+        if waiting := agent.talk.waiting:
+            agent.talk = agent.talk.announced(attempts(waiting))
         async with aclosing(self._concluded(task, agent, voice, opening, sourced)) as batches:
             async for events in batches:
                 yield events
