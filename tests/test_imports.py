@@ -164,7 +164,7 @@ def test_importing_headrace_loads_only_the_client():
     assert not foreign & {"aiohttp", "litestar", "sqlalchemy", "granian", "alembic", "click", "rich", "requests"}
 
 
-def test_the_client_and_what_it_needs_take_less_than_6_mb():
+def test_the_client_and_what_it_needs_take_less_than_6_and_a_half_mb():
     docs = (SOURCE.parents[1] / "docs").glob("*.md")
     # The bytecode that installing makes is not counted.
     ours = [*docs, *(path for path in SOURCE.rglob("*") if path.suffix != ".pyc" and path.is_file())]
@@ -174,7 +174,7 @@ def test_the_client_and_what_it_needs_take_less_than_6_mb():
         sizes[name] = sum(Path(str(file.locate())).stat().st_size for file in found)
     assert {"msgspec", "httpx2", "httpcore2", "h11", "anyio", "idna"} <= sizes.keys()
     assert all(sizes.values())
-    assert sum(sizes.values()) < 6_000_000, sizes
+    assert sum(sizes.values()) < 6_500_000, sizes
 
 
 def processor_seconds(statement: str) -> float:
