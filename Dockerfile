@@ -11,5 +11,5 @@ USER headrace
 VOLUME /data
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
-    CMD ["python", "-c", "import os, ssl, urllib.request as u; e = os.environ.get; s = 's' if e('HEADRACE_TLS_CERT') or e('HEADRACE_TLS_SELF_SIGNED', '').lower() in ('1', 'true') else ''; u.urlopen(f'http{s}://127.0.0.1:{e(\"HEADRACE_PORT\", 3000)}/api/v1/ping', timeout=2, context=ssl._create_unverified_context())"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; e = os.environ.get; s = 's' if e('HEADRACE_TLS_CERT') or e('HEADRACE_TLS_SELF_SIGNED', '').lower() in ('1', 'true') else ''; u.urlopen(f'http{s}://127.0.0.1:{e(\"HEADRACE_PORT\", 3000)}/healthz', timeout=2, context=ssl._create_unverified_context())"]
 CMD ["headrace", "serve"]

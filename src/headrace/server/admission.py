@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from headrace.errors import BodyTimeout, InvalidRequest, RateLimited
 from headrace.server.backpressure import Outgoing, Sending
 from headrace.server.error_responses import refuse
+from headrace.server.health import PROBES
 from headrace.server.logs import log_request
 from headrace.server.rate_limits import block_of, caller
 from headrace.settings import Settings
@@ -48,7 +49,8 @@ class Admission:
             await self._admit(scope, receive, sending)
         finally:
             sending.close()
-            log_request(method, path, sending.status, sending.sent, monotonic() - began, sending.run)
+            if path not in PROBES or sending.status != 200:
+                log_request(method, path, sending.status, sending.sent, monotonic() - began, sending.run)
 
     async def _admit(self, scope: HTTPScope, receive: Receive, sending: Sending) -> None:
         if not all(_HOST.fullmatch(value) for key, value in scope["headers"] if key == b"host"):

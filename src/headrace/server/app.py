@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from litestar import Litestar, MediaType, get
+from litestar import Litestar, get
 from litestar.datastructures import State
 from litestar.openapi.config import OpenAPIConfig
 
@@ -22,6 +22,7 @@ from headrace.server import (
     flow_facts,
     flows,
     generator,
+    health,
     keys,
     mcp_servers,
     messages,
@@ -51,18 +52,6 @@ from headrace.server.rate_limits import RateLimiter
 from headrace.settings import Settings
 
 
-@get("/api/v1/ping", media_type=MediaType.TEXT, summary="Is the server there?", tags=["server"])
-async def ping() -> str:
-    """Says pong."""
-    return "pong"
-
-
-@get("/api/v1/version", summary="The server's version", tags=["server"])
-async def version() -> dict[str, str]:
-    """Headrace's version."""
-    return {"version": __version__}
-
-
 @get("/api/v1/settings", summary="What kind of server it is", tags=["server"])
 async def kind() -> dict[str, str]:
     """The one setting that builders of flows ask for before anything else, with the word for a server without users."""
@@ -70,9 +59,8 @@ async def kind() -> dict[str, str]:
 
 
 ROUTES: Final = (
-    ping,
-    version,
     kind,
+    *health.ROUTES,
     *predictions.ROUTES,
     *drafts.ROUTES,
     *openai_models.ROUTES,
