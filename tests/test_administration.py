@@ -228,8 +228,49 @@ def test_a_key_that_a_flow_is_bound_to_cannot_be_deleted(server: Server, upstrea
     refused(call(server, "DELETE", f"apikey/{made['id']}"), 404, "not_found")
 
 
+def test_a_rotated_key_is_the_same_key_with_another_secret(server: Server, upstream: Upstream) -> None:
+    made = ok(call(server, "POST", "apikey", {"keyName": "rotated", "permissions": ["chatflows:view"]}))
+    flow_id = server.create_flow(conversation(upstream.url), apikeyid=made["id"])
+    again = ok(call(server, "POST", f"apikey/{made['id']}/rotate"))
+    assert again["apiKey"] != made["apiKey"]
+    assert (again["id"], again["permissions"]) == (made["id"], ["chatflows:view"])
+    assert [flow["flowName"] for flow in again["chatFlows"]] == ["test"]
+    path = f"/api/v1/prediction/{flow_id}"
+    statuses = [
+        server.send("POST", path, {"question": "/say Hi"}, headers={"Authorization": f"Bearer {secret}"}).status
+        for secret in (made["apiKey"], again["apiKey"])
+    ]
+    assert statuses == [401, 200]
+    refused(call(server, "POST", "apikey/nobody/rotate"), 404, "not_found")
+
+
+def test_the_last_use_of_a_key_is_told_and_kept(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        made = ok(call(server, "POST", "apikey", {"keyName": "used"}))
+        assert "lastUsedDate" not in {**made}
+        header = {"Authorization": f"Bearer {made['apiKey']}"}
+        (own, other) = sorted(server.send("GET", "/api/v1/apikey", headers=header).json, key=lambda row: row["keyName"])
+        assert own["createdDate"] < own["lastUsedDate"] <= other["lastUsedDate"]
+        last = other["lastUsedDate"]
+        server.stop()
+    with serving(tmp_path / "data") as server:
+        found = {row["id"]: row for row in ok(call(server, "GET", "apikey"))}
+        assert found[made["id"]]["lastUsedDate"] == last
+        ok(call(server, "DELETE", f"apikey/{made['id']}"))
+        assert stored(server, f"SELECT * FROM key_use WHERE key = '{made['id']}'") == []
+
+
+def test_the_last_key_with_all_permissions_is_not_deleted(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        ok(call(server, "POST", "apikey", {"keyName": "less", "permissions": ["apikeys:view", "apikeys:delete"]}))
+        (own,) = [row for row in ok(call(server, "GET", "apikey")) if row["permissions"] == ["*"]]
+        refused(call(server, "DELETE", f"apikey/{own['id']}"), 409, "conflict")
+        ok(call(server, "POST", "apikey", {"keyName": "another"}))
+        ok(call(server, "DELETE", f"apikey/{own['id']}"))
+
+
 def test_the_operators_key_may_change_between_starts(tmp_path: Path) -> None:
-    keys = ["first-key", "second-key", "second-key"]
+    keys = ["the-first-key-of-one", "the-second-key-of-one", "the-second-key-of-one"]
     opens: list[list[int]] = []
     for key in keys:
         with serving(tmp_path / "data", HEADRACE_ADMIN_KEY=key) as server:
@@ -365,7 +406,7 @@ def test_every_route_is_described_with_its_body(server: Server) -> None:
         many = (method, path) == ("delete", "/api/v1/executions")
         bodiless = not many and (
             method not in ("post", "put", "patch")
-            or path.endswith(("/cancel", "/stop", "/refresh", "/webhook-secret"))
+            or path.endswith(("/cancel", "/stop", "/refresh", "/rotate", "/webhook-secret"))
             or "/abort/" in path
         )
         takes_any_body = "/webhook/" in path

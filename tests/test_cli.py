@@ -240,6 +240,8 @@ def test_what_came_before_a_failure_stays_on_the_terminal(asked: Path) -> None:
 
 # keys
 
+KEY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+
 
 def test_a_key_is_shown_when_it_is_made_and_never_again(data: Path) -> None:
     key = done(headrace(data, "keys", "add", "mine", "--permission", "chatflows:view")).strip()
@@ -249,7 +251,7 @@ def test_a_key_is_shown_when_it_is_made_and_never_again(data: Path) -> None:
     assert "chatflows:view" in listed
     assert key not in listed
     assert key.encode() not in b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
-    (key_id,) = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", listed)
+    (key_id,) = KEY_ID.findall(listed)
     done(headrace(data, "keys", "remove", key_id))
     assert key_id in refused(headrace(data, "keys", "remove", key_id))
 
@@ -318,10 +320,45 @@ def test_the_first_start_shows_the_admin_key_once(fresh: Path) -> None:
         said = second.stop()
     assert "Admin key" not in said
     assert key not in said
+    (command,) = re.findall(r"^Lost the admin key\? `(.*)` makes it anew\.$", said, re.MULTILINE)
+    made = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", timeout=30, check=True)
+    assert re.fullmatch(r"hr_[\w-]{43}\n", made.stdout)
+    assert made.stdout.strip() != key
+    assert len(KEY_ID.findall(done(headrace(fresh, "keys")))) == 1
+
+
+def test_the_operators_key_takes_the_place_of_the_first_one(fresh: Path) -> None:
+    with serve(fresh) as first:
+        first.stop()
+    with serve(fresh, HEADRACE_ADMIN_KEY="my-own-key-of-the-shell") as second:
+        assert "The admin key of the first start works no more" in second.stop()
+    listed = done(headrace(fresh, "keys"))
+    assert "HEADRACE_ADMIN_KEY" in listed
+    assert len(KEY_ID.findall(listed)) == 1
+
+
+@pytest.mark.parametrize("weak", ["secret", "0123456", "aaaaaaaaaaaaaaaaaaaaaaaa", "abababababababababab"])
+def test_a_key_that_could_be_guessed_is_refused(fresh: Path, weak: str) -> None:
+    said = refused(headrace(fresh, "serve", HEADRACE_ADMIN_KEY=weak))
+    assert said.startswith("HEADRACE_ADMIN_KEY could be guessed: use at least 16 characters")
+    assert weak not in said
+
+
+def test_a_key_is_rotated_by_its_name_or_id(data: Path) -> None:
+    first = done(headrace(data, "keys", "add", "phone")).strip()
+    listed = done(headrace(data, "keys"))
+    assert "never" in listed
+    (key_id,) = KEY_ID.findall(listed)
+    second = done(headrace(data, "keys", "rotate", "phone")).strip()
+    third = done(headrace(data, "keys", "rotate", key_id)).strip()
+    assert len({first, second, third}) == 3
+    assert refused(headrace(data, "keys", "rotate", "fax")) == "there is no API key 'fax': `headrace keys` lists them"
+    done(headrace(data, "keys", "add", "phone"))
+    assert refused(headrace(data, "keys", "rotate", "phone")).startswith("several keys are named 'phone'")
 
 
 def test_a_key_from_the_environment_is_not_shown(data: Path) -> None:
-    with serve(data, HEADRACE_ADMIN_KEY="my-own-key") as server:
+    with serve(data, HEADRACE_ADMIN_KEY="my-own-key-of-the-shell") as server:
         said = server.stop()
     assert "Admin key" not in said
     assert "my-own-key" not in said

@@ -6,14 +6,16 @@ import click
 from rich.table import Table
 
 from headrace.cli.terminal import command, id_column, out, storing
+from headrace.errors import InvalidRequest, NotFound
 from headrace.settings import Settings
+from headrace.storage.key_uses import KeyUses
 from headrace.storage.storage import ADMIN
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def keys(ctx: click.Context) -> None:
-    """List API keys; `add` makes one, `remove` deletes one."""
+    """List API keys; `add` makes one, `rotate` gives one another secret, `remove` deletes one."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_keys)
 
@@ -24,9 +26,10 @@ def keys(ctx: click.Context) -> None:
 async def list_keys(settings: Settings) -> None:
     """List API keys. The keys themselves are not stored."""
     with storing(settings) as storage:
-        table = Table("name", id_column(), "permissions", "made")
+        table = Table("name", id_column(), "permissions", "made", "last used")
+        used = await KeyUses(storage.database).dates()
         for key in await storage.keys():
-            table.add_row(key.keyName, key.id, ", ".join(key.permissions), key.createdDate)
+            table.add_row(key.keyName, key.id, ", ".join(key.permissions), key.createdDate, used.get(key.id, "never"))
     out.print(table)
 
 
@@ -40,6 +43,25 @@ async def add_key(settings: Settings, name: str, permissions: tuple[str, ...]) -
     with storing(settings) as storage:
         key = await storage.add_key(name, permissions or [ADMIN])
     out.print(key.apiKey, soft_wrap=True)
+
+
+@keys.command("rotate")
+@click.argument("key", metavar="KEY")
+@click.pass_obj
+@command
+async def rotate_key(settings: Settings, key: str) -> None:
+    """Give KEY, by id or name, another secret and show it, once. The old one works no more.
+
+    Flows that are bound to the key stay bound to it.
+    """
+    with storing(settings) as storage:
+        found = [row.id for row in await storage.keys() if key in (row.id, row.keyName)]
+        if not found:
+            raise NotFound(f"there is no API key {key!r}: `headrace keys` lists them")
+        if len(found) > 1:
+            raise InvalidRequest(f"several keys are named {key!r}: use an id that `headrace keys` lists")
+        secret = await storage.rotate_key(found[0])
+    out.print(secret, soft_wrap=True)
 
 
 @keys.command("remove")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -12,12 +13,10 @@ import click
 from headrace import __version__
 from headrace.cli.imports import take_files
 from headrace.settings import Settings, load
-from headrace.storage.storage import ADMIN, Storage, hash_of
+from headrace.storage.storage import Storage
 
 if TYPE_CHECKING:
     from headrace.server.tls import Certificate
-
-_ENVIRONMENT_KEY = "HEADRACE_ADMIN_KEY"
 
 
 @click.command()
@@ -60,7 +59,9 @@ def _certificate(settings: Settings) -> Certificate | None:
 
 async def _prepared(storage: Storage, settings: Settings, certificate: Certificate | None, *, demo: bool) -> str:
     """Makes the first key and the examples; returns how to begin."""
-    key = await _first_key(storage, settings.admin_key)
+    from headrace.server.admin_key import keep_admin_key
+
+    key, replaced = await keep_admin_key(storage, settings.admin_key)
     rows = await storage.flows()
     if demo and not rows:
         await take_files(storage, _examples())
@@ -71,6 +72,10 @@ async def _prepared(storage: Storage, settings: Settings, certificate: Certifica
         lines.append(f"Certificate {certificate.cert}, SHA-256 {certificate.fingerprint}")
     if key:
         lines.append(f"Admin key, shown only now: {key}")
+    elif replaced:
+        lines.append("The admin key of the first start works no more: HEADRACE_ADMIN_KEY has taken its place.")
+    elif not settings.admin_key:
+        lines.append(f"Lost the admin key? {_rotation(settings)} makes it anew.")
     # The part after # never leaves the browser. Later starts do not know the key: keys are stored as hashes.
     lines.append(f"Playground: {url}/{f'#key={key}' if key else f'?flow={rows[-1].id}' if rows else ''}")
     lines += [f"  {row.id}  {row.name}" for row in rows]
@@ -82,25 +87,19 @@ async def _prepared(storage: Storage, settings: Settings, certificate: Certifica
     return "\n".join(lines) + "\n"
 
 
+def _rotation(settings: Settings) -> str:
+    """The command that gives the key of the first start another secret, for the shell that started the server."""
+    folder = "" if settings.data_dir == Settings().data_dir else f" --data-dir {quote(settings.data_dir)}"
+    # A module that is run with -m has its file's path for its name.
+    program = f"{quote(sys.executable)} -m headrace" if sys.argv[0].endswith(".py") else quote(sys.argv[0])
+    return f"`{program}{folder} keys rotate admin`"
+
+
 def _url(settings: Settings, certificate: Certificate | None) -> str:
     """The address that works on this machine."""
     near = settings.host in ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104 compared, not bound
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{'https' if certificate else 'http'}://{'localhost' if near else host}:{settings.port}"
-
-
-async def _first_key(storage: Storage, wanted: str) -> str | None:
-    """Makes sure that there is an admin key; returns one that was made up here."""
-    keys = await storage.keys()
-    if not wanted:
-        return None if keys else (await storage.add_key("admin", [ADMIN])).apiKey
-    if await storage.key(wanted) is None:
-        old = next((key for key in keys if key.keyName == _ENVIRONMENT_KEY), None)
-        if old:
-            await storage.change_key(old.id, {"hash": hash_of(wanted)})
-        else:
-            await storage.add_key(_ENVIRONMENT_KEY, [ADMIN], wanted)
-    return None
 
 
 def _examples() -> list[Path]:

@@ -25,6 +25,7 @@ from headrace.runtime.schedules import Schedules
 from headrace.runtime.uploads import Uploads
 from headrace.runtime.upserts import Upserts
 from headrace.runtime.worker import Worker
+from headrace.storage.key_uses import KeyUses
 from headrace.storage.storage import Storage
 from headrace.storage.visitors import Leads, Ratings
 from headrace.storage.webhook_secrets import WebhookSecrets
@@ -53,6 +54,7 @@ class Local:
         self.runs = Runs(backend)
         self.executions = Executions(storage.database, storage.seal)
         self.webhook_secrets = WebhookSecrets(storage.database, storage.seal)
+        self.key_uses = KeyUses(storage.database)
         self.ratings, self.leads = Ratings(storage.database), Leads(storage.database)
         self.uploads = Uploads(storage.folder / "uploads")
         self.upserts = Upserts(self.flows, storage, outside)
@@ -101,6 +103,7 @@ class Local:
             log.close()
             try:
                 await commit
+                await self.key_uses.write()
             except StorageError as error:
                 _logger.error("the last events could not be stored: %s", error)
 
@@ -117,6 +120,7 @@ class Local:
                 await self.backend.registry.forget_old(self._retention)
                 await self.library.sweep()
                 await self.schedules.tidy()
+                await self.key_uses.write()
             except Exception:  # whatever it was, old runs must not pile up for ever after
                 _logger.exception("old runs stay as they are for now")
             try:

@@ -138,7 +138,13 @@ def origin_allowed(origin: str, config: ChatbotConfig) -> bool:
 async def caller_key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey | None:
     """The key of this server that the caller has sent; None without one, and for an unknown one."""
     token = _token(connection)
-    return await local(connection).storage.key(token) if token else None
+    if not token:
+        return None
+    here = local(connection)
+    key = await here.storage.key(token)
+    if key:
+        here.key_uses.note(key.id)
+    return key
 
 
 def _token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -12,6 +12,7 @@ from litestar.types import Receive, Scope, Send
 from headrace.assembly import opened
 from headrace.brand.look import read_brand
 from headrace.python_flow import PythonFlow
+from headrace.server.admin_key import keep_admin_key
 from headrace.server.admission import Admission
 from headrace.server.app import create_app
 from headrace.settings import load
@@ -59,6 +60,8 @@ class EmbeddedApp:
             if self._app is None:
                 settings = self._settings
                 here = await self._stack.enter_async_context(opened(settings, self._flows))
+                if settings.admin_key:
+                    await keep_admin_key(here.storage, settings.admin_key)
                 app = create_app(settings, here, read_brand(settings.brand, settings.folder))
                 working = here.working(heartbeat=settings.heartbeat, grace=settings.shutdown_grace)
                 await self._stack.enter_async_context(working)

@@ -10,7 +10,7 @@ from litestar import MediaType, Request, Response, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, UnsetType
 
-from headrace.errors import InvalidRequest, NotFound, Unauthorized
+from headrace.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from headrace.runtime.local import Local
 from headrace.schema import ApiKey
 from headrace.server.auth import check_above, check_gift, local, needs
@@ -41,7 +41,7 @@ class BoundFlow(msgspec.Struct):
 
 
 class ShownKey(msgspec.Struct, omit_defaults=True):
-    """A key and the flows that are bound to it; `apiKey` is shown only when the key is made."""
+    """A key and the flows that are bound to it; `apiKey` is shown only when the key is made or rotated."""
 
     id: str
     keyName: str
@@ -49,6 +49,7 @@ class ShownKey(msgspec.Struct, omit_defaults=True):
     createdDate: str
     updatedDate: str
     chatFlows: Sequence[BoundFlow]
+    lastUsedDate: str | None = None
     apiKey: str | None = None
 
 
@@ -58,8 +59,18 @@ async def _shown(here: Local, keys: Sequence[ApiKey]) -> list[ShownKey]:
         if flow.apikeyid in bound:
             categories = [part for part in (flow.category or "").split(";") if part]
             bound[flow.apikeyid].append(BoundFlow(flow.name, categories, flow.updatedDate))
+    used = await here.key_uses.dates()
     return [
-        ShownKey(key.id, key.keyName, key.permissions, key.createdDate, key.createdDate, bound[key.id], key.apiKey)
+        ShownKey(
+            key.id,
+            key.keyName,
+            key.permissions,
+            key.createdDate,
+            key.createdDate,
+            bound[key.id],
+            used.get(key.id),
+            key.apiKey,
+        )
         for key in keys
     ]
 
@@ -115,17 +126,39 @@ async def change_key(request: Request[Any, Any, Any], key_id: str, data: KeyChan
     return (await _shown(here, [await _found(here, key_id)]))[0]
 
 
+@post(
+    "/api/v1/apikey/{key_id:str}/rotate",
+    guards=[needs("apikeys:update")],
+    status_code=200,
+    summary="Give an API key another secret",
+    tags=["administration"],
+)
+async def rotate_key(request: Request[Any, Any, Any], key_id: str) -> ShownKey:
+    """Makes the key anew: same id, name, permissions and flows, another secret. The old one works no more, and this
+    answer is the only place where the new one is ever shown."""
+    here = local(request)
+    await _found(here, key_id)
+    await check_above(request, key_id)
+    secret = await here.storage.rotate_key(key_id)
+    return (await _shown(here, [msgspec.structs.replace(await _found(here, key_id), apiKey=secret)]))[0]
+
+
 @delete(
     "/api/v1/apikey/{key_id:str}",
     guards=[needs("apikeys:delete")],
+    opt={"refuses": (409,)},
     status_code=200,
     summary="Delete an API key",
     tags=["administration"],
 )
 async def remove_key(request: Request[Any, Any, Any], key_id: str) -> Deleted:
-    """Deletes a key that no flow is bound to, and that may not do more than the caller's."""
+    """Deletes a key that no flow is bound to, and that may not do more than the caller's. Raises Conflict for the last
+    key with all permissions: nobody could make another one."""
+    here = local(request)
     await check_above(request, key_id)
-    await local(request).storage.delete_key(key_id)
+    if [key.id for key in await here.storage.keys() if ADMIN in key.permissions] == [key_id]:
+        raise Conflict("this is the last key with all permissions: make another one first")
+    await here.storage.delete_key(key_id)
     return Deleted()
 
 
@@ -145,4 +178,4 @@ async def verify_key(request: Request[Any, Any, Any], api_key: str) -> Response[
     return Response(b'"OK"', media_type=MediaType.JSON)  # a text is sent as it stands, and this is JSON
 
 
-ROUTES = (list_keys, create_key, change_key, remove_key, verify_key)
+ROUTES = (list_keys, create_key, change_key, rotate_key, remove_key, verify_key)

@@ -55,6 +55,11 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def _made_up() -> str:
+    """An API key."""
+    return f"hr_{secrets.token_urlsafe(32)}"
+
+
 class Storage:
     """The data folder: `headrace.sqlite` and `secret.key`."""
 
@@ -288,7 +293,7 @@ class Storage:
         self, name: str, permissions: Sequence[str], token: str | None = None, *, key_id: str | None = None
     ) -> ApiKey:
         """Makes a key, or stores a given one; the answer is the only place that ever holds the key itself."""
-        token = token or f"hr_{secrets.token_urlsafe(32)}"
+        token = token or _made_up()
         key = ApiKey(key_id or str(uuid4()), name, list(permissions), timestamp(), token)
         text = msgspec.json.encode(key.permissions).decode()
         values = {"id": key.id, "keyName": name, "hash": hash_of(token), "createdDate": key.createdDate}
@@ -299,6 +304,12 @@ class Storage:
         """Stores changed columns; the key itself is changed by its `hash`. Raises NotFound."""
         values = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in changes.items()}
         await self._changed(tables.api_key, key_id, values, NotFound(f"there is no API key {key_id!r}"))
+
+    async def rotate_key(self, key_id: str) -> str:
+        """Gives a key another secret, and returns that: the only place that ever holds it. Raises NotFound."""
+        secret = _made_up()
+        await self.change_key(key_id, {"hash": hash_of(secret)})
+        return secret
 
     async def delete_key(self, key_id: str) -> None:
         """Deletes a key. Raises NotFound, and InvalidRequest while a flow is bound to it."""

@@ -87,6 +87,14 @@ api_key = Table(
     Column("createdDate", Text, nullable=False),
 )
 
+key_use = Table(
+    "key_use",
+    metadata,
+    Column("key", Text, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
+    Column("date", Text, nullable=False),
+)
+"""When each key was used last. A table of its own: a change of `api_key` empties every process's cache of keys."""
+
 message = Table(
     "message",
     metadata,
