@@ -140,6 +140,28 @@ def test_nodes_are_moved_with_the_arrow_keys_and_the_mouse(studio: Page, server:
     assert places["startAgentflow_0"] == {"x": 0, "y": 0}
 
 
+def test_300_nodes_are_shown_moved_and_saved(studio: Page, server: Server) -> None:
+    many = [
+        {**reply("Hi", number), "position": {"x": number % 20 * 260 + 260, "y": number // 20 * 120}}
+        for number in range(300)
+    ]
+    arrows = ", ".join(f"directReply_{number} directReply_{number + 1}" for number in range(299))
+    flow_id = server.create_flow(
+        agent_flow(start(), *many, arrows=f"start_0 directReply_0, {arrows}"), type="AGENTFLOW"
+    )
+    page = opened(studio, server, flow_id)
+    expect(page.locator(".svelte-flow__node")).to_have_count(301)
+    box = node(page, "directReplyAgentflow_150").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"], steps=20)
+    page.mouse.up()
+    save(page)
+    drawn = {one["id"]: one for one in stored(server, flow_id)["nodes"]}
+    assert [one["id"] for one in many if drawn[one["id"]] != one] == ["directReplyAgentflow_150"]
+
+
 def test_a_circle_is_refused(studio: Page, server: Server) -> None:
     drawn = agent_flow(start(), reply("Hi"), step("llm", llmModel="chatArithmetic"), arrows="start_0 llm_0")
     page = opened(studio, server, server.create_flow(drawn, type="AGENTFLOW"))

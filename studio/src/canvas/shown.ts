@@ -40,11 +40,12 @@ const sizeOf = ({ style, width, height }: FlowNode) => ({
   height: style?.height ?? height ?? 140,
 });
 
-/** The edges to show. Ids need not be unique in a flow file; here they are. */
+/** The edges to show: those whose nodes are there, each once. */
 export function shownEdges(drawing: Drawing, before: readonly Edge[]): Edge[] {
   const ids = new Set(drawing.nodes.map((node) => node.id));
   const selected = new Set(before.filter((edge) => edge.selected).map((edge) => edge.id));
-  return drawing.edges
+  const once = new Map(drawing.edges.map((edge) => [edge.id, edge]));
+  return [...once.values()]
     .filter((edge) => ids.has(edge.source) && ids.has(edge.target))
     .map((edge) => ({
       id: edge.id,

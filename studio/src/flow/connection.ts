@@ -3,6 +3,7 @@
 import {
   type Anchor,
   type Drawing,
+  edgeId,
   type FlowEdge,
   type FlowNode,
   isStep,
@@ -94,7 +95,7 @@ const reference = (id: string) => `{{${id}.data.instance}}`;
 export function connected(drawing: Drawing, wanted: Connection): Drawing {
   const [source, target] = [nodeOf(drawing, wanted.source), nodeOf(drawing, wanted.target)];
   if (!source || !target) return drawing;
-  const id = `${wanted.source}-${wanted.sourceHandle}-${wanted.target}-${wanted.targetHandle}`;
+  const id = edgeId(wanted);
   if (isStep(source)) return { ...drawing, edges: [...drawing.edges, arrow(id, wanted, source, target)] };
   const next = { ...drawing, edges: [...drawing.edges, { ...wanted, type: "buttonedge", id }] };
   const anchor = anchorOf(target, wanted.targetHandle);

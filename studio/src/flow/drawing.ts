@@ -24,7 +24,6 @@ export interface Input {
   rows?: number;
   step?: number;
   array?: readonly Input[];
-  tabs?: readonly Input[];
   show?: Rules;
   hide?: Rules;
   credentialNames?: readonly string[];
@@ -123,13 +122,23 @@ export type FlowType = "CHATFLOW" | "AGENTFLOW" | "MULTIAGENT" | "ASSISTANT";
 export const NOTE = "stickyNote"; // the type of notes, which belong to no flow of values
 export const ITERATION = "iteration";
 
-/** Reads a flow's `flowData`; nodes without a place get one below each other. Throws an Error for what is no drawing. */
+/**
+ * Reads a flow's `flowData`. What a file that was written by hand may lack is made: places of nodes, ids of edges.
+ * Throws an Error for what is no drawing.
+ */
 export function readDrawing(text: string): Drawing {
   const found = JSON.parse(text);
   if (!Array.isArray(found?.nodes) || !Array.isArray(found.edges)) throw new Error("the flow has no nodes and edges");
   const placed = (node: FlowNode, at: number) => (node.position ? node : { ...node, position: { x: 0, y: 160 * at } });
-  return { ...found, nodes: found.nodes.map(placed) };
+  const named = (edge: FlowEdge) => (edge.id ? edge : { ...edge, id: edgeId(edge) });
+  return { ...found, nodes: found.nodes.map(placed), edges: found.edges.map(named) };
 }
+
+type Ends = Pick<FlowEdge, "source" | "sourceHandle" | "target" | "targetHandle">;
+
+/** The id of a connection, as builders make it. */
+export const edgeId = ({ source, sourceHandle, target, targetHandle }: Ends): string =>
+  `${source}-${sourceHandle}-${target}-${targetHandle}`;
 
 export const writeDrawing = (drawing: Drawing): string => JSON.stringify(drawing);
 

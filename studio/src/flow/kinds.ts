@@ -48,15 +48,24 @@ export function kindsFor(kinds: readonly NodeKind[], type: FlowType): NodeKind[]
   return [...found, noteKind(agents)];
 }
 
-/** The kinds whose label, name, category or description has every word, by category; names count before descriptions. */
+/** The kinds that have every word, by category: those that are called so first, those that only say so last. */
 export function searched(kinds: readonly NodeKind[], text: string): Category[] {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const has = (said: string) => words.every((word) => said.toLowerCase().includes(word));
-  const named = kinds.filter((kind) => has(`${kind.label} ${kind.name} ${kind.category}`));
-  const described = kinds.filter((kind) => !named.includes(kind) && has(`${kind.label} ${kind.description}`));
+  const ranked = kinds.map((kind) => ({ kind, rank: rankOf(kind, text.trim().toLowerCase()) }));
+  const found = ranked.filter(({ rank }) => rank < NOT_FOUND).sort((one, other) => one.rank - other.rank);
   const groups = new Map<string, NodeKind[]>();
-  for (const kind of [...named, ...described]) groups.set(kind.category, [...(groups.get(kind.category) ?? []), kind]);
+  for (const { kind } of found) groups.set(kind.category, [...(groups.get(kind.category) ?? []), kind]);
   return [...groups].map(([name, members]) => ({ name, kinds: members }));
+}
+
+const NOT_FOUND = 4;
+
+function rankOf(kind: NodeKind, text: string): number {
+  const names = [kind.label, kind.name].map((name) => name.toLowerCase());
+  const has = (said: string) => text.split(/\s+/).every((word) => said.toLowerCase().includes(word));
+  if (names.includes(text)) return 0;
+  if (names.some((name) => name.startsWith(text))) return 1;
+  if (has(`${kind.label} ${kind.name} ${kind.category}`)) return 2;
+  return has(`${kind.label} ${kind.description}`) ? 3 : NOT_FOUND;
 }
 
 /** The colour of a category in chatflows, where nodes have none of their own: the server's formula. */
