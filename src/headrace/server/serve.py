@@ -24,6 +24,7 @@ from headrace.server.admission import Admission
 from headrace.server.app import create_app
 from headrace.server.brand import Look
 from headrace.server.connections import Connections
+from headrace.server.http1 import BUFFER, Http1Server
 from headrace.server.workers import stopped, supervise
 from headrace.settings import Settings
 from headrace.storage.storage import Storage
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from headrace.server.tls import Certificate
 
 _CONNECTIONS = 4096  # at once; over HTTP/2, so many streams in one of them
-_BUFFER = 64 * 1024  # bytes that a connection's reader may leave untaken, and that a request's head may have
 _PING_EVERY, _PING_PATIENCE = 30_000, 20_000  # milliseconds, over HTTP/2
 _MMAP_THRESHOLD, _LARGE = -3, 1024 * 1024  # its number in malloc.h, and bytes
 _CLOSING = 5.0  # seconds that ended streams get to reach their readers
@@ -104,7 +104,17 @@ async def _serve(
             await asyncio.wait_for(serving, _CLOSING)
 
 
-def _listener(app: Admission, settings: Settings, certificate: Certificate | None) -> Server:
+def _listener(app: Admission, settings: Settings, certificate: Certificate | None) -> Server | Http1Server:
+    """Plain HTTP/1.1 is served in the loop, where a token costs less; TLS, and HTTP/2 over it, by granian."""
+    if certificate is None:
+        return Http1Server(
+            app,
+            address=settings.host,
+            port=settings.port,
+            backlog=_CONNECTIONS,
+            connections=_CONNECTIONS,
+            header_timeout=settings.header_timeout,
+        )
     return Server(
         app,
         address=settings.host,
@@ -114,16 +124,16 @@ def _listener(app: Admission, settings: Settings, certificate: Certificate | Non
         websockets=False,
         backlog=_CONNECTIONS,  # granian's limit of connections at once follows from it
         log_level=LogLevels.error,
-        http1_settings=HTTP1Settings(header_read_timeout=int(settings.header_timeout * 1000), max_buffer_size=_BUFFER),
+        http1_settings=HTTP1Settings(header_read_timeout=int(settings.header_timeout * 1000), max_buffer_size=BUFFER),
         http2_settings=HTTP2Settings(
             max_concurrent_streams=min(_CONNECTIONS, settings.connections_per_address),
-            max_headers_size=_BUFFER,
-            max_send_buffer_size=_BUFFER,
+            max_headers_size=BUFFER,
+            max_send_buffer_size=BUFFER,
             keep_alive_interval=_PING_EVERY,
             keep_alive_timeout=_PING_PATIENCE,
         ),
-        ssl_cert=certificate.cert if certificate else None,
-        ssl_key=certificate.key if certificate else None,
+        ssl_cert=certificate.cert,
+        ssl_key=certificate.key,
         ssl_protocol_min=SSLProtocols.tls12,
     )
 
