@@ -135,6 +135,9 @@ class Body(Protocol):
         """The bytes since the last read, at least one; b"" at the end. Raises ProviderError."""
         ...
 
+    async def push(self, take: Callable[[bytes], bool]) -> None:
+        """Gives each read to `take` as it comes, b"" at the end, or until `take` says False. Raises ProviderError."""
+
     def close(self) -> None:
         """Closes the socket, unless the answer was read to its end."""
         ...

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from math import inf
 from time import monotonic, time
 
-import aiohttp
 import msgspec
 
 from headrace.engine.ports import HttpCall, Tries
@@ -21,7 +22,9 @@ from headrace.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from headrace.providers.connection import Closed, Connection, NotHttp
 from headrace.providers.error_mapping import complaint, refusal_class
+from headrace.providers.pool import ConnectingTimeout, InvalidAddress, Pool
 
 _USER = re.compile(r"//[^/@]*@")
 _ERROR_BODY = 64 * 1024  # bytes read of an error's body
@@ -40,46 +43,41 @@ class ProviderLimits(msgspec.Struct, frozen=True):
 
 
 class ProviderBody:
-    """Implements `headrace.engine.ports.Body` on an aiohttp response."""
+    """Implements `headrace.engine.ports.Body` on a connection."""
 
-    __slots__ = ("_content", "_deadline", "_open", "_place", "_response", "_stalled", "waiting_since")
+    __slots__ = ("_connection", "_deadline", "_place", "_pool")
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, place: str, deadline: float | None, open_bodies: set[ProviderBody]
-    ) -> None:
-        self._response, self._content, self._place, self._deadline = response, response.content, place, deadline
-        self._open = open_bodies
-        self._open.add(self)
-        self._stalled = False
-        self.waiting_since = inf
-        """When the reader began to wait; infinite while it does not."""
+    def __init__(self, pool: Pool, connection: Connection, place: str, deadline: float | None) -> None:
+        self._pool, self._connection, self._place, self._deadline = pool, connection, place, deadline
 
     async def read(self) -> bytes:
         """Reads the bytes that have arrived. Raises ProviderTimeout and ProviderCut."""
-        self.waiting_since = monotonic()
-        try:
+        with self._failing():
             if self._deadline is None:
-                return await self._content.readany()
+                return await self._connection.read()
             async with asyncio.timeout_at(self._deadline):
-                return await self._content.readany()
+                return await self._connection.read()
+
+    async def push(self, take: Callable[[bytes], bool]) -> None:
+        """Gives each read to `take`. Raises ProviderTimeout and ProviderCut, and what `take` raises."""
+        with self._failing():
+            async with asyncio.timeout_at(self._deadline):
+                await self._connection.push(take)
+
+    @contextmanager
+    def _failing(self) -> Generator[None]:
+        try:
+            yield
         except TimeoutError:
             raise ProviderTimeout(f"{self._place} took longer than its timeout") from None
-        except (aiohttp.ClientError, OSError):
-            if self._stalled:
+        except (NotHttp, OSError):
+            if self._connection.stalled:
                 raise ProviderTimeout(f"{self._place} stopped answering") from None
             raise ProviderCut(f"the connection to {self._place} broke inside the answer") from None
-        finally:
-            self.waiting_since = inf
 
     def close(self) -> None:
         """Gives the connection back when the answer was read to its end, else closes it."""
-        self._open.discard(self)
-        self._response.close()
-
-    def cut(self) -> None:
-        """Ends a read that has waited for too long."""
-        self._stalled = True
-        self.close()
+        self._pool.leave(self._connection)
 
 
 class CallTries:
@@ -104,28 +102,27 @@ class CallTries:
 
 
 class ProviderHttp:
-    """Implements `headrace.engine.ports.Http` on one aiohttp session."""
+    """Implements `headrace.engine.ports.Http` on one pool of connections."""
 
     def __init__(self, limits: ProviderLimits | None = None) -> None:
         self.limits = limits or ProviderLimits()
-        self._session: aiohttp.ClientSession | None = None
-        self._open_bodies: set[ProviderBody] = set()
+        self._pool = Pool(self.limits.connect)
         self._watch: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._session and self._watch:
+        if self._watch:
             self._watch.cancel()
-            await self._session.close()
-            self._session = None
+            self._watch = None
+        self._pool.close()
 
-    async def _cut_stalled(self) -> None:
+    async def _look_after(self) -> None:
         """Closes answers whose model is silent for too long. One look a second costs less than a timer a read."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.read / 4))
-            silent = monotonic() - self.limits.read
-            for body in [body for body in self._open_bodies if body.waiting_since < silent]:
-                body.cut()
+            for connection in self._pool.silent(monotonic() - self.limits.read):
+                connection.stall()
+            self._pool.sweep()
 
     def tries(self, call: HttpCall) -> CallTries:
         """See Http."""
@@ -140,46 +137,35 @@ class ProviderHttp:
         mine = tries if isinstance(tries, CallTries) else self.tries(call)
         while True:
             try:
-                response = await self._attempt(call, mine.deadline)
-                return ProviderBody(response, _place(call), mine.deadline, self._open_bodies)
+                connection = await self._attempt(call, mine.deadline)
+                return ProviderBody(self._pool, connection, _place(call), mine.deadline)
             except ProviderError as error:
                 failure = error
             await mine.again(failure)
 
-    async def _attempt(self, call: HttpCall, deadline: float | None) -> aiohttp.ClientResponse:
+    async def _attempt(self, call: HttpCall, deadline: float | None) -> Connection:
+        self._watch = self._watch or asyncio.create_task(self._look_after(), name="stalled answers")
         patience = asyncio.get_running_loop().time() + self.limits.connect + self.limits.read
         try:
             async with asyncio.timeout_at(min(deadline or patience, patience)):
-                session = self._opened_session()
-                # A redirect is not followed: the headers hold a key, which is for this address alone.
-                response = await session.request(
-                    call.method, call.url, data=call.body, headers=call.headers, allow_redirects=False
-                )
-        except aiohttp.ConnectionTimeoutError:
+                connection = await self._pool.answer(call)
+        except ConnectingTimeout:
             raise ProviderUnavailable(f"cannot connect to {_place(call)}: no answer") from None
         except TimeoutError:
             raise ProviderTimeout(f"{_place(call)} did not answer in time") from None
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+        except InvalidAddress:
             raise ProviderNotFound(f"{_place(call)} is not an address: check the base path") from None
+        except (NotHttp, OSError) as error:
+            raise ProviderUnavailable(f"cannot reach {_place(call)}: {_reason(error)}") from None
         except ValueError as error:  # a line break inside a header
             raise ProviderRefused(f"the call to {_place(call)} cannot be sent: {error}") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise ProviderUnavailable(f"cannot reach {_place(call)}: {_reason(error)}") from None
-        if response.status in (200, 201):
-            return response
+        # A redirect is not followed: the headers hold a key, which is for this address alone.
+        if connection.status in (200, 201):
+            return connection
         try:
-            raise await _refusal(response, call)
+            raise await _refusal(connection, call)
         finally:
-            response.close()
-
-    def _opened_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(sock_connect=self.limits.connect),
-            )
-            self._watch = asyncio.create_task(self._cut_stalled(), name="stalled answers")
-        return self._session
+            self._pool.leave(connection)
 
 
 def _place(call: HttpCall) -> str:
@@ -187,25 +173,23 @@ def _place(call: HttpCall) -> str:
     return f"{call.whom} at {_USER.sub('//', call.url.split('?')[0])}"
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "connection refused"
-    if isinstance(error, aiohttp.ClientResponseError):  # whose text holds the whole address
+def _reason(error: Exception) -> str:
+    if isinstance(error, NotHttp):
         return "what it sent is not HTTP"
-    return "the server closed the connection" if isinstance(error, aiohttp.ServerDisconnectedError) else str(error)
+    return str(error) if isinstance(error, Closed | ssl.SSLError) else getattr(error, "strerror", None) or str(error)
 
 
-async def _refusal(response: aiohttp.ClientResponse, call: HttpCall) -> ProviderError:
+async def _refusal(connection: Connection, call: HttpCall) -> ProviderError:
     """The error that a status other than 200 stands for, with the provider's own message, its key masked."""
-    try:
+    body = b""
+    with suppress(TimeoutError, NotHttp, OSError):
         async with asyncio.timeout(_ERROR_PATIENCE):
-            body = await response.content.read(_ERROR_BODY)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        body = b""
-    said, status = complaint(body, call.secret), response.status
+            while len(body) < _ERROR_BODY and (data := await connection.read()):
+                body += data
+    said, status = complaint(body[:_ERROR_BODY], call.secret), connection.status
     kind = refusal_class(status, said)
-    error = kind(f"{_place(call)} answered {status}: {said.message or response.reason}")
-    error.retry_after = _retry_after(response.headers.get("Retry-After"))
+    error = kind(f"{_place(call)} answered {status}: {said.message or connection.reason}")
+    error.retry_after = _retry_after(connection.headers.get("retry-after"))
     return error
 
 
