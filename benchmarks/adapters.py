@@ -20,7 +20,7 @@ from typing import Any
 from headrace.engine.ports import Body, HttpCall, Tries
 from headrace.providers import anthropic, bedrock, cohere, completions, google, ollama, openai
 from headrace.providers.http import CallTries, ProviderLimits
-from headrace.providers.stream_parser import ResponseParser, answered
+from headrace.providers.stream_parser import Answer, ResponseParser
 
 READ = 64 * 1024  # bytes
 CALL = HttpCall("http://nowhere.invalid", {})
@@ -40,6 +40,10 @@ class Held:
 
     async def read(self) -> bytes:
         return self.left.pop(0) if self.left else b""
+
+    async def push(self, take: Callable[[bytes], bool]) -> None:
+        while take(data := await self.read()) and data:
+            pass
 
     def close(self) -> None:
         pass
@@ -129,7 +133,7 @@ PROTOCOLS: dict[str, tuple[Callable[[Sequence[str]], bytes], Callable[[], Respon
 async def once(data: bytes, parser: Callable[[], ResponseParser]) -> float:
     """CPU seconds of one answer."""
     start = time.process_time()
-    async with aclosing(answered(Held(data), CALL, parser)) as batches:
+    async with aclosing(Answer(Held(data), CALL, parser)) as batches:
         async for _ in batches:
             pass
     return time.process_time() - start

@@ -174,7 +174,7 @@ class InMemory:
     async def ended(self, process: Backend, run: str, moment: str) -> None:
         tail = process.log.tail(run)
         assert tail
-        await process.log.append(run, [End()])
+        process.log.append(run, [End()])
         tail.info.endedDate = moment
 
 

@@ -20,7 +20,7 @@ from headrace.storage import journal
 
 async def begun(log: DurableLog | Elsewhere, run: str, *events: Event) -> None:
     await log.open(running(run))
-    await log.append(run, events)
+    log.append(run, events)
 
 
 def test_another_process_reads_every_byte_live_and_after_the_end(tmp_path: Path) -> None:
@@ -29,9 +29,9 @@ def test_another_process_reads_every_byte_live_and_after_the_end(tmp_path: Path)
             await begun(one.log, "r", Start(""))
             readers = [asyncio.create_task(collected(log.follow("r", 1))) for log in (one.log, other.log)]
             for n in range(200):
-                await one.log.append("r", [Token(f"w{n} ü \U0001f30a\n")])
+                one.log.append("r", [Token(f"w{n} ü \U0001f30a\n")])
                 await turns(2)
-            await one.log.append("r", [End()])
+            one.log.append("r", [End()])
             here, there = await asyncio.gather(*readers)
             assert here == there
             assert len(here) == 201
@@ -57,7 +57,7 @@ def test_what_is_written_while_a_reader_looks_is_not_missed(tmp_path: Path) -> N
                 if not held.is_set():
                     held.set()
                     sights = other.log._sights
-                    await one.log.append("r", [Token("x"), End()])
+                    one.log.append("r", [Token("x"), End()])
                     await until(lambda: other.log._sights > sights)
                 return info
 
@@ -108,13 +108,13 @@ def test_a_run_in_progress_keeps_its_newest_part_in_memory(tmp_path: Path) -> No
             for n in range(30):
                 batch = [Token(f"{n}.{m} " + "x" * 1000) for m in range(100)]
                 events.extend(batch)
-                await log.append("r", batch)
+                log.append("r", batch)
                 await until(lambda: log._stored["r"] == len(events))
                 assert tail.size <= _HOT_BYTES
             assert tail.base > 0
             readers = [asyncio.create_task(collected(log.follow("r", after))) for after in range(0, 3001, 250)]
             await turns()
-            await log.append("r", [End()])
+            log.append("r", [End()])
             events.append(End())
             for after, reader in zip(range(0, 3001, 250), readers, strict=True):
                 assert await reader == numbered(events, after)
@@ -134,10 +134,10 @@ def test_a_reader_that_memory_leaves_behind_reads_on_from_the_database(tmp_path:
                 for n in range(8):
                     batch = [Token(f"{n}.{m} " + "y" * 2000) for m in range(100)]
                     events.extend(batch)
-                    await log.append("r", batch)
+                    log.append("r", batch)
                     await until(lambda: log._stored["r"] == len(events))
                 assert log.memory.tails["r"].base > got[-1].seq
-                await log.append("r", [Token("newest"), End()])
+                log.append("r", [Token("newest"), End()])
                 events += [Token("newest"), End()]
                 async for batch in batches:
                     got += batch
@@ -156,7 +156,7 @@ def test_a_row_never_says_more_than_its_events(tmp_path: Path) -> None:
             lock.execute("BEGIN IMMEDIATE")
             commit = asyncio.create_task(process.log.commit())
             await turns()
-            await process.log.append("r", [End()])
+            process.log.append("r", [End()])
             assert not commit.done()
             lock.execute("ROLLBACK")
         await commit
@@ -178,7 +178,7 @@ def test_a_reader_who_had_what_a_crash_lost_still_learns_how_it_ended(tmp_path: 
         process = Process(tmp_path)
         await begun(process.log, "r", Start(""), Token("kept"))
         await process.log.commit()
-        await process.log.append("r", [Token(" lost")] * 50)
+        process.log.append("r", [Token(" lost")] * 50)
         had = await anext(process.log.follow("r"))
         assert len(had) == 52
         process.die()
@@ -202,7 +202,7 @@ def test_only_runs_of_processes_that_are_gone_are_closed(tmp_path: Path) -> None
         dead, alive = Process(tmp_path), Process(tmp_path)
         for process, run in ((dead, "cut"), (dead, "ended"), (alive, "goes on")):
             await begun(process.log, run, Token("x"))
-        await dead.log.append("ended", [End()])
+        dead.log.append("ended", [End()])
         await dead.log.commit()
         await alive.log.commit()
         third = Process(tmp_path)
@@ -248,10 +248,10 @@ def test_a_commit_that_fails_is_made_up_for(tmp_path: Path) -> None:
             process.database.write = refused  # type: ignore[method-assign]
             with pytest.raises(StorageError, match="full"):
                 await process.log.commit()
-            await process.log.append("r", [Token("x")])
+            process.log.append("r", [Token("x")])
         process.database.write = write  # type: ignore[method-assign]
         await process.log.commit()
-        await process.log.append("r", [End()])
+        process.log.append("r", [End()])
         await process.log.commit()
         assert await collected(process.log.follow("r")) == numbered([Start(""), *[Token("x")] * 3, End()])
         process.close()

@@ -39,8 +39,8 @@ async def begun(log: EventLog, *runs: str) -> None:
 def test_an_ended_run_is_read_from_any_position(play: Play) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        assert await log.append("r", EVENTS[:3]) == 3
-        assert await log.append("r", EVENTS[3:]) == len(EVENTS)
+        assert log.append("r", EVENTS[:3]) == 3
+        assert log.append("r", EVENTS[3:]) == len(EVENTS)
         for after in range(len(EVENTS) + 1):
             assert await collected(log.follow("r", after)) == numbered(EVENTS, after)
         assert [entry.event for entry in await collected(log.follow("r"))] == EVENTS
@@ -51,7 +51,7 @@ def test_an_ended_run_is_read_from_any_position(play: Play) -> None:
 def test_a_position_past_the_end_of_an_ended_run_gives_nothing(play: Play) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        await log.append("r", EVENTS)
+        log.append("r", EVENTS)
         assert await collected(log.follow("r", 99)) == []
 
     play(scenario)
@@ -71,7 +71,7 @@ def test_a_reader_gets_what_comes_after_it_began(play: Play) -> None:
         for count, event in enumerate(EVENTS):
             await until(lambda count=count: len(got) == count)
             assert not reader.done()
-            await log.append("r", [event])
+            log.append("r", [event])
         await reader
         assert got == numbered(EVENTS)
 
@@ -82,11 +82,11 @@ def test_a_reader_gets_what_comes_after_it_began(play: Play) -> None:
 def test_a_reader_resumes_while_the_run_goes_on(play: Play, after: int) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        await log.append("r", EVENTS[:2])
+        log.append("r", EVENTS[:2])
         reader = asyncio.create_task(collected(log.follow("r", after)))
         await turns()
         for event in EVENTS[2:]:
-            await log.append("r", [event])
+            log.append("r", [event])
         assert await reader == numbered(EVENTS, after)
 
     play(scenario)
@@ -98,7 +98,7 @@ def test_many_readers_of_one_run_get_the_same(play: Play) -> None:
         readers = [asyncio.create_task(collected(log.follow("r", n % 3))) for n in range(30)]
         for event in EVENTS:
             await turns(1)
-            await log.append("r", [event])
+            log.append("r", [event])
         for n, reader in enumerate(readers):
             assert await reader == numbered(EVENTS, n % 3)
 
@@ -112,9 +112,9 @@ def test_runs_do_not_mix(play: Play) -> None:
         readers = {run: asyncio.create_task(collected(log.follow(run))) for run in runs}
         for n in range(10):
             for run in runs:
-                await log.append(run, [Token(f"{run}, {n}")])
+                log.append(run, [Token(f"{run}, {n}")])
         for run in runs:
-            await log.append(run, [End()])
+            log.append(run, [End()])
             assert await readers[run] == numbered([*(Token(f"{run}, {n}") for n in range(10)), End()])
 
     play(scenario)
@@ -126,7 +126,7 @@ def test_a_batch_reaches_a_waiting_reader_in_one_piece(play: Play) -> None:
         async with aclosing(log.follow("r")) as batches:
             first = asyncio.ensure_future(anext(batches))
             await turns()
-            await log.append("r", EVENTS[:4])
+            log.append("r", EVENTS[:4])
             assert list(await first) == numbered(EVENTS[:4])
 
     play(scenario)
@@ -136,7 +136,7 @@ def test_a_batch_reaches_a_waiting_reader_in_one_piece(play: Play) -> None:
 def test_an_unknown_run_is_said_to_be_unknown_and_never_waited_for(play: Play, after: int) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "other")
-        await log.append("other", [Token("x")])
+        log.append("other", [Token("x")])
         with pytest.raises(RunNotFound, match="there is no run 'r', or it has expired"):
             await anext(log.follow("r", after))
         with pytest.raises(RunNotFound):
@@ -148,12 +148,12 @@ def test_an_unknown_run_is_said_to_be_unknown_and_never_waited_for(play: Play, a
 def test_a_run_is_known_before_its_first_event(play: Play) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        assert await log.append("r", ()) == 0
+        assert log.append("r", ()) == 0
         reader = asyncio.create_task(collected(log.follow("r")))
         info = await log.info("r")
         assert (info.state, info.lastSeq) == ("running", 0)
         assert not reader.done()
-        await log.append("r", [Abort("[DONE]"), End()])
+        log.append("r", [Abort("[DONE]"), End()])
         assert await reader == numbered([Abort("[DONE]"), End()])
 
     play(scenario)
@@ -162,10 +162,10 @@ def test_a_run_is_known_before_its_first_event(play: Play) -> None:
 def test_a_run_that_is_open_cannot_be_opened_again(play: Play) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        await log.append("r", EVENTS[:2])
+        log.append("r", EVENTS[:2])
         with pytest.raises(Conflict, match="'r' is open already"):
             await log.open(running("r"))
-        assert await log.append("r", EVENTS[2:]) == len(EVENTS)
+        assert log.append("r", EVENTS[2:]) == len(EVENTS)
         assert await collected(log.follow("r")) == numbered(EVENTS)
 
     play(scenario)
@@ -174,14 +174,14 @@ def test_a_run_that_is_open_cannot_be_opened_again(play: Play) -> None:
 def test_nothing_can_be_added_to_an_unknown_or_ended_run(play: Play) -> None:
     async def scenario(log: EventLog) -> None:
         with pytest.raises(RunNotFound):
-            await log.append("r", [Token("x")])
+            log.append("r", [Token("x")])
         await begun(log, "r")
-        await log.append("r", EVENTS)
+        log.append("r", EVENTS)
         with pytest.raises(Conflict, match="'r' has ended"):
-            await log.append("r", [Token("x")])
+            log.append("r", [Token("x")])
         assert await collected(log.follow("r")) == numbered(EVENTS)
         with pytest.raises((Conflict, RunNotFound)):  # an ended run may be out of memory by now
-            await log.append("r", [Token("x")])
+            log.append("r", [Token("x")])
         assert await collected(log.follow("r")) == numbered(EVENTS)
 
     play(scenario)
@@ -198,7 +198,7 @@ ENDINGS: dict[str, tuple[Sequence[Event], str]] = {
 def test_how_a_run_ended_is_known(play: Play, ending: Sequence[Event], state: str) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        await log.append("r", [Token("x"), *ending, End()])
+        log.append("r", [Token("x"), *ending, End()])
         await collected(log.follow("r"))
         info = await log.info("r")
         assert (info.state, info.lastSeq) == (state, len(ending) + 2)
@@ -212,7 +212,7 @@ def test_how_a_run_ended_is_known(play: Play, ending: Sequence[Event], state: st
 def test_a_beat_gives_waiting_readers_an_empty_batch_and_costs_no_event(play: Play) -> None:
     async def scenario(log: EventLog) -> None:
         await begun(log, "r")
-        await log.append("r", EVENTS[:1])
+        log.append("r", EVENTS[:1])
         got: list[Entry] = []
         async with aclosing(log.follow("r")) as batches:
             for count, event in enumerate(EVENTS[1:], 1):
@@ -223,7 +223,7 @@ def test_a_beat_gives_waiting_readers_an_empty_batch_and_costs_no_event(play: Pl
                     await turns()
                     log.beat()
                 assert list(await waiting) == []
-                await log.append("r", [event])
+                log.append("r", [event])
             async for batch in batches:
                 got += batch
         assert got == numbered(EVENTS)
@@ -238,7 +238,7 @@ def test_a_reader_that_leaves_while_it_waits_disturbs_nobody(play: Play) -> None
         await turns()
         for reader in readers[:3]:
             reader.cancel()
-        await log.append("r", EVENTS)
+        log.append("r", EVENTS)
         left = await asyncio.gather(*readers[:3], return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in left)
         assert await readers[3] == numbered(EVENTS)
@@ -253,10 +253,10 @@ def test_old_ended_runs_go_when_there_are_too_many_and_running_ones_stay() -> No
     async def scenario() -> None:
         log = MemoryLog(keep_bytes=1000)
         await begun(log, "running")
-        await log.append("running", [Token("x" * 5000)])
+        log.append("running", [Token("x" * 5000)])
         for n in range(10):
             await begun(log, f"ended {n}")
-            await log.append(f"ended {n}", [Token("x" * 300), End()])
+            log.append(f"ended {n}", [Token("x" * 300), End()])
         known = [n for n in range(10) if await found(log, f"ended {n}")]
         assert known == list(range(min(known), 10))
         assert 0 < len(known) < 10
@@ -269,7 +269,7 @@ def test_the_newest_ended_run_can_be_read_however_large_it_is() -> None:
     async def scenario() -> None:
         log = MemoryLog(keep_bytes=10)
         await begun(log, "r")
-        await log.append("r", [Token("x" * 5000), End()])
+        log.append("r", [Token("x" * 5000), End()])
         assert len(await collected(log.follow("r"))) == 2
 
     within(scenario())
@@ -279,11 +279,11 @@ def test_a_slow_reader_gets_to_the_end_of_a_run_that_has_expired_meanwhile() -> 
     async def scenario() -> None:
         log = MemoryLog(keep_bytes=10)
         await begun(log, "r", "next")
-        await log.append("r", EVENTS[:2])
+        log.append("r", EVENTS[:2])
         async with aclosing(log.follow("r")) as batches:
             got = list(await anext(batches))
-            await log.append("r", EVENTS[2:])
-            await log.append("next", [Token("x" * 50), End()])
+            log.append("r", EVENTS[2:])
+            log.append("next", [Token("x" * 50), End()])
             with pytest.raises(RunNotFound):
                 await anext(log.follow("r"))
             async for batch in batches:

@@ -195,7 +195,7 @@ class BackendMachine(RuleBasedStateMachine):
     async def _append(self, run: str, events: list[Event]) -> None:
         count = len(self.model[run])
         self.model[run] += [Entry(count + seq, data) for seq, data in numbered(events)]
-        assert await self.log.append(run, events) == len(self.model[run])
+        assert self.log.append(run, events) == len(self.model[run])
 
     @precondition(lambda self: bool(self.model))
     @rule(data=st.data())

@@ -62,7 +62,7 @@ async def taking(backend: Backend) -> AsyncGenerator[list[Order]]:
 async def begun(backend: Backend, run: str, terms: Terms = PLAIN, *events: Event) -> Registered:
     found = await backend.registry.register(running(run), terms)
     if events:
-        await backend.log.append(found.existing or run, events)
+        backend.log.append(found.existing or run, events)
     return found
 
 
@@ -78,7 +78,7 @@ def test_a_registered_run_is_open(play: Play) -> None:
         one = world.process()
         assert await begun(one, "r") == Registered(None)
         assert (await one.log.info("r")).state == "running"
-        assert await one.log.append("r", [Token("x"), End()]) == 2
+        assert one.log.append("r", [Token("x"), End()]) == 2
 
     play(scenario)
 
@@ -93,7 +93,7 @@ def test_a_key_gives_the_run_that_it_began_in_every_process(play: Play) -> None:
             with pytest.raises(IdempotencyConflict):
                 await begun(process, "again", Terms(key="k", digest="another"))
             assert process.log.tail("again") is None
-        await one.log.append("r", [Token("x"), End()])
+        one.log.append("r", [Token("x"), End()])
         for process in (one, other):
             assert (await begun(process, "again", terms)).existing == "r"
 
@@ -124,7 +124,7 @@ def test_the_other_runs_of_a_session_are_named_oldest_first(play: Play, policy: 
             "a",
             "b",
         )
-        await one.log.append("a", [End()])
+        one.log.append("a", [End()])
         assert (await begun(one, "d", terms)).others == (
             "b",
             "c",
@@ -142,7 +142,7 @@ def test_a_busy_session_is_refused_everywhere_until_its_run_has_ended(play: Play
             with pytest.raises(SessionBusy):
                 await begun(process, "b", terms)
             assert process.log.tail("b") is None
-        await one.log.append("a", [End()])
+        one.log.append("a", [End()])
         assert await begun(one, "b", terms) == Registered(None)
 
     play(scenario)
@@ -227,8 +227,8 @@ def test_the_runs_of_a_chat_are_found_in_every_process_newest_first(play: Play) 
         one, other = world.process(), world.process()
         for n, process in enumerate((one, other, one)):
             await process.registry.register(running(f"r{n}", 1000.0 + n), Terms())
-            await process.log.append(f"r{n}", [Token("x")])
-        await one.log.append("r0", [Abort("[DONE]"), End()])
+            process.log.append(f"r{n}", [Token("x")])
+        one.log.append("r0", [Abort("[DONE]"), End()])
         for process in (one, other):
             await collected(process.log.follow("r0"))
             for run in ("r1", "r2"):
@@ -283,11 +283,11 @@ def test_a_process_that_lives_although_it_was_taken_for_gone_can_write_nothing_m
         world.vanish(lost)
         assert await other.registry.close_abandoned() == 2
         with suppress(Conflict):
-            await lost.log.append("r", [Token("after")])
+            lost.log.append("r", [Token("after")])
         seen = [entry.event for entry in await reader]
         assert [type(event) for event in seen if event != Token("after")] == [Token, Error, End]
         with pytest.raises((Conflict, RunNotFound)):
-            await lost.log.append("r", [Token("later"), End()])
+            lost.log.append("r", [Token("later"), End()])
         for process in (lost, other):
             kept = [entry.event for entry in await collected(process.log.follow("r"))]
             assert [type(event) for event in kept] == [Token, Error, End]
@@ -304,8 +304,8 @@ def test_runs_that_ended_long_ago_are_forgotten_and_those_that_go_on_stay(play: 
         await one.registry.register(running("goes on", 1000.0), Terms())
         tail = one.log.tail("old")
         assert tail
-        await one.log.append("old", [Token("x")])
-        await one.log.append("goes on", [Token("x")])
+        one.log.append("old", [Token("x")])
+        one.log.append("goes on", [Token("x")])
         await world.ended(one, "old", timestamp(1000.0))
         await one.log.tidy(Retention())
         await one.registry.forget_old(Retention())

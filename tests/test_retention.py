@@ -99,7 +99,7 @@ async def sizes(process: Process) -> dict[str, int]:
 async def kept(process: Process, run: str, events: Sequence[Event], ended: float | None = None) -> None:
     """Stores an ended run, as if it had ended at that time."""
     await process.log.open(running(run, ended))
-    await process.log.append(run, events)
+    process.log.append(run, events)
     process.log.memory.tails[run].info.endedDate = timestamp(ended)
     await process.log.commit()
 
@@ -127,7 +127,7 @@ def test_the_oldest_make_room_when_all_together_are_too_large(tmp_path: Path) ->
         for n in range(10):
             await kept(process, f"{n}", answer(100), now - 100 + n)
         await process.log.open(running("goes on"))
-        await process.log.append("goes on", [Token("x" * 100_000)])
+        process.log.append("goes on", [Token("x" * 100_000)])
         await process.log.commit()
         one = sum(len(entry.data) for entry in numbered(answer(100)))
         await process.tidy(Retention(bytes=one * 4 + one // 2))
@@ -165,7 +165,7 @@ def test_a_run_that_a_crash_cut_off_is_compacted_like_any_other(tmp_path: Path) 
     async def scenario() -> None:
         dead = Process(tmp_path)
         await dead.log.open(running("r"))
-        await dead.log.append("r", answer(50)[:-2])
+        dead.log.append("r", answer(50)[:-2])
         await dead.log.commit()
         dead.die()
         process = Process(tmp_path)
@@ -186,7 +186,7 @@ def test_a_reader_in_the_middle_of_a_run_that_is_compacted_misses_nothing(tmp_pa
         await process.log.open(running("r"))
         events: list[Event] = [Start(""), *[Token(f"w{n} ") for n in range(600)], End()]
         for event in events:  # a row for each: a reader gets 200 of them at a time
-            await process.log.append("r", [event])
+            process.log.append("r", [event])
             await process.log.commit()
         batches = process.log.follow("r")
         got = list(await anext(batches))
@@ -232,7 +232,7 @@ def test_times_of_events_are_stored_and_survive_compaction_as_far_as_events_do(t
         process = Process(tmp_path)
         await process.log.open(running("r"))
         for event in answer(3):
-            await process.log.append("r", [event])
+            process.log.append("r", [event])
             if event == Token("w1 "):
                 await process.log.commit()
         before = await process.log.times("r", 1, 6)

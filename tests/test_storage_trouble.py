@@ -246,7 +246,7 @@ def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path, monkeypatch: 
         for n in range(10):
             monkeypatch.setattr(log_module, "timestamp", lambda n=n: timestamp(1_800_000_000 - n * 3600))
             written.append(Token(f"w{n} ") if n < 9 else End())
-            assert await process.log.append("r", [written[-1]]) == n + 1
+            assert process.log.append("r", [written[-1]]) == n + 1
             await process.log.commit()
         for after in range(11):
             assert await collected(process.log.follow("r", after)) == numbered(written, after)

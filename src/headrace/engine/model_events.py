@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Final
 
+from headrace.engine.batches import Batches, passed
 from headrace.engine.chat import (
     ChatRequest,
     CitationDelta,
@@ -80,17 +81,41 @@ class ModelEvents:
         return Thinking("", round(seconds))
 
 
-async def answer_events(
+class AnswerEvents(Batches[Event]):
+    """The model's answer as events, a batch for each of its own."""
+
+    def __init__(self, model: ChatModel, request: ChatRequest, ctx: Context, *, opens_empty: bool = True) -> None:
+        super().__init__(self._read())
+        self._model, self._request = model, request
+        self._answer = ModelEvents(ctx, opens_empty=opens_empty)
+
+    async def push(self, write: Callable[[Sequence[Event]], None]) -> None:
+        """See Batches. A model whose answer is rewritten on its way is read."""
+        answer = self._answer
+
+        def take(deltas: Sequence[Delta]) -> None:
+            if events := answer.events(deltas):
+                write(events)
+
+        async with aclosing(self._model.stream(self._request)) as batches:
+            await passed(batches, take)
+        if events := answer.end():
+            write(events)
+
+    async def _read(self) -> AsyncGenerator[Sequence[Event]]:
+        async with aclosing(self._model.stream(self._request)) as batches:
+            async for deltas in batches:
+                if events := self._answer.events(deltas):
+                    yield events
+        if events := self._answer.end():
+            yield events
+
+
+def answer_events(
     model: ChatModel, request: ChatRequest, ctx: Context, *, opens_empty: bool = True
 ) -> AsyncGenerator[Sequence[Event]]:
-    """The model's answer as events, a batch for each of its own."""
-    answer = ModelEvents(ctx, opens_empty=opens_empty)
-    async with aclosing(model.stream(request)) as batches:
-        async for deltas in batches:
-            if events := answer.events(deltas):
-                yield events
-    if events := answer.end():
-        yield events
+    """The model's answer as events; a node that returns this itself passes it on unread."""
+    return AnswerEvents(model, request, ctx, opens_empty=opens_empty)
 
 
 async def answer_text(model: ChatModel, request: ChatRequest, ctx: Context) -> str:

@@ -29,7 +29,7 @@ from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder
 from headrace.providers.message_turns import turns
 from headrace.providers.reasoning import is_fields
-from headrace.providers.stream_parser import LineParser, answered
+from headrace.providers.stream_parser import Answer, LineParser
 from headrace.providers.structured_output import as_tool, tool_as_text
 from headrace.providers.token_counts import whole_number
 from headrace.providers.tool_arguments import as_object
@@ -95,7 +95,7 @@ class AnthropicChat:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel."""
         call = self._endpoint.call(body_of(as_tool(request) if request.schema else request, self._options))
-        deltas = answered(self._endpoint.http, call, partial(EventParser, self._endpoint.secret))
+        deltas = Answer(self._endpoint.http, call, partial(EventParser, self._endpoint.secret))
         return tool_as_text(deltas) if request.schema else deltas
 
 

@@ -34,7 +34,7 @@ from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder
 from headrace.providers.message_turns import turns
 from headrace.providers.reasoning import is_fields
-from headrace.providers.stream_parser import ResponseParser, answered
+from headrace.providers.stream_parser import Answer, ResponseParser
 from headrace.providers.structured_output import as_tool, tool_as_text
 from headrace.providers.token_counts import usage_of, whole_number
 from headrace.providers.tool_arguments import as_object
@@ -68,7 +68,7 @@ class BedrockChat:
         """See ChatModel."""
         plain = self._endpoint.call(body_of(as_tool(request) if request.schema else request, self._options))
         call, parser = _signed(plain, self._region, self._key), partial(FrameParser, self._key.secret)
-        deltas = answered(self._endpoint.http, call, parser)
+        deltas = Answer(self._endpoint.http, call, parser)
         return tool_as_text(deltas) if request.schema else deltas
 
 

@@ -27,7 +27,7 @@ from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of
 from headrace.providers.lenient_json import LenientDecoder, as_json
 from headrace.providers.reasoning import given_back
-from headrace.providers.stream_parser import LineParser, answered
+from headrace.providers.stream_parser import Answer, LineParser
 from headrace.providers.structured_output import offered
 from headrace.providers.token_counts import usage_of, whole_number
 from headrace.providers.tool_calls import Calls
@@ -110,7 +110,7 @@ class CohereChat:
             if request.choice != "auto":
                 body["tool_choice"] = "NONE" if request.choice == "none" else "REQUIRED"
         parser = partial(EventParser, self._endpoint.secret)
-        return answered(self._endpoint.http, self._endpoint.call(body), parser)
+        return Answer(self._endpoint.http, self._endpoint.call(body), parser)
 
 
 def _message(message: ModelMessage) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.lenient_json import LenientDecoder, as_json
-from headrace.providers.stream_parser import LineParser, ResponseParser, answered
+from headrace.providers.stream_parser import Answer, LineParser, ResponseParser
 from headrace.providers.token_counts import TokenCount, usage_of
 
 BodyOf: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Any]]
@@ -39,7 +39,7 @@ class CompletionChat:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[Delta]]:
         """See ChatModel. Tools are not offered: these protocols have none."""
         call = self._endpoint.call(self._body_of(prompt_of(request.messages), request.stop))
-        return answered(self._endpoint.http, call, partial(self._parser, self._endpoint.secret))
+        return Answer(self._endpoint.http, call, partial(self._parser, self._endpoint.secret))
 
 
 class _Choice(msgspec.Struct, gc=False):

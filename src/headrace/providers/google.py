@@ -34,7 +34,7 @@ from headrace.providers.lenient_json import LenientDecoder, as_json
 from headrace.providers.message_turns import turns
 from headrace.providers.partial_arguments import PartialArguments
 from headrace.providers.reasoning import given_back, is_fields
-from headrace.providers.stream_parser import LineParser, answered
+from headrace.providers.stream_parser import Answer, LineParser
 from headrace.providers.token_counts import usage_of, whole_number
 from headrace.providers.tool_arguments import as_object
 from headrace.providers.tool_calls import Calls, as_text
@@ -131,7 +131,7 @@ class GoogleChat:
             headers = {**endpoint.headers, "Authorization": f"Bearer {token}"}
             endpoint = msgspec.structs.replace(endpoint, headers=headers, secret=token)
         call = endpoint.call(body_of(request, self._options))
-        async with aclosing(answered(endpoint.http, call, partial(ChunkParser, endpoint.secret))) as batches:
+        async with aclosing(Answer(endpoint.http, call, partial(ChunkParser, endpoint.secret))) as batches:
             async for deltas in batches:
                 yield deltas
 

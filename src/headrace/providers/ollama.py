@@ -27,7 +27,7 @@ from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.images import ImageLimits, picture
 from headrace.providers.lenient_json import LenientDecoder, as_json
 from headrace.providers.reasoning import given_back
-from headrace.providers.stream_parser import LineParser, answered
+from headrace.providers.stream_parser import Answer, LineParser
 from headrace.providers.structured_output import offered
 from headrace.providers.token_counts import usage_of
 from headrace.providers.tool_arguments import as_object
@@ -83,7 +83,7 @@ class OllamaChat:
             tools = [tool for tool in request.tools if request.choice in ("auto", "required", tool.name)]
             body["tools"] = [{"type": "function", "function": offered(tool)} for tool in tools]
         parser = partial(ChunkParser, self._endpoint.secret)
-        return answered(self._endpoint.http, self._endpoint.call(body), parser)
+        return Answer(self._endpoint.http, self._endpoint.call(body), parser)
 
 
 def _message(message: ModelMessage) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ from headrace.providers.error_mapping import failure_inside, is_failure
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.lenient_json import LenientDecoder, as_json, value_of
 from headrace.providers.reasoning import OF_CALLS, OF_MESSAGES, ReasoningFields, given_back
-from headrace.providers.stream_parser import LineParser, answered
+from headrace.providers.stream_parser import Answer, LineParser
 from headrace.providers.structured_output import as_instruction, as_tool, offered, tool_as_text
 from headrace.providers.token_counts import TokenCount
 from headrace.providers.tool_calls import Calls
@@ -132,7 +132,7 @@ class OpenAIChat:
         call = self._endpoint.call(self._body(as_tool(request) if by_tool else request))
         secret, thinking, facts = self._endpoint.secret, self._quirks.thinking, request.facts
         parser = partial(ChunkParser, secret, thinking=thinking, facts=facts)
-        deltas = answered(self._endpoint.http, call, parser)
+        deltas = Answer(self._endpoint.http, call, parser)
         return tool_as_text(deltas) if by_tool else deltas
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:

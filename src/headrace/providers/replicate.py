@@ -20,7 +20,7 @@ from headrace.providers.error_mapping import carries_error, failure_inside, is_f
 from headrace.providers.finish_reasons import finish_of, named
 from headrace.providers.json_answers import loose_answer
 from headrace.providers.lenient_json import LenientDecoder, as_json
-from headrace.providers.stream_parser import ResponseParser, answered, says_something
+from headrace.providers.stream_parser import Answer, ResponseParser, says_something
 from headrace.sse import Decoder
 from headrace.surrogates import whole
 
@@ -100,7 +100,7 @@ class ReplicateChat:
         if not made.urls.stream or made.status not in _AT_WORK:
             return self._looked_up(made)
         call = self._call("GET", made.urls.stream, "text/event-stream")
-        return answered(self._endpoint.http, call, partial(OutputParser, self._endpoint.secret), _Once())
+        return Answer(self._endpoint.http, call, partial(OutputParser, self._endpoint.secret), _Once())
 
     async def _looked_up(self, made: _Prediction) -> AsyncGenerator[Sequence[Delta]]:
         """The output of a prediction that does not stream: a list's items in one, since they are pieces of text."""

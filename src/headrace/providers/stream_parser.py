@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
+from headrace.engine.batches import Batches
 from headrace.engine.chat import Delta, ToolCallDelta
 from headrace.engine.ports import Body, Http, HttpCall, Tries
 from headrace.errors import ProviderCut, ProviderError, ProviderMalformed
@@ -31,37 +32,84 @@ _BLANKS: Final = b" \t\xef\xbb\xbf"  # and byte order marks, which proxies leave
 T = TypeVar("T")
 
 
-async def answered(
-    http: Http, call: HttpCall, parser: Callable[[], ResponseParser], tries: Tries | None = None
-) -> AsyncGenerator[Sequence[Delta]]:
+class Answer(Batches[Delta]):
     """The deltas of a call's answer, one batch a read. Raises ProviderError.
 
-    A call is made again, as `tries` allow, when its answer fails before its first word; each has a `parser` of its own.
+    A call is made again, as its `tries` allow, when its answer fails before its first word.
     """
-    tries = tries or http.tries(call)
-    while True:
-        body, reader, begun = await http.send(call, tries), parser(), False
-        try:
-            while data := await body.read():
-                if deltas := reader.feed(data):
-                    begun = begun or says_something(deltas)
-                    yield deltas
-                if reader.done:
-                    await _rest(body)
-                    break
-            else:
-                if deltas := reader.feed(b""):
-                    begun = begun or says_something(deltas)
-                    yield deltas
-            reader.close()
-            return
-        except ProviderError as error:
-            if begun:
-                raise
-            failure = error
-        finally:
-            body.close()
-        await tries.again(failure)
+
+    def __init__(
+        self, http: Http, call: HttpCall, parser: Callable[[], ResponseParser], tries: Tries | None = None
+    ) -> None:
+        """Each attempt has a `parser` of its own."""
+        super().__init__(self._read())
+        self._http, self._call, self._parser, self._given = http, call, parser, tries
+
+    async def push(self, write: Callable[[Sequence[Delta]], None]) -> None:
+        """See Batches: `write` is called in the callback that reads the provider's socket."""
+        tries = self._given or self._http.tries(self._call)
+        while True:
+            attempt = _Attempt(await self._http.send(self._call, tries), self._parser())
+
+            def take(data: bytes, attempt: _Attempt = attempt) -> bool:
+                if deltas := attempt.read(data):
+                    write(deltas)
+                return attempt.goes_on
+
+            try:
+                await attempt.body.push(take)
+                await attempt.end()
+                return
+            except ProviderError as error:
+                failure = attempt.failed(error)
+            finally:
+                attempt.body.close()
+            await tries.again(failure)
+
+    async def _read(self) -> AsyncGenerator[Sequence[Delta]]:
+        tries = self._given or self._http.tries(self._call)
+        while True:
+            attempt = _Attempt(await self._http.send(self._call, tries), self._parser())
+            try:
+                while attempt.goes_on:
+                    if deltas := attempt.read(await attempt.body.read()):
+                        yield deltas
+                await attempt.end()
+                return
+            except ProviderError as error:
+                failure = attempt.failed(error)
+            finally:
+                attempt.body.close()
+            await tries.again(failure)
+
+
+class _Attempt:
+    """One of the attempts at an answer."""
+
+    def __init__(self, body: Body, parser: ResponseParser) -> None:
+        self.body, self._parser = body, parser
+        self._begun = False
+        self.goes_on = True
+
+    def read(self, data: bytes) -> Sequence[Delta]:
+        """The deltas of one read, b"" being the end."""
+        deltas = self._parser.feed(data)
+        if deltas and not self._begun:
+            self._begun = says_something(deltas)
+        self.goes_on = bool(data) and not self._parser.done
+        return deltas
+
+    async def end(self) -> None:
+        """Raises what the end of the answer comes to."""
+        if self._parser.done:
+            await _rest(self.body)
+        self._parser.close()
+
+    def failed(self, error: ProviderError) -> ProviderError:
+        """The error, when another attempt can be made. Raises it otherwise."""
+        if self._begun:
+            raise error
+        return error
 
 
 def says_something(deltas: Iterable[Delta]) -> bool:

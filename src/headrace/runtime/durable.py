@@ -72,9 +72,9 @@ class DurableLog:
         self._changed.add(info.id)
         self._bell.set()
 
-    async def append(self, run: str, events: Sequence[Event]) -> int:
+    def append(self, run: str, events: Sequence[Event]) -> int:
         """Writes events to memory; the next commit takes them from there."""
-        last = await self.memory.append(run, events)
+        last = self.memory.append(run, events)
         self._changed.add(run)
         self._bell.set()
         return last

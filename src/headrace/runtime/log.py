@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from time import monotonic, time
 from typing import NamedTuple, Protocol
@@ -43,8 +43,8 @@ class EventLog(Protocol):
         """Makes the run known: from here on it can be followed. Raises Conflict for a run that is open already."""
         ...
 
-    async def append(self, run: str, events: Sequence[Event]) -> int:
-        """Writes events and returns the last number. `End` closes the run.
+    def append(self, run: str, events: Sequence[Event]) -> int:
+        """Writes events and returns the last number. `End` closes the run. Waits for nothing.
 
         Raises RunNotFound, and Conflict for a run that is closed. A run that another process has closed, since this
         one seemed gone, takes no more events either; that may be known only a moment later.
@@ -105,7 +105,7 @@ class Behind(Exception):
 class Tail:
     """The newest events of a run, in memory. `base` is how many older ones are not."""
 
-    __slots__ = ("_began", "base", "data", "info", "size", "times", "waiting")
+    __slots__ = ("_began", "base", "data", "info", "size", "times", "waiting", "watchers")
 
     def __init__(self, info: RunInfo) -> None:
         self.info = info
@@ -116,6 +116,8 @@ class Tail:
         self.size = 0
         self._began = monotonic()
         self.waiting: set[asyncio.Future[None]] = set()
+        self.watchers: list[Callable[[], None]] = []
+        """Called when there is something new, or nothing for a while. They raise nothing."""
 
     @property
     def closed(self) -> bool:
@@ -123,7 +125,7 @@ class Tail:
         return self.info.endedDate is not None
 
     def add(self, events: Sequence[Event]) -> int:
-        """Encodes each event once and wakes every reader once."""
+        """Encodes each event once and calls every reader once."""
         new = [encode(event) for event in events]  # all or none
         self.data += new
         self.times.extend([int((monotonic() - self._began) * 1000)] * len(new))
@@ -132,7 +134,7 @@ class Tail:
             if type(event) is not Token:
                 self._note(event)
         self.info.lastSeq = self.base + len(self.data)
-        if self.waiting:
+        if new:  # nothing new would be taken for a sign of life
             self.wake()
         return self.info.lastSeq
 
@@ -180,6 +182,23 @@ class Tail:
             if not future.done():
                 future.set_result(None)
         self.waiting.clear()
+        for watcher in self.watchers.copy():
+            watcher()
+
+    async def left(self) -> None:
+        """Waits until the run has ended, or goes on elsewhere."""
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def look() -> None:
+            if not left.done() and (self.closed or self.base > self.info.lastSeq):
+                left.set_result(None)
+
+        self.watchers.append(look)
+        try:
+            look()
+            await left
+        finally:
+            self.watchers.remove(look)
 
     async def follow(self, after: int) -> AsyncGenerator[Sequence[Entry]]:
         """See `EventLog.follow`. Keeps a cursor, not a buffer. Raises Behind when memory has left the reader behind."""
@@ -213,7 +232,7 @@ class MemoryLog:
             raise Conflict(f"run {info.id!r} is open already")
         self.tails[info.id] = Tail(info)
 
-    async def append(self, run: str, events: Sequence[Event]) -> int:
+    def append(self, run: str, events: Sequence[Event]) -> int:
         """Writes events and returns the last number."""
         tail = self.tails.get(run)
         if tail is None:

@@ -99,7 +99,7 @@ class MemoryRegistry:
         open_runs = [row for row in self._memory.rows.values() if row.info.endedDate is None]
         lost = [row.info.id for row in open_runs if row.owner not in self._memory.processes]
         for run in lost:
-            await self._memory.log.append(run, [interrupted(), End()])
+            self._memory.log.append(run, [interrupted(), End()])
         return len(lost)
 
     async def forget_old(self, retention: Retention) -> None:

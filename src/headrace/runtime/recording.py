@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from headrace.errors import HeadraceError, Internal
-from headrace.events import Abort, End, Error, Event, Usage
+from headrace.events import Abort, End, Error, Event, Fold, Usage
 from headrace.runtime.log import EventLog
 
 _logger = logging.getLogger("headrace.runs")
@@ -21,6 +21,8 @@ class Recording:
 
     def __init__(self, log: EventLog, run: str, flow: str = "") -> None:
         self._log, self._run, self._flow = log, run, flow
+        self.answer = Fold()
+        """What was written so far."""
         self.usage: Usage | None = None
         """The run's usage; an `abort` carries it."""
         self.parting: Sequence[Event] = ()
@@ -31,7 +33,10 @@ class Recording:
         self._cancelled = self._complete = False
 
     async def record(self, events: AsyncGenerator[Sequence[Event]]) -> None:
-        """Writes the run's events as they come, then its ending. Never raises, but for its own fault."""
+        """Writes the run's events as they come, then its ending. Never raises, but for its own fault.
+
+        What makes the events may also `write` some itself.
+        """
         self._task = asyncio.current_task()
         ending: list[Event] = []
         try:
@@ -39,9 +44,7 @@ class Recording:
                 raise asyncio.CancelledError
             async with aclosing(events):
                 async for batch in events:
-                    if self._cancelled:
-                        break
-                    await self._log.append(self._run, batch)
+                    self.write(batch)
             if self._cancelled:  # a node did not let itself be cancelled
                 raise asyncio.CancelledError
         except asyncio.CancelledError:
@@ -54,9 +57,16 @@ class Recording:
             ending.append(failure(Internal("the server made a mistake; its log says more")))
         self.complete()
         try:
-            await self._log.append(self._run, [*ending, End()])
+            self._log.append(self._run, [*ending, End()])
         except Exception:
             _logger.exception("the ending of run %s could not be written", self._run)
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Writes events of the run, wherever they come from. Raises CancelledError once the run is stopped."""
+        if self._cancelled:
+            raise asyncio.CancelledError
+        self.answer.add(events)
+        self._log.append(self._run, events)
 
     def _failure(self, error: HeadraceError) -> Error:
         """The event that tells of an error, once the server's log has a line on it."""

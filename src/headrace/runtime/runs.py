@@ -17,7 +17,7 @@ from headrace.errors import HeadraceError, by_code
 from headrace.events import End, Error, Fold, Prediction
 from headrace.runtime.backend import Backend
 from headrace.runtime.flows import Flow
-from headrace.runtime.log import Entry, ended
+from headrace.runtime.log import Entry, Tail, ended
 from headrace.runtime.queue import Job
 from headrace.runtime.recording import failure
 from headrace.runtime.registry import Terms
@@ -71,16 +71,19 @@ class Runs:
                 job = msgspec.structs.replace(job, execution=await claim(job))
             await self._queue.put(job)
         except HeadraceError as error:
-            await self._log.append(job.run, [failure(error), End()])
+            self._log.append(job.run, [failure(error), End()])
             raise
         return job.run
 
     async def answer(self, run: str) -> Prediction:
         """Waits for the run and folds its log. Raises what its `error` event says."""
         result = Fold()
-        async with self.reading(run), aclosing(self._log.follow(run)) as batches:
-            async for entries in batches:
-                result.add([entry.event for entry in entries])
+        async with self.reading(run):
+            if tail := self._log.tail(run):
+                await tail.left()
+            async with aclosing(self._log.follow(run)) as batches:
+                async for entries in batches:
+                    result.add([entry.event for entry in entries])
         prediction = result.prediction
         if error := prediction.error:
             raise error_of(error)
@@ -98,6 +101,10 @@ class Runs:
     def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
         """The run's events after number `after`; see `EventLog.follow`."""
         return self._log.follow(run, after)
+
+    def tail(self, run: str) -> Tail | None:
+        """The run's newest events, if it goes on in this process."""
+        return self._log.tail(run)
 
     async def times(self, run: str, first: int, last: int) -> dict[int, int]:
         """The times at which these events were written; see `EventLog.times`."""

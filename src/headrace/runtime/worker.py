@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ import msgspec
 from headrace.engine import chatflow
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.node import filled
+from headrace.engine.batches import passed
 from headrace.engine.chat import ModelMessage
 from headrace.engine.followups import follow_ups
 from headrace.engine.listeners import tell
@@ -128,33 +129,28 @@ class Worker:
         ctx = await self._context(job, flow)
         if execution:
             ctx.execution, ctx.answer = execution, job.request.humanInput
-        answer = Fold()
         try:
-            async with aclosing(self._answered(job, flow, ctx, answer)) as batches:
-                async for events in batches:
-                    yield events
+            await self._answer(job, flow, ctx, recording.write)
             recording.complete()  # what is said is said: a cancel comes too late
             prompts = None
             if flow.row.followUpPrompts:
-                prompts = await recording.afterwards(self._follow_ups(flow, ctx, answer.prediction))
-            yield [Metadata(await self._keep(job, flow, ctx, answer.prediction, prompts))]
+                prompts = await recording.afterwards(self._follow_ups(flow, ctx, recording.answer.prediction))
+            yield [Metadata(await self._keep(job, flow, ctx, recording.answer.prediction, prompts))]
         except asyncio.CancelledError:
             recording.parting = ctx.parting
             if recording.cancelled:
-                recording.usage = ctx.usage or _estimate(answer.prediction)
-                await self._keep_aborted(job, flow, ctx, answer.prediction)
+                recording.usage = ctx.usage or _estimate(recording.answer.prediction)
+                await self._keep_aborted(job, flow, ctx, recording.answer.prediction)
             raise
         finally:
             if ctx.execution:
                 await self._executions.end(job, ctx.execution, flow.row.flowData, cancelled=recording.cancelled)
 
-    async def _answered(self, job: Job, flow: Flow, ctx: Context, answer: Fold) -> AsyncGenerator[Sequence[Event]]:
-        """The flow's answer as it comes, gathered in `answer`."""
+    async def _answer(self, job: Job, flow: Flow, ctx: Context, write: Callable[[Sequence[Event]], None]) -> None:
+        """Writes the flow's answer as it comes; where no node looks at each event, from the model's socket on."""
         overrides = Overrides(flow.api.overrideConfig, job.request.overrideConfig)
         async with ctx.closing, aclosing(await self._answering(flow, ctx, overrides)) as batches:
-            async for events in batches:
-                answer.add(events)
-                yield events
+            await passed(batches, write)
 
     async def _answering(self, flow: Flow, ctx: Context, overrides: Overrides) -> AsyncGenerator[Sequence[Event]]:
         """The flow's answer, rewritten where its author wants that."""
@@ -258,10 +254,13 @@ class Worker:
         flow.engine.check(request)
         ctx = await self._context(job, flow)
         answer = Fold()
+
+        def write(events: Sequence[Event]) -> None:
+            answer.add(events)
+            tell(events)
+
         try:
-            async with aclosing(self._answered(job, flow, ctx, answer)) as batches:
-                async for events in batches:
-                    tell(events)
+            await self._answer(job, flow, ctx, write)
             answer.add([Metadata(await self._keep(job, flow, ctx, answer.prediction))])
         finally:
             if ctx.usage:

@@ -17,10 +17,12 @@ from headrace import sse
 from headrace.engine.references import text_of
 from headrace.errors import InvalidRequest
 from headrace.events import Prediction, Unknown
-from headrace.runtime.log import Entry
+from headrace.runtime.log import Entry, Tail
 from headrace.runtime.runs import Runs
 from headrace.server.backpressure import PIECE, Sending, piece
 from headrace.server.deltas import Deltas
+from headrace.server.exchange import Exchange, exchange_of
+from headrace.server.follower import Follower
 from headrace.server.head_requests import HEAD
 from headrace.server.internals import prediction_without_internals, without_internals
 from headrace.settings import Settings
@@ -122,18 +124,25 @@ class EventStream(Response[None]):
             """The reader has left: a run that wants one must know now, not with its next event."""
             sending.cut()
 
+        if exchange := exchange_of(scope):
+            with exchange.leaving(sending.cut):
+                await self._answer(send, sending, exchange)
+            return
         gone = asyncio.create_task(_disconnected(receive))
         gone.add_done_callback(leave)  # granian drops what is sent to a closed connection without a word
         try:
-            async with self._runs.reading(self._run):
-                if self._wait:
-                    await self._refuse()
-                await self._begin(send)
-                await self._send_all(sending)
+            await self._answer(send, sending, None)
         finally:
             gone.remove_done_callback(leave)
             with suppress(asyncio.CancelledError):  # the reader may leave in this very moment
                 await _cancelled(gone)
+
+    async def _answer(self, send: Send, sending: Sending, exchange: Exchange | None) -> None:
+        async with self._runs.reading(self._run):
+            if self._wait:
+                await self._refuse()
+            await self._begin(send)
+            await self._send_all(sending, exchange)
 
     async def _refuse(self) -> None:
         """Waits for the run's first event, and raises the error that it is."""
@@ -150,29 +159,60 @@ class EventStream(Response[None]):
         headers = [*_HEADERS, (b"x-run-id", self._run.encode()), *self.headers_beside]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    async def _send_all(self, sending: Sending) -> None:
-        send = sending.send
+    async def _send_all(self, sending: Sending, exchange: Exchange | None) -> None:
         await sending(piece(b""))  # the headers go out now: a reader knows the run before its first event
-        waiting = asyncio.create_task(self._tell_position(send))
+        waiting = asyncio.create_task(self._tell_position(sending.send))
+        after: int | None = self._after
         try:
-            async with aclosing(self._runs.follow(self._run, self._after)) as batches:
-                async for entries in batches:
-                    if not waiting.done():
-                        await _cancelled(waiting)
-                    data = await self._with_times(entries) if self._timed else self.encoded(entries)
-                    del entries  # a slow reader holds the frames alone
-                    if len(data) > PIECE:
-                        await sending.all(data)
-                        if sending.over:
-                            return
-                    else:  # as `sending` does it: every layer between costs microseconds a token
-                        sending.since = monotonic()
-                        sending.sent += len(data)
-                        await send(piece(data))
-                        sending.since = inf
+            while after is not None and not sending.over:
+                tail = self._runs.tail(self._run) if exchange and not self._timed else None
+                if exchange and tail and after >= tail.base:
+                    after = await self._write_from(tail, after, exchange, sending, waiting)
+                else:
+                    after = await self._send_from(after, sending, waiting, until_hot=exchange is not None)
         finally:
             await _cancelled(waiting)
-        await send({**piece(b""), "more_body": False})
+        if not sending.over:
+            await sending.send({**piece(b""), "more_body": False})
+
+    async def _write_from(
+        self, tail: Tail, after: int, exchange: Exchange, sending: Sending, waiting: asyncio.Task[None]
+    ) -> int | None:
+        """Writes events as they come; returns the last one's number where something has to be waited for, or None."""
+
+        def encoded(entries: Sequence[Entry]) -> bytes:
+            waiting.cancel()
+            return self.encoded(entries)
+
+        follower = Follower(tail, after, exchange, sending, encoded)
+        await follower.follow()
+        if follower.left:
+            await sending.all(follower.left)
+        return None if follower.done else follower.after
+
+    async def _send_from(
+        self, after: int, sending: Sending, waiting: asyncio.Task[None], *, until_hot: bool
+    ) -> int | None:
+        """Sends events one batch after the other; returns None at the end, or where the rest can be written at once."""
+        async with aclosing(self._runs.follow(self._run, after)) as batches:
+            async for entries in batches:
+                if not waiting.done():
+                    await _cancelled(waiting)
+                after = entries[-1].seq if entries else after
+                data = await self._with_times(entries) if self._timed else self.encoded(entries)
+                del entries  # a slow reader holds the frames alone
+                if len(data) > PIECE:
+                    await sending.all(data)
+                    if sending.over:
+                        return None
+                else:  # as `sending` does it: every layer between costs microseconds a token
+                    sending.since = monotonic()
+                    sending.sent += len(data)
+                    await sending.send(piece(data))
+                    sending.since = inf
+                if until_hot and (tail := self._runs.tail(self._run)) and after >= tail.base and not self._timed:
+                    return after
+        return None
 
     async def _tell_position(self, send: Send) -> None:
         """Sends the line with the reader's position ahead of a first frame that is long in coming.
@@ -221,18 +261,24 @@ class PredictionResponse(Response[None]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what the run's `error` event says, before anything is sent."""
-        scope["state"]["sending"].run = self._run
+        sending: Sending = scope["state"]["sending"]
+        sending.run = self._run
+        if exchange := exchange_of(scope):
+            with exchange.leaving(sending.cut):
+                await self._send(await self._runs.answer(self._run), send)
+            return
         gone = asyncio.create_task(_disconnected(receive))
         answer = asyncio.create_task(self._runs.answer(self._run))
         try:
             await asyncio.wait([gone, answer], return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
-                found = answer.result()
-                await self._send(found if self._internals else prediction_without_internals(found), send)
+                await self._send(answer.result(), send)
         finally:
             await _cancelled(gone, answer)
 
     async def _send(self, prediction: Prediction, send: Send) -> None:
+        if not self._internals:
+            prediction = prediction_without_internals(prediction)
         prediction.isStreamValid = False  # Flowise says so in every JSON answer
         headers = [(b"content-type", b"application/json"), (b"x-run-id", self._run.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
