@@ -79,12 +79,12 @@ class Cast:
         provider.seen = []
         provider.answer = self.answer
         self.provider = provider
-        self._parts: dict[str, Any] = {
+        self.parts: dict[str, Any] = {
             name: list(part) if isinstance(part, list) else part for name, part in parts.items()
         }
 
     def answer(self, seen: Seen) -> Answer:
-        part = self._parts[self.role(seen)]
+        part = self.parts[self.role(seen)]
         if isinstance(part, str):
             return openai(Turn(part))
         return openai(part.pop(0) if isinstance(part, list) else part(seen))

@@ -98,9 +98,7 @@ class Supervisor(Opening, frozen=True, kw_only=True, tag="supervisor"):
         found = _arguments(turn, task.title)
         if found.get("next") not in choices:
             known = ", ".join(choices)
-            raise ProviderMalformed(
-                f"{task.title!r} has named no worker that is there: its model must choose of {known}"
-            )
+            raise ProviderMalformed(f"{task.title!r} has named no worker that is there: there are {known}")
         return {"next": str(found["next"]), "instructions": str(found.get("instructions") or "")}
 
     async def _answer(self, task: StepTask) -> str:
