@@ -403,7 +403,7 @@ def test_every_route_is_described_with_its_body(server: Server) -> None:
     assert set(found) == expected
     for (method, path), about in found.items():
         assert about["summary"], path
-        many = (method, path) == ("delete", "/api/v1/executions")
+        many = method == "delete" and path.endswith(("/executions", "/trigger-logs"))
         bodiless = not many and (
             method not in ("post", "put", "patch")
             or path.endswith(("/cancel", "/stop", "/refresh", "/rotate", "/webhook-secret"))

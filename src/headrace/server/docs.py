@@ -34,10 +34,8 @@ class PredictionOperation(Operation):
     """The endpoint of predictions. It reads its body itself (`bodies.py`), so the framework does not see what it is."""
 
     def __post_init__(self) -> None:
-        json: Any = _schema(PredictionRequest)
+        json = _prediction()
         json["type"] = ["object", "array"]  # an array asks without a question, as with Flowise
-        for name in LENIENT:
-            json["properties"][name]["anyOf"].append({"description": "A value of another type is ignored."})
         form: Any = {"type": "object", "properties": {name: {"type": "string"} for name in (*TEXTS, *VALUES)}}
         form["properties"]["files"] = _FILES
         self.request_body = RequestBody(
@@ -46,6 +44,17 @@ class PredictionOperation(Operation):
                 "multipart/form-data": OpenAPIMediaType(form),
             }
         )
+
+
+@dataclass
+class DraftOperation(Operation):
+    """The endpoint of predictions with the flow in their body."""
+
+    def __post_init__(self) -> None:
+        json = _prediction()
+        json["properties"]["flowData"] = {"type": "string", "description": "Nodes and edges, as JSON."}
+        json["required"] = [*json.get("required", ()), "flowData"]
+        self.request_body = RequestBody({"application/json": OpenAPIMediaType(json)})
 
 
 @dataclass
@@ -89,6 +98,13 @@ class AttachmentOperation(Operation):
 
 
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+
+
+def _prediction() -> Any:
+    json: Any = _schema(PredictionRequest)
+    for name in LENIENT:
+        json["properties"][name]["anyOf"].append({"description": "A value of another type is ignored."})
+    return json
 
 
 def _form(field: str) -> Any:

@@ -12,6 +12,7 @@ from headrace.events import Prediction
 from headrace.runtime.flows import draft_of
 from headrace.server.auth import local, needs
 from headrace.server.bodies import asked, converted, decoded
+from headrace.server.docs import DraftOperation
 from headrace.server.predictions import FlowId, flow_at, reply_of, start_run
 
 
@@ -26,6 +27,7 @@ class _Drawn(msgspec.Struct):
     guards=[needs("chatflows:update")],
     status_code=200,
     opt={"refuses": (409, 412, 422), "streams": "too"},
+    operation_class=DraftOperation,
     summary="Ask a drawing that is not saved",
     responses={
         200: ResponseSpec(
