@@ -89,13 +89,43 @@ def test_a_flows_faults_are_told_node_by_node(own: Server) -> None:
     refused(call(own, "GET", "validation/11111111-1111-4111-8111-111111111111"), 404, "flow_not_found")
 
 
-def test_templates_are_flows_that_answer_here(own: Server) -> None:
-    templates = ok(call(own, "GET", "marketplaces/templates"))
-    assert {one["templateName"] for one in templates} >= {"Ask the docs", "Calculator agent"}
-    for one in templates:
-        assert (one["type"], bool(one["categories"])) == ("Chatflow", True)
-        made = ok(call(own, "POST", "chatflows", {"name": one["templateName"], "flowData": one["flowData"]}))
-        assert [finding for finding in made["coverage"]["findings"] if finding["stops"]] == []
+ASKED = {
+    "Ask the docs": ("How do I resume a stream?", "Last-Event-ID"),
+    "Calculator agent": ("12*(3+4)", "84"),
+    "Support with documents": ("When does a parcel arrive?", "two working days"),
+    "Sort questions": ("I want a refund", "Accounts will look into this: I want a refund"),
+    "Agent with a check": ("12*(3+4)", "Shall this go out?"),
+    "One by one": ("Ada, Grace", "Dear Ada, you are invited.\nDear Grace, you are invited."),
+    "Try again until it is right": ("Begin", "Done after 3 rounds."),
+}
+"""Templates that need no key: a question, and what is in the answer."""
+
+
+def test_templates_are_flows_that_answer_here_or_say_what_they_need(own: Server) -> None:
+    templates = {one["templateName"]: one for one in ok(call(own, "GET", "marketplaces/templates"))}
+    assert len(templates) >= 14
+    assert templates.keys() > ASKED.keys()
+    types = {"Chatflow": "CHATFLOW", "AgentflowV2": "AGENTFLOW"}
+    for name, one in templates.items():
+        assert one["categories"]
+        row = {"name": name, "flowData": one["flowData"], "type": types[one["type"]]}
+        made = ok(call(own, "POST", "chatflows", row))
+        stops = [finding["message"] for finding in made["coverage"]["findings"] if finding["stops"]]
+        assert stops == [] or "Needs" in one["description"], (name, stops)
+        if name in ASKED:
+            question, said = ASKED[name]
+            assert said in own.ask(made["id"], question).json["text"]
+
+
+def test_a_template_with_a_form_asks_a_person(own: Server) -> None:
+    (one,) = [one for one in ok(call(own, "GET", "marketplaces/templates")) if one["id"] == "approval-form"]
+    flow = own.create_flow(json.loads(one["flowData"]), type="AGENTFLOW")
+    form = {"name": "Ada", "from": "Monday", "to": "Friday"}
+    asked = own.send("POST", f"/api/v1/prediction/{flow}", {"form": form}).json
+    assert "May Ada be away from Monday to Friday?" in asked["text"]
+    answer = {"type": "proceed", "startNodeId": "humanInputAgentflow_0"}
+    granted = own.send("POST", f"/api/v1/prediction/{flow}", {"chatId": asked["chatId"], "humanInput": answer}).json
+    assert granted["text"] == "Enjoy your holiday, Ada: Monday to Friday is granted."
 
 
 @pytest.mark.parametrize(("part", "name"), [("chatmodels", "chatOpenAI"), ("tools", "calculator")])

@@ -226,3 +226,26 @@ def test_a_picture_shows_an_example_with_its_model_chosen(studio: Page) -> None:
     expect(studio.get_by_label("Name of the node")).to_have_value("Conversational Retrieval QA Chain")
     expect(studio.locator(".finding")).to_have_count(0)
     picture(studio, "studio")
+
+
+def test_every_template_opens_whole_and_can_be_saved(studio: Page, server: Server) -> None:
+    templates = studio.get_by_role("list", name="Templates").get_by_role("button")
+    expect(templates).not_to_have_count(0)
+    for number in range(templates.count()):
+        name = templates.nth(number).locator(".name").inner_text()
+        templates.nth(number).click()
+        expect(studio.get_by_label("Name of the flow")).to_have_value(name)
+        edges = len(stored(server, studio.url.rpartition("flow=")[2])["edges"])
+        expect(studio.locator(".svelte-flow__edge")).to_have_count(edges)
+        studio.get_by_role("link", name=re.compile("all flows")).click()
+
+
+def test_a_flow_written_by_hand_is_drawn_with_its_connections(studio: Page, server: Server) -> None:
+    flow_id = server.create_flow(conversation("http://127.0.0.1:9/v1"))
+    page = opened(studio, server, flow_id)
+    expect(page.locator(".svelte-flow__edge")).to_have_count(2)
+    page.get_by_role("button", name="Arrange").click()
+    save(page)
+    chain = next(one["data"] for one in stored(server, flow_id)["nodes"] if one["id"] == "conversationChain_0")
+    assert chain["inputs"]["systemMessagePrompt"] == "Be brief."
+    assert "model" in [anchor["name"] for anchor in chain["inputAnchors"]]

@@ -2,8 +2,9 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
+import pytest
 from admin import call, ok
 from agentflows import condition, contains, reply, start
 from agentflows import flow as agent_flow
@@ -175,32 +176,47 @@ def test_an_unknown_key_is_refused_and_signing_out_forgets_it(browser: Browser, 
         expect(page.get_by_label("API key")).to_be_visible()
 
 
-def test_nothing_serious_stands_in_the_way_of_people_with_assistive_tools(studio: Page, server: Server) -> None:
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_people_with_assistive_tools(
+    studio: Page, server: Server, colours: Literal["light", "dark"]
+) -> None:
     axe = (built() / "node_modules" / "axe-core" / "axe.min.js").read_text()
-    drawn = agent_flow(
-        start(), condition(contains("a")), reply("A"), arrows="start_0 condition_0, condition_0:0 directReply_0"
-    )
+    parts = start(), condition(contains("a")), reply("A")
+    drawn = agent_flow(*parts, arrows="start_0 condition_0, condition_0:0 directReply_0")
     flow_id = server.create_flow(drawn, type="AGENTFLOW")
+    studio.emulate_media(color_scheme=colours)
 
-    def check(page: Page, where: str) -> None:
+    def check(where: str) -> None:
         # The page's policy lets no inline script in; the tool is evaluated through the browser's own debugger.
-        page.evaluate(axe)
-        found = page.evaluate("axe.run().then(({violations}) => violations)")
+        studio.evaluate(axe)
+        found = studio.evaluate("axe.run().then(({violations}) => violations)")
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        told = [(one["id"], [each["html"][:160] for each in one["nodes"]][:3]) for one in serious]
-        assert told == [], where
+        assert [(one["id"], [each["html"][:160] for each in one["nodes"]][:3]) for one in serious] == [], where
 
-    check(studio, "the list of flows")
+    check("the list of flows")
     studio.get_by_role("button", name="Credentials").click()
     expect(studio.get_by_role("heading", name="Credentials")).to_be_visible()
-    check(studio, "the credentials")
+    check("the credentials")
     opened(studio, server, flow_id)
-    check(studio, "a flow")
+    check("a flow")
     choose(studio, "condition 0")
-    check(studio, "a node")
+    check("a node")
     for tab in ("Try it", "Use it", "Settings"):
         studio.get_by_role("tab", name=tab).click()
-        check(studio, tab)
+        check(tab)
+
+
+def test_the_days_of_a_schedule_are_chosen(studio: Page, server: Server) -> None:
+    flow_id = new_flow(studio, server, "AGENTFLOW")
+    choose(studio, "start 0")
+    field(studio, "startInputType").get_by_role("combobox").select_option("scheduleInput")
+    field(studio, "scheduleFrequency").get_by_role("combobox").select_option("weekly")
+    field(studio, "scheduleOnTime").locator("input").fill("08:30")
+    for day in ("Friday", "Monday"):
+        field(studio, "scheduleOnDayOfWeek").get_by_label(day).check()
+    save(studio)
+    inputs = data_of(server, flow_id, "startAgentflow_0")["inputs"]
+    assert (inputs["scheduleOnTime"], inputs["scheduleOnDayOfWeek"]) == ("08:30", "1,5")
 
 
 def test_a_phone_shows_palette_canvas_and_panel(browser: Browser, server: Server) -> None:

@@ -38,6 +38,8 @@ export interface Template {
   templateName: string;
   flowData: string;
   type: "Chatflow" | "AgentflowV2" | "Agentflow";
+  description: string;
+  starters: readonly string[];
   categories: readonly string[];
 }
 

@@ -165,7 +165,7 @@ def described(kind: type[Node]) -> Description:
         inputs=[one for one in inputs_of(kind) if not one.legacy],
         outputs=says.outputs,
         credential=_credential(says),
-        color=color_of(says.category) if says.category == AGENT_FLOWS else "",
+        color=color_of(tag(kind)) if says.category == AGENT_FLOWS else "",
         hideInput=tag(kind) == "startAgentflow",
     )
 
@@ -175,9 +175,9 @@ def summary(thing: Any) -> str:
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
-def color_of(category: str) -> str:
-    """The category's colour: the same at every start, and readable under white letters."""
-    hue = sum(ord(letter) * place for place, letter in enumerate(category, 7)) * 47 % 360
+def color_of(name: str) -> str:
+    """A colour for a name: the same at every start, and readable under white letters."""
+    hue = sum(ord(letter) * place for place, letter in enumerate(name, 7)) * 47 % 360
     return f"hsl({hue}, 45%, 40%)"
 
 

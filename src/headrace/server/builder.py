@@ -90,6 +90,8 @@ class Template(msgspec.Struct, kw_only=True):
     framework: list[str] = []
     usecases: list[str] = []
     categories: list[str] = []
+    starters: list[str] = []
+    """Questions to begin with."""
 
 
 @get(
@@ -99,11 +101,11 @@ class Template(msgspec.Struct, kw_only=True):
     tags=["flows"],
 )
 async def templates(request: Request[Any, Any, Any]) -> list[Template]:
-    """This server's own examples, which need no key."""
-    catalog = local(request).catalog
-    folder = files("headrace") / "examples"
-    examples = sorted(file.name for file in folder.iterdir() if file.name.endswith(".json"))
-    return [_template(msgspec.json.decode((folder / name).read_bytes()), catalog) for name in examples]
+    """This server's examples, which need no key, and its templates, whose description says what they need."""
+    catalog, package = local(request).catalog, files("headrace")
+    found = [file for folder in ("examples", "templates") for file in (package / folder).iterdir()]
+    flows = [msgspec.json.decode(file.read_bytes()) for file in found if file.name.endswith(".json")]
+    return [_template(flow, catalog) for flow in sorted(flows, key=lambda flow: str(flow["name"]))]
 
 
 def _template(example: dict[str, Any], catalog: Any) -> Template:
@@ -114,7 +116,9 @@ def _template(example: dict[str, Any], catalog: Any) -> Template:
         templateName=example["name"],
         flowData=text,
         type=_TYPES[example.get("type", "CHATFLOW")],
+        description=example.get("description", ""),
         categories=sorted({described(kind).category for kind in kinds}),
+        starters=example.get("starters", []),
     )
 
 

@@ -74,9 +74,9 @@ def node_kind(request: Request[Any, Any, Any], name: str) -> Any:
 
 @get("/api/v1/node-icon/{name:str}", media_type="image/svg+xml", summary="A node type's picture", tags=["nodes"])
 async def node_icon(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
-    """The letters of its label on its category's colour, as SVG."""
+    """The letters of its label as SVG, on its own colour or its category's."""
     says = described(node_kind(request, name))
-    return _picture(says.label, color_of(says.category))
+    return _picture(says.label, says.color or color_of(says.category))
 
 
 @get(

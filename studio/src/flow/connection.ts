@@ -89,7 +89,7 @@ function leadsTo(drawing: Drawing, from: string, to: string): boolean {
   return false;
 }
 
-const reference = (id: string) => `{{${id}.data.instance}}`;
+export const reference = (id: string) => `{{${id}.data.instance}}`;
 
 /** The drawing with the connection. */
 export function connected(drawing: Drawing, wanted: Connection): Drawing {

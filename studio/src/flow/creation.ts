@@ -16,16 +16,13 @@ import {
 } from "./drawing";
 import type { NodeKind } from "./kinds";
 
-const PARAMETERS = new Set([
-  ...["string", "number", "boolean", "password", "json", "code", "date", "file", "folder", "array", "tabs"],
-  ...["options", "multiOptions", "asyncOptions", "asyncMultiOptions", "datagrid", "conditionFunction", "credential"],
-]);
 const SIZES: Readonly<Record<string, { width: number; height: number }>> = {
   [ITERATION]: { width: 480, height: 260 },
   [NOTE]: { width: 240, height: 140 },
 };
 
-export const isParameter = (input: Input): boolean => PARAMETERS.has(input.type);
+/** Types of values are words such as `asyncOptions`; those of connections are names of classes. */
+export const isParameter = (input: Input): boolean => /^[a-z]\w*$/.test(input.type);
 
 /** An id that no node of the drawing has: the kind's name and the first free number. */
 export function freeId(drawing: Drawing, name: string): string {

@@ -1,9 +1,11 @@
 /** A flow of the server that is open: its drawing, what of it is saved, and the draft that this browser keeps. */
 
 import * as server from "../server";
+import { completed } from "./completion";
 import { forgetDraft, keepDraft, keptDraft } from "./drafts";
 import { readDrawing, writeDrawing } from "./drawing";
 import { Editor } from "./editor.svelte";
+import type { NodeKind } from "./kinds";
 
 export class OpenFlow {
   readonly editor: Editor;
@@ -14,10 +16,11 @@ export class OpenFlow {
   conflict = $state(false);
   /** Changes of an earlier visit are shown. */
   readonly resumed: boolean;
+  #forgotten = false;
   #saved = $state.raw() as Editor["drawing"];
 
-  constructor(row: server.Flow) {
-    const stored = readDrawing(row.flowData);
+  constructor(row: server.Flow, kinds: ReadonlyMap<string, NodeKind>) {
+    const stored = completed(readDrawing(row.flowData), row.type, kinds);
     this.row = row;
     this.#saved = stored;
     this.editor = new Editor(row.type, stored);
@@ -36,8 +39,15 @@ export class OpenFlow {
 
   /** Keeps what is not saved in this browser. */
   keep(): void {
+    if (this.#forgotten) return;
     if (!this.unsaved) forgetDraft(this.row.id);
     else keepDraft(this.row.id, { since: this.row.updatedDate, name: this.name, flowData: this.text });
+  }
+
+  /** Gives up what is not saved. */
+  forget(): void {
+    this.#forgotten = true;
+    forgetDraft(this.row.id);
   }
 
   get text(): string {
