@@ -291,7 +291,7 @@ def test_packages_that_are_not_installed_are_told_with_the_command(monkeypatch: 
     monkeypatch.setattr(findings, "find_spec", lambda _: None)
     (one,) = report(described).findings
     assert (one.node, one.kind, one.stops) == ("qdrant_0", "package", True)
-    assert "pip install 'headrace[qdrant]'" in one.message
+    assert "pip install '.[qdrant]'" in one.message
 
 
 def test_the_packages_that_nodes_name_are_installed_by_extras_that_exist() -> None:

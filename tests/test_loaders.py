@@ -558,9 +558,9 @@ def test_a_link_that_is_no_repository_is_refused(library: Library, link: str):
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch):
     for name in ("pypdf", "bs4"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(FlowError, match=r"pip install 'headrace\[rag\]'"):
+    with pytest.raises(FlowError, match=r"pip install '.\[rag\]'"):
         list(pdf_documents(io.BytesIO(pdf("x")), "a.pdf"))
-    with pytest.raises(FlowError, match=r"pip install 'headrace\[rag\]'"):
+    with pytest.raises(FlowError, match=r"pip install '.\[rag\]'"):
         selected("<p>", "main")
 
 

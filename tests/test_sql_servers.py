@@ -226,6 +226,6 @@ def test_the_package_that_finds_tables_is_named(
     databases: Databases, address: str, narrow: SqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "headrace.providers.sql_statements", None)
-    with pytest.raises(FlowError, match=r"pip install 'headrace\[sql\]'"):
+    with pytest.raises(FlowError, match=r"pip install '.\[sql\]'"):
         within(narrow.query("SELECT 1"))
     assert within(databases.open("postgres", address).query("SELECT 1 AS one")) == "one\n1"

@@ -9,6 +9,7 @@ import click
 
 from headrace.cli.terminal import out, storing
 from headrace.errors import InvalidRequest
+from headrace.installation import remedy
 from headrace.settings import Settings
 
 
@@ -25,7 +26,7 @@ def chat(settings: Settings, url: str | None, flows: tuple[str, ...], host: str,
     try:
         from headrace.apps.chat.serve import serve as serve_chat
     except ModuleNotFoundError:
-        raise InvalidRequest("the chat needs Streamlit: pip install 'headrace[streamlit]'") from None
+        raise InvalidRequest(f"the chat needs Streamlit: {remedy('streamlit')}") from None
 
     given = list(flows)
     if not given and not url and "HEADRACE_URL" not in os.environ and "HEADRACE_API_KEY" not in os.environ:

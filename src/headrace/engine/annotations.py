@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
+from headrace.installation import remedy
+
 T = TypeVar("T")
 
 
@@ -78,7 +80,7 @@ class Package(msgspec.Struct, frozen=True):
     @property
     def command(self) -> str:
         """The command that installs it."""
-        return f"pip install 'headrace[{self.extra}]'"
+        return remedy(self.extra)
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from headrace.errors import InvalidRequest
+from headrace.installation import remedy
 from headrace.migration.sources import BATCH, Row, Source, Wanted, checked, plain
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def _postgres(url: str) -> AsyncGenerator[Source]:
     try:
         import asyncpg
     except ModuleNotFoundError:
-        raise InvalidRequest("PostgreSQL needs a driver: pip install 'headrace[postgres]'") from None
+        raise InvalidRequest(f"PostgreSQL needs a driver: {remedy('postgres')}") from None
     told = f"the database at {urlsplit(url).hostname or 'this machine'}"
     try:
         connection = await asyncpg.connect(url, timeout=10)

@@ -13,6 +13,7 @@ from headrace.engine.chat import ModelMessage
 from headrace.engine.chatflow import exchanged, remembered
 from headrace.engine.node import Context, Node
 from headrace.errors import FlowError, StorageError
+from headrace.installation import remedy
 from headrace.nodes.accounts import secrets
 from headrace.schema import MemoryMessage
 
@@ -94,7 +95,7 @@ async def _connected(fields: Mapping[str, str]) -> AsyncGenerator[Redis]:
         from redis.asyncio import Redis
         from redis.exceptions import RedisError
     except ImportError:
-        raise FlowError("the Redis memory needs a package: pip install 'headrace[redis]'") from None
+        raise FlowError(f"the Redis memory needs a package: {remedy('redis')}") from None
     options: dict[str, Any] = {
         "socket_timeout": _PATIENCE,
         "socket_connect_timeout": _PATIENCE,

@@ -27,6 +27,7 @@ from headrace.engine.chat import (
 )
 from headrace.engine.ports import HttpCall, Images
 from headrace.errors import FlowError, InvalidRequest, ProviderError, ProviderMalformed
+from headrace.installation import remedy
 from headrace.providers.endpoint import Endpoint
 from headrace.providers.error_mapping import Complaint, carries_error, complaint, failure_inside, refusal_class
 from headrace.providers.finish_reasons import finish_of, named
@@ -79,7 +80,7 @@ def _signed(call: HttpCall, region: str, key: AwsKey) -> HttpCall:
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
     except ImportError:
-        raise FlowError("AWS Bedrock needs botocore: pip install 'headrace[server,bedrock]'") from None
+        raise FlowError(f"AWS Bedrock needs botocore: {remedy('bedrock')}") from None
     headers = {**call.headers, "Accept": "application/vnd.amazon.eventstream", "Host": urlsplit(call.url).netloc}
     request = AWSRequest("POST", call.url, headers, call.body)
     SigV4Auth(Credentials(key.key, key.secret, key.session or None), "bedrock", region).add_auth(request)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from headrace.errors import FlowError, StorageError
+from headrace.installation import remedy
 from headrace.providers.databases import LATE, MOST_ROWS, SECONDS, choice, sample, schema, table
 
 _T = TypeVar("_T")
@@ -196,5 +197,5 @@ def _narrowed(statement: str, kind: str, tables: Collection[str]) -> str:
     try:
         from headrace.providers.sql_statements import narrowed
     except ImportError:
-        raise FlowError("choosing tables of a database server needs a package: pip install 'headrace[sql]'") from None
+        raise FlowError(f"choosing tables of a database server needs a package: {remedy('sql')}") from None
     return narrowed(statement, kind, tables)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from headrace.errors import FlowError
+from headrace.installation import remedy
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -61,13 +62,13 @@ def _encoding(table: str, content: bytes) -> Encoding:
 def encoding(name: EncodingName, environ: Mapping[str, str]) -> Encoding:
     """The encoding; blocking. Raises FlowError that says what to do when its table is not on this machine."""
     if not find_spec("tiktoken"):
-        raise FlowError("counting tokens needs more packages: pip install 'headrace[tokens]'")
+        raise FlowError(f"counting tokens needs more packages: {remedy('tokens')}")
     table = _TABLE[name]
     for content in _tables(table, environ.get(_FOLDER)):
         if hashlib.sha256(content).hexdigest() == _SHA256[table]:
             return _encoding(table, content)
     raise FlowError(
-        f"the encoding {name!r} needs a table that is not on this machine: pip install 'headrace[tokens]', or save "
+        f"the encoding {name!r} needs a table that is not on this machine: {remedy('tokens')}, or save "
         f"{_address(table)} as {_key(table)!r} in a folder, and name the folder in the environment variable {_FOLDER}"
     )
 

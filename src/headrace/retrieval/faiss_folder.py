@@ -16,6 +16,7 @@ import msgspec
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
 from headrace.events import Document
+from headrace.installation import remedy
 from headrace.retrieval.embedded.collection import Collection, Upsert, stream_of
 from headrace.retrieval.files import within
 from headrace.retrieval.library import Library
@@ -71,7 +72,7 @@ def read_folder(folder: Path) -> list[tuple[Document, Sequence[float]]]:
     try:
         reader: Any = import_module("faiss")
     except ImportError:
-        raise FlowError("reading a Faiss index needs a package: pip install 'headrace[faiss]'") from None
+        raise FlowError(f"reading a Faiss index needs a package: {remedy('faiss')}") from None
     try:
         stored, places = msgspec.json.decode(
             (folder / PASSAGES).read_bytes(), type=tuple[list[tuple[str, _Passage]], dict[str, str]]

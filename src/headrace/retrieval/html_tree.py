@@ -8,6 +8,7 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.errors import FlowError
+from headrace.installation import remedy
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -26,7 +27,7 @@ def _parsed(html: str) -> BeautifulSoup:
         from bs4 import BeautifulSoup
         from bs4.exceptions import ParserRejectedMarkup
     except ImportError:
-        raise FlowError("reading HTML needs more packages: pip install 'headrace[rag]'") from None
+        raise FlowError(f"reading HTML needs more packages: {remedy('rag')}") from None
     try:
         soup = BeautifulSoup(_closed(html), "html.parser")
     except (AssertionError, ParserRejectedMarkup, RecursionError) as error:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from headrace.errors import FlowError
 from headrace.events import Document
+from headrace.installation import remedy
 from headrace.retrieval.text_decoding import pieces
 
 PdfUsage: TypeAlias = Literal["perPage", "perFile"]
@@ -30,7 +31,7 @@ def pdf_documents(file: BinaryIO, name: str, usage: PdfUsage = "perPage") -> Ite
         from pypdf import PdfReader
         from pypdf.errors import PyPdfError
     except ImportError:
-        raise FlowError("reading PDF files needs one more package: pip install 'headrace[rag]'") from None
+        raise FlowError(f"reading PDF files needs one more package: {remedy('rag')}") from None
     # It tells of faults without the file's name, which failures have.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     # A damaged file makes the parser stumble in any of these ways.

@@ -24,6 +24,7 @@ import msgspec
 
 from headrace.engine.ports import Fetch, FetchRequest
 from headrace.errors import HeadraceError, Internal, ScriptError
+from headrace.installation import remedy
 
 _PROGRAM = str(Path(__file__).with_name("program.py"))
 _OUT_OF_MEMORY = 3
@@ -91,7 +92,7 @@ def engine_library() -> str:
     """The engine's file. Raises Internal when the extra is not installed."""
     found = importlib.util.find_spec("_quickjs")
     if found is None or found.origin is None:
-        raise Internal("JavaScript needs the package quickjs-ng: pip install 'headrace[server]'")
+        raise Internal(f"JavaScript needs the package quickjs-ng: {remedy('server')}")
     return found.origin
 
 

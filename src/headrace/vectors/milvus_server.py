@@ -21,6 +21,7 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
+from headrace.installation import remedy
 from headrace.providers.error_mapping import complaint
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _loaded() -> tuple[Any, Any]:
             import grpc
             import pymilvus
     except ImportError:
-        raise FlowError("the Milvus node needs pymilvus: pip install 'headrace[server,milvus]'") from None
+        raise FlowError(f"the Milvus node needs pymilvus: {remedy('milvus')}") from None
     for name in ("pymilvus", "pymilvus.milvus_client"):  # its log repeats errors, with their tracebacks
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return grpc, pymilvus

@@ -18,6 +18,7 @@ from headrace.errors import (
     ProviderUnauthorized,
     ProviderUnavailable,
 )
+from headrace.installation import remedy
 
 if TYPE_CHECKING:
     import asyncpg
@@ -68,7 +69,7 @@ def _driver() -> Any:
     try:
         import asyncpg
     except ImportError:
-        raise FlowError("PostgreSQL needs asyncpg: pip install 'headrace[server,postgres]'") from None
+        raise FlowError(f"PostgreSQL needs asyncpg: {remedy('postgres')}") from None
     return asyncpg
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.errors import FlowError, ProviderError, ProviderNotFound, ProviderRefused, ProviderUnavailable
 from headrace.events import Document
+from headrace.installation import remedy
 from headrace.providers.error_mapping import complaint, refusal_class
 from headrace.vectors.served import Hit, Near, Point, ServedStore
 
@@ -142,7 +143,7 @@ def _loaded() -> Any:
         from qdrant_client import AsyncQdrantClient as AsyncQdrantClient
         from qdrant_client.http import exceptions
     except ImportError:
-        raise FlowError("the Qdrant node needs qdrant-client: pip install 'headrace[server,qdrant]'") from None
+        raise FlowError(f"the Qdrant node needs qdrant-client: {remedy('qdrant')}") from None
     return exceptions
 
 

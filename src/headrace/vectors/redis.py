@@ -23,6 +23,7 @@ from headrace.errors import (
     ProviderUnavailable,
 )
 from headrace.events import Document
+from headrace.installation import remedy
 from headrace.retrieval.embedded.vector_bytes import packed, unpacked
 from headrace.vectors.served import Hit, Near, Point, ServedStore
 
@@ -137,7 +138,7 @@ class RedisStore(ServedStore):
             from redis.asyncio import Redis
             from redis.exceptions import RedisError
         except ImportError:
-            raise FlowError("the Redis node needs a package: pip install 'headrace[redis]'") from None
+            raise FlowError(f"the Redis node needs a package: {remedy('redis')}") from None
         limits = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
         options: dict[str, Any] = {"protocol": 2, **limits, **self._account}
         try:

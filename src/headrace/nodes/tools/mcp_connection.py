@@ -16,6 +16,7 @@ import msgspec
 from headrace.engine.concurrency import first
 from headrace.engine.ports import Reach
 from headrace.errors import FetchFailed, FetchRefused, FlowError, HeadraceError
+from headrace.installation import remedy
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -199,7 +200,7 @@ class Connection:
             from mcp.client.stdio import stdio_client
             from mcp.client.streamable_http import streamable_http_client
         except ImportError:
-            raise FlowError("MCP servers need another package: pip install 'headrace[mcp]'") from None
+            raise FlowError(f"MCP servers need another package: {remedy('mcp')}") from None
         async with AsyncExitStack() as stack:
             if isinstance(self._server, LocalServer):
                 server = self._server

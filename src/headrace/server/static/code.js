@@ -8,14 +8,14 @@ const text = (value) => JSON.stringify(value);
 const shell = (value) => `'${value.replaceAll("'", "'\\''")}'`;
 
 const SNIPPETS = {
-  Python: ({ flow, question, key }) => `# pip install headrace
+  Python: ({ flow, question, key }) => `# docs/python.md of Headrace says how its client is installed.
 ${key ? "import os\n" : ""}from headrace import Headrace
 
 with Headrace(${text(BASE)}${key ? ', api_key=os.environ["HEADRACE_KEY"]' : ""}) as headrace:
     for text in headrace.stream(${text(flow)}, ${text(question)}).text():
         print(text, end="", flush=True)
 `,
-  TypeScript: ({ flow, question, key }) => `// npm install headrace-sdk
+  TypeScript: ({ flow, question, key }) => `// docs/typescript.md of Headrace says how its client is installed.
 import { HeadraceClient } from "headrace-sdk";
 
 const headrace = new HeadraceClient({ baseUrl: ${text(BASE)}${key ? ", apiKey: process.env.HEADRACE_KEY" : ""} });
