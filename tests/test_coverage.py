@@ -336,6 +336,7 @@ TRUE = {  # the only findings about them beside missing node types, things of a 
     ("Context Chat Engine", "unset", "pineconeIndex"),
     ("SubQuestion Query Engine", "unread", "embeddings"),
     ("Interacting With API", "unset", "url"),
+    ("CSV Agent", "unset", "csvFile"),
 }
 
 

@@ -6,7 +6,7 @@ What can be told from the rest of the file is put in; what says nothing is left 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +15,14 @@ from headrace.errors import InvalidRequest
 from headrace.schema import FlowFile
 
 _BYTE_ORDER_MARK = "\ufeff"
+_STORES: Final = ("pinecone", "chroma", "qdrant", "faiss", "postgres")
+TODAY: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("openAIToolAgent", "mistralAIToolAgent", "conversationalRetrievalAgent"), "toolAgent"),
+    "mrklAgentChat": "reactAgentChat",
+    "mrklAgentLLM": "reactAgentLLM",
+    **{f"{store}{task}": store for store in _STORES for task in ("ExistingIndex", "Upsert")},
+}
+"""Node types by the names that they had in old flows: those that have the same inputs under another name today."""
 
 
 def read_flow(text: str) -> FlowFile:
@@ -54,6 +62,9 @@ def _node(node: Mapping[str, Any]) -> dict[str, Any]:
     named = {} if key is None else {"id": key}
     if not data.get("name"):
         named |= {"name": key.rpartition("_")[0]} if key and "_" in key else {}
+    kind = named.get("name", data.get("name"))
+    if isinstance(kind, str) and kind in TODAY:
+        named["name"] = TODAY[kind]
     kept = {name: value for name, value in data.items() if value is not None}
     if not isinstance(kept.get("outputs"), dict):
         kept.pop("outputs", None)

@@ -25,6 +25,7 @@ from headrace.nodes import (
     utilities,
 )
 from headrace.nodes.agents.agents import NODES as AGENTS
+from headrace.nodes.agents.tables import NODES as TABLE_AGENTS
 from headrace.nodes.chains.api import NODES as API_CHAINS
 from headrace.nodes.chains.conversation import NODES as CONVERSATION_CHAINS
 from headrace.nodes.chains.engines import NODES as ENGINES
@@ -109,6 +110,7 @@ _ANSWERING = (
     SQL_CHAINS,
     API_CHAINS,
     AGENTS,
+    TABLE_AGENTS,
 )
 
 

@@ -70,6 +70,21 @@ class OpenAIFunctionAgent(ToolAgent, frozen=True, kw_only=True, tag="openAIFunct
     info = NodeInfo(streams=False)
 
 
+class OpenAIToolAgentForEngines(ToolAgent, frozen=True, kw_only=True, tag="openAIToolAgentLlamaIndex"):
+    """The tool agent, as the nodes for engines connect it."""
+
+    info = NodeInfo(label="OpenAI Tool Agent", version=2, type="OpenAIToolAgent", bases=("AgentRunner",))
+
+    tools: Annotated[list[Tool], Input(type="Tool_LlamaIndex", list=True)] = []
+    model: Annotated[ChatModel, Input(type="BaseChatModel_LlamaIndex")]
+
+
+class AnthropicAgentForEngines(OpenAIToolAgentForEngines, frozen=True, kw_only=True, tag="anthropicAgentLlamaIndex"):
+    """The same with a model of Anthropic."""
+
+    info = NodeInfo(label="Anthropic Agent", version=1, type="AnthropicAgent")
+
+
 class ConversationalRetrievalToolAgent(ToolAgent, frozen=True, kw_only=True, tag="conversationalRetrievalToolAgent"):
     """The tool agent with passages in its system message, which fit the question as it stands in the conversation."""
 
@@ -166,6 +181,8 @@ class XmlAgent(_TextAgent, frozen=True, kw_only=True, tag="xmlAgent"):
 NODES = (
     ToolAgent,
     OpenAIFunctionAgent,
+    OpenAIToolAgentForEngines,
+    AnthropicAgentForEngines,
     ConversationalRetrievalToolAgent,
     ConversationalAgent,
     ReactAgentChat,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from headrace.engine.annotations import STORE_OUTPUTS, Additional, NodeInfo
+from headrace.engine.annotations import STORE_OUTPUTS, Additional, Input, NodeInfo, Output
 from headrace.engine.node import Context, NothingGiven, Sink
-from headrace.engine.ports import Embeddings, Search, Upserted, UpsertProgress, VectorStore
+from headrace.engine.ports import ChatModel, Embeddings, Search, Upserted, UpsertProgress, VectorStore
 from headrace.errors import FlowError
+from headrace.nodes.model_retriever import WithModel
 from headrace.nodes.record_managers import RecordManager
 from headrace.retrieval.embedded.collection import Collection, Upsert
 from headrace.retrieval.faiss_folder import folder_collection, folder_of
@@ -99,4 +101,29 @@ class Faiss(_Embedded, frozen=True, kw_only=True, tag="faiss"):
         return library(ctx).collection(f"faiss/{self.basePath}", self.embeddings)
 
 
-NODES = (MemoryVectorStore, Faiss)
+class SimpleStore(_Embedded, frozen=True, kw_only=True, tag="simpleStoreLlamaIndex"):
+    """The embedded store for engines, which answer with the model that is connected here."""
+
+    info = NodeInfo(
+        label="SimpleStore",
+        type="SimpleVectorStore",
+        bases=("VectorIndexRetriever",),
+        outputs=(
+            Output("retriever", "SimpleStore Retriever", ("SimpleVectorStore", "VectorIndexRetriever")),
+            Output("vectorStore", "SimpleStore Vector Store Index", ("SimpleVectorStore", "VectorStoreIndex")),
+        ),
+    )
+
+    model: Annotated[ChatModel, Input(type="BaseChatModel_LlamaIndex", label="Chat Model")]
+    embeddings: Annotated[Embeddings | None, Input(type="BaseEmbedding_LlamaIndex")] = None
+    basePath: Annotated[
+        str, Input(label="Base Path to store", unread="what is upserted is kept in this server's data folder")
+    ] = ""
+
+    async def build(self, ctx: Context) -> object:
+        """The retriever with its model, or the store."""
+        built = await super().build(ctx)
+        return WithModel(built, self.model) if isinstance(built, StoreRetriever) else built
+
+
+NODES = (MemoryVectorStore, Faiss, SimpleStore)
