@@ -19,6 +19,7 @@ from headrace.runtime.memory import Memory
 from headrace.runtime.queue import LocalQueue
 from headrace.schema import RunInfo
 from headrace.storage.database import Database
+from headrace.storage.encryption import Seal
 from headrace.storage.presence import Presence
 from headrace.storage.storage import timestamp
 
@@ -68,7 +69,7 @@ class Process:
             shutil.copy(_migrated(), path)  # migrating each of them takes longer than the tests
         self.database, self.presence = Database(path), Presence(folder)
         self.log = DurableLog(self.database, self.presence, commit_interval=commit_interval)
-        self.registry = DurableRegistry(self.database, self.presence, self.log)
+        self.registry = DurableRegistry(self.database, self.presence, self.log, Seal(folder / "secret.key"))
 
     async def tidy(self, retention: Retention) -> None:
         """What a server does now and then."""
@@ -123,6 +124,7 @@ class Elsewhere:
 
     def __init__(self, writer: DurableLog, reader: DurableLog) -> None:
         self.open, self.append, self.tail = writer.open, writer.append, writer.tail
+        self.commit_with = writer.commit_with
         self.keep_committing, self.close, self.tidy = writer.keep_committing, writer.close, writer.tidy
         self.follow, self.info, self.times, self.beat = reader.follow, reader.info, reader.times, reader.beat
 

@@ -10,9 +10,13 @@ import pytest
 from agentflows import SHOWN, Flow, flow, llm, node, reply, start
 from servers import Server, serving
 from test_executions import executions
+from test_runs import at_work
 from test_soak import only_with_soak
 from upstream import Upstream
-from waiting import eventually
+from waiting import eventually, within
+
+from headrace.errors import Interrupted
+from headrace.schema import FlowRow, HumanInput
 
 
 def asking(base: str) -> Flow:
@@ -70,3 +74,22 @@ def test_a_rule_for_the_unanswered_is_checked(server: Server) -> None:
     made = {"name": "x", "type": "AGENTFLOW", "flowData": json.dumps(asking("http://127.0.0.1:1/v1"))}
     bad = {**made, "apiConfig": json.dumps({"unanswered": {"after": -1, "answer": "perhaps"}})}
     assert server.send("POST", "/api/v1/chatflows", bad, admin=True).status in (400, 422)
+
+
+def test_an_answer_that_a_stopping_server_cannot_take_leaves_the_question_open(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    async def scenario() -> None:
+        async with at_work(tmp_path / "data") as here:
+            text = json.dumps(asking(upstream.url))
+            flow_row = await here.storage.add_flow(FlowRow("", "asks", text, type="AGENTFLOW"))
+            asks = await here.flows.get(flow_row.id)
+            stopped = await here.runs.answer(await here.start(asks, "Hi"))
+            assert stopped.executionId
+            further = await here.executions.answered(stopped.executionId, HumanInput(type="proceed"))
+            await here.backend.queue.close()
+            with pytest.raises(Interrupted):
+                await here.runs.start(asks, further.request, claim=here.executions.claim)
+            assert (await here.executions.one(stopped.executionId)).state == "STOPPED"
+
+    within(scenario(), 30)

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from logs import WORLDS, World, collected, running
 from waiting import turns, until, within
@@ -13,8 +14,9 @@ from headrace.errors import Conflict, IdempotencyConflict, Interrupted, RunNotFo
 from headrace.events import Abort, End, Error, Event, Token
 from headrace.runtime.backend import Backend
 from headrace.runtime.log import Retention
-from headrace.runtime.registry import Order, Registered, SameSession, Terms
-from headrace.schema import RunInfo
+from headrace.runtime.queue import Job
+from headrace.runtime.registry import MOST_CRASHES, Order, Registered, SameSession, Terms
+from headrace.schema import PredictionRequest, RunInfo
 from headrace.storage.storage import timestamp
 
 Play = Callable[[Callable[[World], Coroutine[None, None, None]]], None]
@@ -265,6 +267,60 @@ def test_only_runs_of_processes_that_are_gone_are_closed(play: Play) -> None:
         assert (first, error.code, error.retryable, end) == (Token("x"), Interrupted.code, True, End())
         assert (await third.log.info("cut")).state == "failed"
         assert (await third.log.info("goes on")).state == "running"
+
+    play(scenario)
+
+
+def surviving(run: str) -> Job:
+    return Job(
+        run=run,
+        flow="flow",
+        chat="chat",
+        session="chat",
+        message="m",
+        request=PredictionRequest(question="Hi"),
+        received=0.0,
+        survives=True,
+    )
+
+
+def test_a_run_with_a_job_is_taken_over_by_one_process_and_goes_on_for_its_readers(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        dead, one, two = world.process(), world.process(), world.process()
+        await begun(dead, "r", Terms(job=msgspec.json.encode(surviving("r"))), Token("x"))
+        readers = [asyncio.create_task(collected(process.log.follow("r"))) for process in (one, two)]
+        while (await one.log.info("r")).lastSeq < 1:  # it is stored
+            await turns()
+        assert await one.registry.take_over() == []
+        await two.registry.order("r", "cancel")
+        world.kill(dead)
+        assert await one.registry.close_abandoned() == 0
+        assert await one.registry.take_over() == [msgspec.structs.replace(surviving("r"), resumed=True)]
+        assert await two.registry.take_over() == []
+        assert one.log.append("r", [Token("y"), End()]) == 3
+        for reader in readers:
+            assert [(entry.seq, entry.event) for entry in await reader] == [
+                (1, Token("x")),
+                (2, Token("y")),
+                (3, End()),
+            ]
+        assert (await two.log.info("r")).state == "finished"
+
+    play(scenario)
+
+
+def test_a_run_that_kills_its_processes_is_ended(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        process = world.process()
+        await begun(process, "r", Terms(job=msgspec.json.encode(surviving("r"))), Token("x"))
+        while (await process.log.info("r")).lastSeq < 1:
+            await turns()
+        for crashes in range(MOST_CRASHES + 1):
+            world.kill(process)
+            process = world.process()
+            assert len(await process.registry.take_over()) == (crashes < MOST_CRASHES)
+        assert await process.registry.close_abandoned() == 1
+        assert (await process.log.info("r")).code == Interrupted.code
 
     play(scenario)
 

@@ -40,7 +40,7 @@ def backend_on(storage: Storage) -> Backend:
     """
     presence = Presence(storage.folder)
     log = DurableLog(storage.database, presence)
-    return Backend(log, LocalQueue(), DurableRegistry(storage.database, presence, log))
+    return Backend(log, LocalQueue(), DurableRegistry(storage.database, presence, log, storage.seal))
 
 
 @asynccontextmanager

@@ -109,6 +109,8 @@ class Context(msgspec.Struct, kw_only=True):
     """The execution of an agent flow so far."""
     answer: HumanInput | None = None
     """A person's answer to a stopped flow; the context then has its execution."""
+    resumed: bool = False
+    """The run goes on after a process that had it has died; the context then has its execution."""
     note: Callable[[Execution], Awaitable[None]] = _unnoted
     """Keeps the execution as it is now."""
     parting: Sequence[Event] = ()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.errors import RunNotFound
+from headrace.errors import RunNotFound, StorageError
 from headrace.events import Event
 from headrace.runtime.log import Behind, Entry, MemoryLog, Retention, Tail
 from headrace.schema import RunInfo
@@ -38,10 +38,11 @@ class _Group(NamedTuple):
     new: list[RunInfo]
     pieces: list[journal.Piece]
     ended: list[tuple[RunInfo, int]]
+    beside: dict[str, Callable[[Connection], None]]
 
     @property
     def runs(self) -> set[str]:
-        return {piece.run for piece in self.pieces} | {info.id for info, _ in self.ended}
+        return {piece.run for piece in self.pieces} | {info.id for info, _ in self.ended} | self.beside.keys()
 
 
 class DurableLog:
@@ -54,6 +55,8 @@ class DurableLog:
         self._changed: set[str] = set()
         self._stored: dict[str, int] = {}  # number of the last stored event, of runs in memory
         self._bytes: dict[str, int] = {}
+        self._beside: dict[str, Callable[[Connection], None]] = {}  # to be done with the next commit of the run
+        self._committing = asyncio.Lock()
         self._bell = asyncio.Event()
         self._looking: set[asyncio.Future[bool]] = set()
         self._sights = 0
@@ -64,13 +67,23 @@ class DurableLog:
 
     # Writing
 
-    async def open(self, info: RunInfo) -> None:
-        """Makes the run known here at once, and to other processes with the next commit."""
+    async def open(self, info: RunInfo, *, survives: bool = False) -> None:
+        """Makes the run known here at once, and to other processes with the next commit.
+
+        Of a run that survives its process, readers have only what is stored.
+        """
         await self.memory.open(info)
+        if survives:
+            self.memory.tails[info.id].shown = 0
         self._stored[info.id], self._bytes[info.id] = 0, 0
         self._new[info.id] = info
         self._changed.add(info.id)
         self._bell.set()
+
+    def adopt(self, info: RunInfo, size: int) -> None:
+        """Goes on with a run of another process, after what is stored of it: so many bytes."""
+        self.memory.tails[info.id] = Tail.after(info)
+        self._stored[info.id], self._bytes[info.id] = info.lastSeq, size
 
     def append(self, run: str, events: Sequence[Event]) -> int:
         """Writes events to memory; the next commit takes them from there."""
@@ -104,31 +117,48 @@ class DurableLog:
         self._closing = True
         self._bell.set()
 
+    async def commit_with(self, run: str, work: Callable[[Connection], None]) -> bool:
+        """See EventLog. Where the database takes nothing, all of it comes with a later commit."""
+        self._beside[run] = work
+        self._changed.add(run)
+        self._bell.set()
+        try:
+            await self.commit()
+        except StorageError as error:
+            _logger.warning("a step of run %s waits in memory: %s", run, error)
+        return True
+
     async def commit(self) -> None:
         """Stores everything that has come. Raises StorageError; then everything waits for the next time."""
+        async with self._committing:
+            await self._commit()
+
+    async def _commit(self) -> None:
         changed, self._changed = self._changed, set()
-        group = self._group(changed)
+        beside, self._beside = self._beside, {}
+        group = self._group(changed, beside)
         if not any(group):
             return
         try:
             lost = await self._database.write(lambda c: self._write(c, group))
         except BaseException:
             self._changed |= changed
+            self._beside = beside | self._beside
             raise
         self._settle(group)
         for run in lost:
             self._give_up(run)
 
-    def _group(self, changed: set[str]) -> _Group:
+    def _group(self, changed: set[str], beside: dict[str, Callable[[Connection], None]]) -> _Group:
         # Copies: the writer may get to them when the run has gone on to events that this group does not hold.
         new = [msgspec.structs.replace(info) for run, info in self._new.items() if run in changed]
-        group = _Group(new, [], [])
-        for run in changed:
+        group = _Group(new, [], [], beside)
+        for run in changed & self.memory.tails.keys():
             tail = self.memory.tails[run]
-            if data := tail.since(self._stored[run]):
+            if data := tail.every_since(self._stored[run]):
                 times = tail.times[self._stored[run] - tail.base :]
                 group.pieces.append(journal.pieces_of(run, self._stored[run] + 1, data, times))
-            if tail.closed:
+            if tail.ended:
                 group.ended.append((tail.info, self._bytes[run] + sum(map(len, data))))
         return group
 
@@ -142,6 +172,10 @@ class DurableLog:
             journal.add_pieces(c, pieces)
         if ended := [(info, size) for info, size in group.ended if info.id not in lost]:
             journal.end_runs(c, ended)
+        for run, work in group.beside.items():
+            if run not in lost:
+                work(c)
+                journal.step_done(c, run)
         return lost
 
     def _give_up(self, run: str) -> None:
@@ -160,6 +194,7 @@ class DurableLog:
             self._stored[piece.run] = piece.first + piece.events - 1
             self._bytes[piece.run] += len(piece.data)
             tail = self.memory.tails[piece.run]
+            tail.show(self._stored[piece.run])
             if tail.size > _HOT_BYTES:
                 tail.trim(self._stored[piece.run])
         for info, _ in group.ended:
@@ -220,7 +255,7 @@ class DurableLog:
     def tail(self, run: str) -> Tail | None:
         """The run's newest events, if it goes on in this process."""
         tail = self.memory.tails.get(run)
-        return None if tail is None or tail.closed else tail
+        return None if tail is None or tail.ended else tail
 
     def beat(self) -> None:
         """Gives every waiting reader a sign of life."""

@@ -12,10 +12,23 @@ from sqlalchemy import Connection
 
 from headrace.runtime.durable import DurableLog
 from headrace.runtime.log import Retention
-from headrace.runtime.registry import Keyed, Order, Registered, Terms, Wish, answered, check_session, interrupted
+from headrace.runtime.queue import Job
+from headrace.runtime.registry import (
+    MOST_CRASHES,
+    Keyed,
+    Order,
+    Registered,
+    Terms,
+    Wish,
+    answered,
+    check_session,
+    interrupted,
+    resumed,
+)
 from headrace.schema import RunInfo
 from headrace.storage import journal
 from headrace.storage.database import Database
+from headrace.storage.encryption import Seal
 from headrace.storage.presence import Presence
 from headrace.storage.storage import timestamp
 
@@ -27,8 +40,8 @@ _FORGET_AFTER = timedelta(days=30).total_seconds()
 class DurableRegistry:
     """Implements `headrace.runtime.registry.RunRegistry` beside a durable log, which may know more than is stored."""
 
-    def __init__(self, database: Database, presence: Presence, log: DurableLog) -> None:
-        self._database, self._presence, self._log = database, presence, log
+    def __init__(self, database: Database, presence: Presence, log: DurableLog, seal: Seal) -> None:
+        self._database, self._presence, self._log, self._seal = database, presence, log, seal
         self._orders: asyncio.Queue[Order] = asyncio.Queue()
         self._watched: set[str] = set()
         log.lost = lambda run: self._orders.put_nowait(Order(run, "cancel"))
@@ -41,12 +54,12 @@ class DurableRegistry:
     async def register(self, info: RunInfo, terms: Terms) -> Registered:
         """Stores a run that others must know of first; the log's next commit stores any other."""
         found = Registered(None)
-        if terms.key or terms.watched or terms.session != "parallel":
+        if terms.key or terms.watched or terms.job or terms.session != "parallel":
             found = await self._database.write(lambda c: self._register(c, info, terms))
         if found.existing is None:
             if terms.watched:
                 self._watched = {run for run in self._watched if self._log.tail(run)} | {info.id}
-            await self._log.open(info)
+            await self._log.open(info, survives=terms.job is not None)
         return found
 
     def _register(self, c: Connection, info: RunInfo, terms: Terms) -> Registered:
@@ -63,7 +76,8 @@ class DurableRegistry:
         others = [run for run in others if not ((tail := self._log.memory.tails.get(run)) and tail.closed)]
         check_session(terms, others)
         more = {"watched": terms.watched, "idempotencyKey": terms.key, "requestHash": terms.digest}
-        journal.add_run(c, info, self.id, **more)
+        job = self._seal.close(terms.job, info.id) if terms.job else None
+        journal.add_run(c, info, self.id, **more, job=job)
         return Registered(None, tuple(others))
 
     async def of_chat(self, flow: str, chat: str) -> Sequence[RunInfo]:
@@ -113,12 +127,24 @@ class DurableRegistry:
         """True for a process that has ended: nobody holds the lock on its file."""
         return self._presence.gone(owner)
 
+    async def take_over(self) -> list[Job]:
+        """Makes runs with a job of processes that are gone this one's."""
+        jobs: list[Job] = []
+        for owner in filter(self._presence.gone, await self._database.read(journal.owners)):
+            taken = await self._database.write(
+                lambda c, owner=owner: journal.take_runs(c, owner, self.id, MOST_CRASHES)
+            )
+            for info, size, job in taken:
+                self._log.adopt(info, size)
+                jobs.append(resumed(self._seal.open(job, info.id)))
+        return jobs
+
     async def close_abandoned(self) -> int:
-        """Ends the runs of processes that are gone; says how many."""
+        """Ends the other runs of processes that are gone; says how many."""
         error, count = interrupted(), 0
         for owner in filter(self._presence.gone, await self._database.read(journal.owners)):
             count += await self._database.write(
-                lambda c, owner=owner: journal.interrupt_runs(c, owner, self.id, error, timestamp())
+                lambda c, owner=owner: journal.interrupt_runs(c, owner, self.id, error, timestamp(), MOST_CRASHES)
             )
         return count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from headrace.engine.agentflow.execution import Execution
 from headrace.engine.agentflow.progress import Progress
-from headrace.errors import Conflict, HeadraceError, InvalidRequest, NotFound
+from headrace.errors import Conflict, HeadraceError, Interrupted, InvalidRequest, NotFound
+from headrace.runtime.log import EventLog
 from headrace.runtime.queue import Job
 from headrace.schema import ExecutionRow, HumanInput, PredictionRequest
 from headrace.storage import executions as rows
@@ -63,13 +64,23 @@ class Executions:
                 await asyncio.sleep(_PAUSE)
             await asyncio.sleep(_INTERVAL)
 
-    async def end(self, job: Job, execution: Execution, flow: str, *, cancelled: bool) -> None:
+    async def store(self, job: Job, execution: Execution, flow: str, log: EventLog) -> None:
+        """Stores the execution together with what its run has said until now."""
+        kept, put = self._putting([(job, msgspec.structs.replace(execution), flow)])
+        if not await log.commit_with(job.run, put):
+            await self._database.write(put)
+        self._kept |= kept
+
+    async def end(self, job: Job, execution: Execution, flow: str, log: EventLog, *, cancelled: bool) -> None:
         """Stores how an execution ended; where the database does not take it, with a later write."""
         self._noted.pop(execution.id, None)
         if cancelled and execution.progress:  # on purpose: it does not go on
             execution.data, execution.progress = list(execution.progress.executed), None
         if execution.state == "INPROGRESS":  # it did not get to say so itself
             execution.state = "TERMINATED" if cancelled else "ERROR"
+        if job.survives:
+            await self.store(job, execution, flow, log)
+            return
         try:
             await self._write([(job, execution, flow)])
         except HeadraceError as error:
@@ -79,6 +90,14 @@ class Executions:
             self._kept.discard((job.run, execution.id))
 
     async def _write(self, noted: Sequence[tuple[Job, Execution, str]]) -> None:
+        kept, put = self._putting(noted)
+        await self._database.write(put)
+        self._kept |= kept
+
+    def _putting(
+        self, noted: Sequence[tuple[Job, Execution, str]]
+    ) -> tuple[set[tuple[str, str]], Callable[[Connection], None]]:
+        """The statements that store executions, and the runs and executions whose jobs are stored with them."""
         now = timestamp()
         jobs = {
             one.id: self._seal.close(msgspec.json.encode(job), one.id)
@@ -93,8 +112,7 @@ class Executions:
                 if progress and one.id in jobs:
                     rows.keep_job(c, one.id, jobs[one.id])
 
-        await self._database.write(put)
-        self._kept |= {(job.run, one.id) for job, one, _ in noted}
+        return {(job.run, one.id) for job, one, _ in noted}, put
 
     # Executions that go on
 
@@ -119,6 +137,10 @@ class Executions:
         Raises NotFound, Conflict for one that has finished, was cancelled, waits or goes on.
         """
         return await self._database.write(lambda c: _claimed_failed(c, execution_id, job, timestamp()))
+
+    async def give_back(self, job: Job) -> None:
+        """Lets the execution that the job has claimed wait again: its run could not begin."""
+        await self._database.write(lambda c: rows.give_back(c, job.run, timestamp()))
 
     async def flows_that_wait(self) -> list[str]:
         """Flows of which executions wait for people."""
@@ -160,15 +182,27 @@ class Executions:
             return row, None
         return row, msgspec.json.decode(self._seal.open(sealed, execution_id), type=Job)
 
-    async def stored(self, execution_id: str) -> tuple[Execution, str]:
-        """An execution that was claimed, and its flow's text as it was. Raises NotFound."""
+    async def of_run(self, job: Job) -> str | None:
+        """The execution of a run that was lost and goes on; None when it had not begun one."""
+        return await self._database.write(lambda c: rows.of_run(c, job.run, job.flow, timestamp()))
+
+    async def stored(self, execution_id: str, *, resumed: bool = False) -> tuple[Execution, str]:
+        """An execution that was claimed, and its flow's text as it was; or resumed: as its lost run has left it.
+
+        Raises NotFound, and Interrupted where the lost run had failed.
+        """
         found = await self._database.read(lambda c: rows.stored(c, execution_id))
         if found is None:
             raise NotFound(f"the execution {execution_id!r} is gone")
         executed = msgspec.json.decode(found.executionData, type=list[dict[str, Any]])
         progress = msgspec.json.decode(found.progress, type=Progress)
         progress = msgspec.structs.replace(progress, executed=executed).without_failure()
-        return Execution(id=found.id, data=list(progress.executed), progress=progress), found.flowData
+        execution = Execution(id=found.id, data=list(progress.executed), progress=progress)
+        if resumed:
+            if found.state != "INPROGRESS":
+                raise Interrupted("the server stopped while the run was failing; ask again")
+            execution.action = msgspec.json.decode(found.action) if found.action else None
+        return execution, found.flowData
 
     async def previous(self, flow: str, session: str) -> Sequence[dict[str, Any]]:
         """The executed data of the session's newest execution."""

@@ -85,6 +85,8 @@ class ApiConfig(msgspec.Struct, frozen=True):
     sameSession: Literal["parallel", "queue", "reject", "interrupt"] = "parallel"
     """The fate of a prediction whose session has a run already."""
     rateLimit: RateLimit | None = None
+    onCrash: Literal["end", "continue"] = "end"
+    """The fate of an agent flow's run whose process has died: another process may go on with it."""
     missedRuns: Literal["skip", "once"] = "skip"
     """The fate of the times of a schedule at which no server was there: one run makes up for them, or none."""
     unanswered: Unanswered | None = None
@@ -148,6 +150,12 @@ class Flow:
     def webhook(self) -> Webhook | None:
         """The webhook that the flow begins with. Raises FlowError for one that is not set up."""
         return self.engine.webhook if isinstance(self.engine, Agentflow) else None
+
+    @property
+    def survives(self) -> bool:
+        """True when other processes may go on with its runs; what is rewritten as a whole cannot be taken up."""
+        wanted = self.api.onCrash == "continue" and isinstance(self.engine, Agentflow)
+        return wanted and not self.chatbot.postProcessing.enabled
 
     @property
     def schedule(self) -> Schedule | None:

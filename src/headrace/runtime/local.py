@@ -32,6 +32,7 @@ from headrace.storage.webhook_secrets import WebhookSecrets
 
 _logger = logging.getLogger("headrace")
 _TIDY_EVERY = 60.0  # seconds
+_LOOK_EVERY = 1.0  # seconds
 
 
 class Local:
@@ -51,8 +52,8 @@ class Local:
         self.catalog, self.python = catalog, python
         self.flows = Flows(storage, catalog, python)
         self.backend = backend
-        self.runs = Runs(backend)
         self.executions = Executions(storage.database, storage.seal)
+        self.runs = Runs(backend, self.executions.give_back)
         self.webhook_secrets = WebhookSecrets(storage.database, storage.seal)
         self.key_uses = KeyUses(storage.database)
         self.ratings, self.leads = Ratings(storage.database), Leads(storage.database)
@@ -75,7 +76,7 @@ class Local:
     async def working(self, *, heartbeat: float, grace: float) -> AsyncGenerator[None]:
         """Runs jobs inside the block; on leaving it runs get `grace` seconds to end, and every log gets its end."""
         log, queue, registry = self.backend
-        await registry.close_abandoned()
+        await self._take_over()
         commit = asyncio.create_task(log.keep_committing())
         others = [
             asyncio.create_task(self._worker.work()),
@@ -83,6 +84,7 @@ class Local:
             asyncio.create_task(self._beat(heartbeat)),
             asyncio.create_task(registry.watch()),
             asyncio.create_task(self._tidy()),
+            asyncio.create_task(self._look_for_abandoned()),
             asyncio.create_task(self.python.watch(self.storage)),
             asyncio.create_task(self.executions.keep_writing()),
             asyncio.create_task(self.schedules.keep_firing()),
@@ -112,10 +114,24 @@ class Local:
             await asyncio.sleep(seconds)
             self.backend.log.beat()
 
+    async def _look_for_abandoned(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            try:
+                await self._take_over()
+            except Exception as error:  # whatever it was, the next look may find the same runs
+                _logger.warning("runs of processes that are gone wait: %s", error)
+
+    async def _take_over(self) -> None:
+        """Goes on with the runs of processes that are gone, or ends them."""
+        for job in await self.backend.registry.take_over():
+            _logger.warning("run %s goes on here: its process is gone", job.run)
+            await self.backend.queue.put(job)
+        await self.backend.registry.close_abandoned()
+
     async def _tidy(self) -> None:
         while True:
             try:
-                await self.backend.registry.close_abandoned()
                 await self.backend.log.tidy(self._retention)
                 await self.backend.registry.forget_old(self._retention)
                 await self.library.sweep()

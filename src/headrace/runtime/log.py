@@ -6,10 +6,12 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
 import msgspec
+from sqlalchemy import Connection
 
 from headrace.errors import Conflict, RunNotFound
 from headrace.events import Abort, End, Error, Event, Metadata, Token, decode, encode
@@ -41,6 +43,14 @@ class EventLog(Protocol):
 
     async def open(self, info: RunInfo) -> None:
         """Makes the run known: from here on it can be followed. Raises Conflict for a run that is open already."""
+        ...
+
+    async def commit_with(self, run: str, work: Callable[[Connection], None]) -> bool:
+        """Stores what the run has said, and does the work in the same transaction: both or none.
+
+        The work is part of every commit of the run's events from the call on, before anything is awaited. False where
+        events are not in the database, and nothing was done.
+        """
         ...
 
     def append(self, run: str, events: Sequence[Event]) -> int:
@@ -105,11 +115,13 @@ class Behind(Exception):
 class Tail:
     """The newest events of a run, in memory. `base` is how many older ones are not."""
 
-    __slots__ = ("_began", "base", "data", "info", "size", "times", "waiting", "watchers")
+    __slots__ = ("_began", "base", "data", "info", "shown", "size", "times", "waiting", "watchers")
 
     def __init__(self, info: RunInfo) -> None:
         self.info = info
         self.base = 0
+        self.shown: int | None = None
+        """The last event that readers may have; None for all. Of a run that survives a crash these are the stored."""
         self.data: list[bytes] = []
         self.times = array("I")
         """When each event in `data` was written, in milliseconds after the run was opened."""
@@ -119,10 +131,23 @@ class Tail:
         self.watchers: list[Callable[[], None]] = []
         """Called when there is something new, or nothing for a while. They raise nothing."""
 
+    @classmethod
+    def after(cls, info: RunInfo) -> Tail:
+        """The tail of a run that goes on after what is stored of it, which is what its readers have."""
+        tail = cls(info)
+        tail.base = tail.shown = info.lastSeq
+        tail._began -= max(0.0, time() - datetime.fromisoformat(info.createdDate).timestamp())
+        return tail
+
     @property
-    def closed(self) -> bool:
+    def ended(self) -> bool:
         """True once the last event is there."""
         return self.info.endedDate is not None
+
+    @property
+    def closed(self) -> bool:
+        """True once readers may have the last event."""
+        return self.ended and self.shown in (None, self.info.lastSeq)
 
     def add(self, events: Sequence[Event]) -> int:
         """Encodes each event once and calls every reader once."""
@@ -134,7 +159,7 @@ class Tail:
             if type(event) is not Token:
                 self._note(event)
         self.info.lastSeq = self.base + len(self.data)
-        if new:  # nothing new would be taken for a sign of life
+        if new and self.shown is None:  # nothing new would be taken for a sign of life
             self.wake()
         return self.info.lastSeq
 
@@ -154,10 +179,20 @@ class Tail:
                 pass
 
     def since(self, after: int) -> list[bytes]:
-        """The events after number `after`. Raises Behind when some of them are gone from memory."""
+        """The events after number `after` that readers may have. Raises Behind when some are gone from memory."""
         if after < self.base:
             raise Behind
+        return self.data[after - self.base : None if self.shown is None else max(after, self.shown) - self.base]
+
+    def every_since(self, after: int) -> list[bytes]:
+        """The events after number `after`, which are in memory."""
         return self.data[after - self.base :]
+
+    def show(self, upto: int) -> None:
+        """Lets readers have the events up to this number, where they may not have all."""
+        if self.shown is not None:
+            self.shown = upto
+            self.wake()
 
     def trim(self, upto: int) -> None:
         """Forgets the events up to this number."""
@@ -212,7 +247,7 @@ class Tail:
                 future = asyncio.get_running_loop().create_future()
                 self.waiting.add(future)
                 await future
-                if self.info.lastSeq <= after and not self.closed:
+                if not self.since(after) and not self.closed:
                     yield ()
 
 
@@ -237,12 +272,16 @@ class MemoryLog:
         tail = self.tails.get(run)
         if tail is None:
             raise _unknown(run)
-        if tail.closed:
+        if tail.ended:
             raise Conflict(f"run {run!r} has ended")
         last = tail.add(events)
         if tail.closed:
             self._forget_oldest(run, tail)
         return last
+
+    async def commit_with(self, run: str, work: Callable[[Connection], None]) -> bool:
+        """Does nothing: events are in memory."""
+        return False
 
     async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
         """The events after number `after`."""
@@ -266,7 +305,7 @@ class MemoryLog:
     def tail(self, run: str) -> Tail | None:
         """The run's newest events, if it goes on."""
         tail = self.tails.get(run)
-        return None if tail is None or tail.closed else tail
+        return None if tail is None or tail.ended else tail
 
     def beat(self) -> None:
         """Gives every waiting reader a sign of life."""

@@ -10,8 +10,19 @@ from typing import NamedTuple
 from headrace.events import End
 from headrace.runtime.backend import Backend
 from headrace.runtime.log import MemoryLog, Retention
-from headrace.runtime.queue import LocalQueue
-from headrace.runtime.registry import Keyed, Order, Registered, Terms, Wish, answered, check_session, interrupted
+from headrace.runtime.queue import Job, LocalQueue
+from headrace.runtime.registry import (
+    MOST_CRASHES,
+    Keyed,
+    Order,
+    Registered,
+    Terms,
+    Wish,
+    answered,
+    check_session,
+    interrupted,
+    resumed,
+)
 from headrace.schema import RunInfo
 
 _SHOWN = 100
@@ -21,6 +32,11 @@ class _Row(NamedTuple):
     info: RunInfo
     terms: Terms
     owner: str
+    crashes: int = 0
+
+    @property
+    def survives(self) -> bool:
+        return self.terms.job is not None and self.crashes < MOST_CRASHES
 
 
 class Memory:
@@ -94,10 +110,20 @@ class MemoryRegistry:
         """True for a process that has ended."""
         return owner not in self._memory.processes
 
+    async def take_over(self) -> list[Job]:
+        """Makes runs with a job of processes that are gone this one's."""
+        taken: list[Job] = []
+        for row in list(self._memory.rows.values()):
+            lost = row.info.endedDate is None and row.owner not in self._memory.processes
+            if lost and row.terms.job and row.survives:
+                self._memory.rows[row.info.id] = row._replace(owner=self.id, crashes=row.crashes + 1)
+                taken.append(resumed(row.terms.job))
+        return taken
+
     async def close_abandoned(self) -> int:
-        """Ends the runs of processes that are gone; says how many."""
+        """Ends the other runs of processes that are gone; says how many."""
         open_runs = [row for row in self._memory.rows.values() if row.info.endedDate is None]
-        lost = [row.info.id for row in open_runs if row.owner not in self._memory.processes]
+        lost = [row.info.id for row in open_runs if row.owner not in self._memory.processes and not row.survives]
         for run in lost:
             self._memory.log.append(run, [interrupted(), End()])
         return len(lost)

@@ -40,6 +40,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The drawing to run in place of the flow's stored one."""
     chat_type: str = "EXTERNAL"
     """The kind of its chat, as Flowise names them."""
+    survives: bool = False
+    """Another process goes on with it when this one dies."""
+    resumed: bool = False
+    """A process that had it has died: what that one has stored counts."""
     depth: int = 0
     """How many flows have asked each other before this one."""
 

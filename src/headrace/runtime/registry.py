@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from headrace.errors import IdempotencyConflict, Interrupted, SessionBusy, by_code
 from headrace.events import Error
 from headrace.runtime.log import Retention
+from headrace.runtime.queue import Job
 from headrace.schema import RunInfo
 
 SameSession: TypeAlias = Literal["parallel", "queue", "reject", "interrupt"]
 Wish: TypeAlias = Literal["cancel", "come", "go"]
+MOST_CRASHES: Final = 3
+"""So often a run is taken over without a step in between: it may be what kills its processes."""
 
 
 class Order(NamedTuple):
@@ -34,6 +37,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The fate of a run whose session has one in progress."""
     watched: bool = False
     """True when the owner wants to know of readers."""
+    job: bytes | None = None
+    """The job as JSON, where another process is to go on with it once the owner is gone."""
 
 
 class Registered(NamedTuple):
@@ -86,8 +91,15 @@ class RunRegistry(Protocol):
         """True for a process that has ended, as far as this one knows. Reads nothing."""
         ...
 
+    async def take_over(self) -> list[Job]:
+        """Makes runs with a job of processes that are gone this one's, their logs open as they were stored.
+
+        Each is taken by one process, and no more often than `MOST_CRASHES` without a step in between.
+        """
+        ...
+
     async def close_abandoned(self) -> int:
-        """Ends the runs of processes that are gone with `error` (interrupted) and `end`; says how many."""
+        """Ends the other runs of processes that are gone with `error` (interrupted) and `end`; says how many."""
         ...
 
     async def forget_old(self, retention: Retention) -> None:
@@ -127,3 +139,8 @@ def interrupted() -> Error:
     """The error that a run gets whose process is gone."""
     lost = Interrupted("the server stopped during the run; ask again")
     return Error(str(lost), lost.code, lost.retryable)
+
+
+def resumed(job: bytes) -> Job:
+    """The job, for the process that goes on with it."""
+    return msgspec.structs.replace(msgspec.json.decode(job, type=Job), resumed=True)

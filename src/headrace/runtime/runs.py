@@ -35,8 +35,10 @@ def error_of(event: Error) -> HeadraceError:
 class Runs:
     """The runs of all processes, for those who ask and read."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, give_back: Callable[[Job], Awaitable[None]]) -> None:
+        """`give_back` lets a claimed execution wait again whose run could not begin."""
         self._log, self._queue, self._registry = backend
+        self._give_back = give_back
 
     async def start(
         self,
@@ -71,6 +73,8 @@ class Runs:
                 job = msgspec.structs.replace(job, execution=await claim(job))
             await self._queue.put(job)
         except HeadraceError as error:
+            if job.execution:
+                await self._give_back(job)
             self._log.append(job.run, [failure(error), End()])
             raise
         return job.run
@@ -142,9 +146,10 @@ class Runs:
 
 def _terms(job: Job, flow: Flow, key: str | None) -> Terms:
     session, watched = flow.api.sameSession, job.patience is not None
-    if not key and session == "parallel" and not watched:
+    if not key and session == "parallel" and not watched and not job.survives:
         return _ANY
-    return Terms(key=key, digest=_digest(job.request), session=session, watched=watched)
+    kept = msgspec.json.encode(job) if job.survives else None
+    return Terms(key=key, digest=_digest(job.request), session=session, watched=watched, job=kept)
 
 
 _ANY = Terms()
@@ -180,6 +185,7 @@ def _job(flow: Flow, request: PredictionRequest, *, streaming: bool) -> Job:
         chat=chat,
         session=session or fixed or chat,
         message=str(uuid4()),
+        survives=flow.survives,
         request=request,
         received=time(),
         patience=_patience(request.onDisconnect or flow.api.onDisconnect),

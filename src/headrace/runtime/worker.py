@@ -14,7 +14,6 @@ import msgspec
 
 from headrace.engine import chatflow
 from headrace.engine.agentflow.execution import Execution
-from headrace.engine.agentflow.node import filled
 from headrace.engine.batches import passed
 from headrace.engine.chat import ModelMessage
 from headrace.engine.followups import follow_ups
@@ -28,16 +27,18 @@ from headrace.errors import FlowError, FlowNotFound, HeadraceError, Interrupted,
 from headrace.events import Event, Fold, Metadata, Prediction, RunMetadata, Usage
 from headrace.runtime.backend import Backend
 from headrace.runtime.executions import Executions
-from headrace.runtime.flows import Flow, FlowInPython, Flows, as_it_was, read_config
+from headrace.runtime.flows import Flow, Flows, as_it_was, read_config
 from headrace.runtime.log import ended
 from headrace.runtime.queue import STOPPING, Job
 from headrace.runtime.readers import Readers
 from headrace.runtime.recording import Recording
 from headrace.runtime.registry import Order
+from headrace.runtime.survival import is_complete, taken_up, told
+from headrace.runtime.turns import turn_rows
 from headrace.runtime.uploads import Uploads, attached
-from headrace.schema import FileUpload, HistoryMessage, MemoryMessage, Message, PredictionRequest
+from headrace.schema import HistoryMessage, MemoryMessage, PredictionRequest
 from headrace.storage.session_notes import SessionNotes
-from headrace.storage.storage import Storage, timestamp
+from headrace.storage.storage import Storage
 from headrace.storage.variables import variable_values
 
 _logger = logging.getLogger("headrace.runs")
@@ -122,13 +123,19 @@ class Worker:
         flow = await self._flows.get(job.flow)
         if job.drawn:
             flow = as_it_was(flow, job.drawn)
-        execution = None
+        execution, before = None, list[Event]()
+        if job.resumed:
+            before = await told(self._log, job.run)
+            if is_complete(before):
+                return
+            recording.answer.add(before)
+            job = await taken_up(job, self._executions)
         if job.execution:
-            execution, drawn = await self._executions.stored(job.execution)
+            execution, drawn = await self._executions.stored(job.execution, resumed=bool(before))
             flow = as_it_was(flow, drawn)
         ctx = await self._context(job, flow)
         if execution:
-            ctx.execution, ctx.answer = execution, job.request.humanInput
+            ctx.execution, ctx.answer, ctx.resumed = execution, job.request.humanInput, bool(before)
         try:
             await self._answer(job, flow, ctx, recording.write)
             recording.complete()  # what is said is said: a cancel comes too late
@@ -144,7 +151,8 @@ class Worker:
             raise
         finally:
             if ctx.execution:
-                await self._executions.end(job, ctx.execution, flow.row.flowData, cancelled=recording.cancelled)
+                cancelled = recording.cancelled
+                await self._executions.end(job, ctx.execution, flow.row.flowData, self._log, cancelled=cancelled)
 
     async def _answer(self, job: Job, flow: Flow, ctx: Context, write: Callable[[Sequence[Event]], None]) -> None:
         """Writes the flow's answer as it comes; where no node looks at each event, from the model's socket on."""
@@ -198,7 +206,10 @@ class Worker:
             return await self._ask_flow(job, ctx, asked)
 
         async def note(execution: Execution) -> None:
-            self._executions.note(job, execution, flow.row.flowData)
+            if job.survives:
+                await self._executions.store(job, execution, flow.row.flowData, self._log)
+            else:
+                self._executions.note(job, execution, flow.row.flowData)
 
         ctx = Context(
             run=job.run,
@@ -249,6 +260,8 @@ class Worker:
             message=str(uuid4()),
             request=request,
             new_chat=asked.chat is not None or asking.new_chat,
+            survives=False,  # its node is executed again as a whole
+            resumed=False,
             depth=asking.depth + 1,
         )
         flow.engine.check(request)
@@ -266,7 +279,7 @@ class Worker:
             if ctx.usage:
                 parent.count(ctx.usage)
             if ctx.execution:
-                await self._executions.end(job, ctx.execution, flow.row.flowData, cancelled=False)
+                await self._executions.end(job, ctx.execution, flow.row.flowData, self._log, cancelled=False)
         return answer.prediction
 
     async def _keep(
@@ -302,8 +315,9 @@ class Worker:
             )
             metadata.agentFlowExecutedData = execution.data if execution.amended else None
         files = await self._uploads.keep(job.flow, job.chat, job.request.uploads or ())
-        rows = _turn_rows(job, flow, metadata, answer, files, aborted=aborted)
-        await self._storage.add_messages(rows)
+        rows = turn_rows(job, flow, metadata, answer, files, aborted=aborted)
+        if not job.resumed or not await self._storage.has_message(job.message):
+            await self._storage.add_messages(rows)
         for listener in ctx.listeners:
             try:
                 used = [msgspec.to_builtins(row.usedTools or []) for row in rows]
@@ -344,56 +358,3 @@ def _turn(item: HistoryMessage) -> ModelMessage | None:
             return ModelMessage("user", item.content or "")
         case _:
             return None
-
-
-def _content(answer: Prediction, metadata: RunMetadata) -> str:
-    """The answer as the chat history shows it; a value stands in a block of code."""
-    if metadata.json is None:
-        return answer.text or "" if metadata.text is None else metadata.text
-    return f"```json\n{msgspec.json.format(msgspec.json.encode(metadata.json), indent=2).decode()}\n```"
-
-
-def _asked(request: PredictionRequest, *, in_python: bool) -> str:
-    """The user's text as the chat history shows it: a form, but for flows in Python that were asked a question too."""
-    if request.form and not (in_python and request.question):
-        return filled(request.form)
-    if answer := request.humanInput:
-        return answer.feedback or text_of(request.question or " ")
-    return "" if request.question is None else text_of(request.question)
-
-
-def _turn_rows(
-    job: Job, flow: Flow, metadata: RunMetadata, answer: Prediction, files: Sequence[FileUpload], *, aborted: bool
-) -> list[Message]:
-    asked = Message(
-        id=str(uuid4()),
-        role="userMessage",
-        chatflowid=job.flow,
-        content=_asked(job.request, in_python=isinstance(flow, FlowInPython)),
-        chatId=job.chat,
-        sessionId=job.session,
-        createdDate=timestamp(job.received),
-        executionId=metadata.executionId,
-        chatType=job.chat_type,
-        memoryType=metadata.memoryType,
-        leadEmail=job.request.leadEmail,
-        fileUploads=msgspec.to_builtins(files) or None,
-    )
-    answered = msgspec.structs.replace(
-        asked,
-        id=job.message,
-        role="apiMessage",
-        content=_content(answer, metadata),
-        createdDate=timestamp(),
-        action=metadata.action,
-        reasonContent=answer.reasonContent,
-        sourceDocuments=answer.sourceDocuments,
-        usedTools=answer.usedTools,
-        fileAnnotations=answer.fileAnnotations,
-        artifacts=answer.artifacts,
-        leadEmail=None,
-        followUpPrompts=metadata.followUpPrompts,
-        fileUploads=None,
-        aborted=aborted or None,
-    )
-    return [asked, answered]

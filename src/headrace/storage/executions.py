@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select, text, update
 
 from headrace.schema import ExecutionRow
 from headrace.storage.tables import execution, flow
@@ -43,6 +43,8 @@ class Stored(msgspec.Struct, frozen=True):
     """An execution that can go on: where it is as JSON, what was executed as JSON, and the flow as it was."""
 
     id: str
+    state: str
+    action: str | None
     progress: str
     executionData: str
     flowData: str
@@ -100,6 +102,13 @@ def take(c: Connection, execution_id: str, run_id: str, now: str, *, states: Seq
     return c.execute(update(execution).where(*mine).values(values)).rowcount == 1
 
 
+def give_back(c: Connection, run_id: str, now: str) -> None:
+    """Lets what a run has taken and not begun be taken again: it waits for a person, or has failed, as before."""
+    mine = (execution.c.run == run_id, execution.c.state == "INPROGRESS")
+    before = case((execution.c.action.is_(None), "ERROR"), else_="STOPPED")
+    c.execute(update(execution).where(*mine).values(state=before, updatedDate=now, stoppedDate=now))
+
+
 def stored(c: Connection, execution_id: str) -> Stored | None:
     """The progress that an execution can go on from; None when there is none."""
     columns = [execution.c[name] for name in Stored.__struct_fields__]
@@ -113,6 +122,16 @@ def interrupt(c: Connection, runs: Sequence[str], now: str) -> None:
     """Closes what these runs, which are lost, had in progress."""
     lost = (execution.c.run.in_(runs), execution.c.state == "INPROGRESS")
     c.execute(update(execution).where(*lost).values(state="ERROR", updatedDate=now, stoppedDate=now))
+
+
+def of_run(c: Connection, run_id: str, flow_id: str, now: str) -> str | None:
+    """The execution of a run that was lost and goes on; closes those of flows that were asked inside of it."""
+    mine = (execution.c.run == run_id, execution.c.agentflowId == flow_id)
+    found = c.execute(select(execution.c.id).where(*mine).order_by(execution.c.position).limit(1)).scalar()
+    lost = (execution.c.run == run_id, execution.c.state == "INPROGRESS", execution.c.id != found)
+    if found:
+        c.execute(update(execution).where(*lost).values(state="ERROR", updatedDate=now, stoppedDate=now))
+    return found
 
 
 def previous(c: Connection, flow_id: str, session: str) -> str | None:

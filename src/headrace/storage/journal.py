@@ -35,9 +35,13 @@ _END_RUN = (
     update(run)
     .where(run.c.id == bindparam("ended"))
     .values(
-        {column.name: bindparam(column.name) for column in _INFO if column.name != "id"} | {"size": bindparam("size")}
+        {column.name: bindparam(column.name) for column in _INFO if column.name != "id"}
+        | {"size": bindparam("size"), "job": None}
     )
 )
+
+
+_NO_TERMS = {"watched": False, "idempotencyKey": None, "requestHash": None, "job": None}
 
 
 class Piece(NamedTuple):
@@ -68,7 +72,7 @@ def add_runs(c: Connection, infos: Sequence[RunInfo], owner: str) -> None:
 
 
 def _begun(info: RunInfo, owner: str) -> dict[str, Any]:
-    return {**_row(info), "owner": owner, "size": 0, "watched": False, "idempotencyKey": None, "requestHash": None}
+    return {**_row(info), "owner": owner, "size": 0, "crashes": 0, **_NO_TERMS}
 
 
 def end_runs(c: Connection, ended: Sequence[tuple[RunInfo, int]]) -> None:
@@ -213,18 +217,47 @@ def lost_runs(c: Connection, owner: str, ids: Sequence[str]) -> set[str]:
     return set(c.execute(statement).scalars())
 
 
-def interrupt_runs(c: Connection, owner: str, heir: str, error: Error, now: str) -> int:
-    """Closes the runs of a process that is gone with `error` and `end`, and makes them another one's; says how many."""
+class Taken(NamedTuple):
+    """A run that another process goes on with: its state, the bytes of its events, and its sealed job."""
+
+    info: RunInfo
+    size: int
+    job: bytes
+
+
+def take_runs(c: Connection, owner: str, heir: str, most_crashes: int) -> list[Taken]:
+    """Makes the runs of a process that is gone another one's, as far as they have a job."""
+    mine = (run.c.owner == owner, run.c.state == "running", run.c.job.is_not(None), run.c.crashes < most_crashes)
+    found = {row.id: row.job for row in c.execute(select(run.c.id, run.c.job).where(*mine))}
+    for run_id in found:
+        c.execute(update(run).where(run.c.id == run_id).values(owner=heir, crashes=run.c.crashes + 1))
+        c.execute(update(run_order).where(run_order.c.run == run_id).values(owner=heir))
+    infos = [(info, job) for run_id, job in found.items() if (info := info_of(c, run_id))]
+    return [Taken(info, _size(c, info.id), job) for info, job in infos]
+
+
+def step_done(c: Connection, run_id: str) -> None:
+    """Notes that a run has got further since its process died."""
+    c.execute(update(run).where(run.c.id == run_id, run.c.crashes > 0).values(crashes=0))
+
+
+def _size(c: Connection, run_id: str) -> int:
+    size = select(func.sum(func.length(run_events.c.data))).where(run_events.c.run == run_id)
+    return c.execute(size).scalar_one() or 0
+
+
+def interrupt_runs(c: Connection, owner: str, heir: str, error: Error, now: str, most_crashes: int) -> int:
+    """Closes the other runs of a process that is gone with `error` and `end`, and makes them another one's; says how
+    many."""
     ending = encode(error) + b"\n" + encode(End())
-    ids = list(c.execute(select(run.c.id).where(run.c.owner == owner, run.c.state == "running")).scalars())
+    mine = (run.c.owner == owner, run.c.state == "running", run.c.job.is_(None) | (run.c.crashes >= most_crashes))
+    ids = list(c.execute(select(run.c.id).where(*mine)).scalars())
     for run_id in ids:
         first = _last_seq(c, run_id) + _LOST + 1
         add_pieces(c, [Piece(run_id, first, 2, ending)])
-        size = c.execute(
-            select(func.sum(func.length(run_events.c.data))).where(run_events.c.run == run_id)
-        ).scalar_one()
         values = {"state": "failed", "error": error.data, "code": error.code, "endedDate": now, "owner": heir}
-        c.execute(update(run).where(run.c.id == run_id).values(**values, lastSeq=first + 1, size=size))
+        values |= {"lastSeq": first + 1, "size": _size(c, run_id), "job": None}
+        c.execute(update(run).where(run.c.id == run_id).values(values))
     executions.interrupt(c, ids, now)
     c.execute(delete(run_order).where(run_order.c.owner == owner))
     return len(ids)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-NEWEST = "0018"
+NEWEST = "0019"
 """Revision that the code expects; a test compares it with the scripts in `migrations/versions`."""
 
 

@@ -339,6 +339,11 @@ class Storage:
                 raise
             raise FlowNotFound("the flow was deleted during the run: its messages are gone") from None
 
+    async def has_message(self, message_id: str) -> bool:
+        """True when the message is stored."""
+        statement = select(tables.message.c.id).where(tables.message.c.id == message_id)
+        return await self._database.read(lambda c: c.execute(statement).first() is not None)
+
     async def delete_messages(self, flow_id: str, wanted: MessageFilter) -> int:
         """Deletes messages of a flow and says how many."""
         statement = delete(tables.message).where(*conditions(flow_id, wanted))

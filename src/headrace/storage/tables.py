@@ -172,6 +172,8 @@ run = Table(
     Column("size", Integer, nullable=False),
     Column("idempotencyKey", Text),
     Column("requestHash", Text),
+    Column("job", LargeBinary),
+    Column("crashes", Integer, nullable=False, server_default="0"),
     Index("run_chat", "chatflowid", "chatId"),
     Index("run_session", "chatflowid", "sessionId", "state"),
     Index("run_state", "state", "endedDate"),
@@ -179,7 +181,8 @@ run = Table(
     Index("run_idempotency", "chatflowid", "idempotencyKey", unique=True),
 )
 """`owner` is the process that runs it, `watched` whether that process wants to know of readers, `size` the bytes of its
-events that retention counts (0 once they are compacted)."""
+events that retention counts (0 once they are compacted). `job` is sealed, and there while another process may go on
+with the run; `crashes` counts how often one had to since the last step."""
 
 execution = Table(
     "execution",

@@ -68,13 +68,16 @@ class Agentflow:
         execution = ctx.execution or Execution(id=str(uuid4()))
         ctx.execution = execution
         run = AgentRun(ctx, execution, execution.progress or self._begun(ctx, text), text)
+        if ctx.resumed:
+            run.take_up()
+        answer = ctx.answer if run.progress.asks else None  # else it has been taken before the process died
         run.past = ctx.prior
         if not run.progress.forgetful:
             run.past = [*ctx.prior, *remembered(await ctx.history(tools=True))]
-            if ctx.answer:
+            if answer:
                 _forget_said(run)
         teller = AgentFlowTeller(run)
-        return walked(run, Walk(AgentFlowPlan(self._graph, self._catalog, overrides), run, teller, ctx.answer), teller)
+        return walked(run, Walk(AgentFlowPlan(self._graph, self._catalog, overrides), run, teller, answer), teller)
 
     def _begun(self, ctx: Context, text: str) -> Progress:
         return Progress(way=Way(ready=self._graph.top.starts), text=text, form=ctx.form, webhook=ctx.webhook)
@@ -83,10 +86,11 @@ class Agentflow:
 async def walked(run: AgentRun, walk: Walk, teller: Teller) -> AsyncGenerator[Sequence[Event]]:
     """The walk's events from its beginning to its end; how it ended is noted with the execution."""
     ctx, execution = run.ctx, run.execution
-    execution.state, execution.action, execution.progress = "INPROGRESS", None, run.progress
-    await ctx.note(execution)
-    if events := teller.opened():
-        yield events
+    execution.state, execution.progress = "INPROGRESS", run.progress
+    if not ctx.resumed:
+        if events := teller.opened():
+            yield events
+        await ctx.note(execution)
     try:
         async with aclosing(walk.events()) as batches:
             async for events in batches:

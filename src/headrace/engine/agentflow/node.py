@@ -10,7 +10,7 @@ from uuid import uuid4
 import msgspec
 
 from headrace.engine.agentflow.execution import Execution
-from headrace.engine.agentflow.progress import Progress, Way
+from headrace.engine.agentflow.progress import Progress, RunSoFar, Way
 from headrace.engine.annotations import Input, NodeInfo
 from headrace.engine.chat import ModelMessage
 from headrace.engine.node import Context, Node
@@ -86,6 +86,15 @@ class AgentRun:
     def forget(self) -> None:
         """Forgets the session's earlier messages; those that the request brings stay."""
         self.progress, self.past = msgspec.structs.replace(self.progress, forgetful=True), self.ctx.prior
+
+    def with_so_far(self) -> Progress:
+        """The progress with what this run has come to."""
+        return msgspec.structs.replace(self.progress, so_far=RunSoFar(self.ctx.usage, self.ctx.text, self.answers))
+
+    def take_up(self) -> None:
+        """Goes on with a run whose process has died."""
+        so_far = self.progress.so_far
+        self.ctx.usage, self.ctx.text, self.answers = so_far.usage, so_far.text, so_far.answers
 
     def last_output(self, node: str) -> Mapping[str, Any] | None:
         """The output of the node's newest execution."""

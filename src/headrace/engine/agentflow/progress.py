@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.engine.chat import ModelMessage
 from headrace.engine.conversation import Conversation
+from headrace.events import Usage
 
 
 class Arrow(NamedTuple):
@@ -74,6 +75,16 @@ class Iterating(msgspec.Struct, frozen=True):
     way: Way
 
 
+class RunSoFar(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of a run's answer that its events do not hold: what a process needs that goes on with this run."""
+
+    usage: Usage | None = None
+    text: str | None = None
+    """The text in place of what was said."""
+    answers: bool = False
+    """A last node was executed."""
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The progress of a flow."""
 
@@ -90,6 +101,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many nodes were executed in all."""
     forgetful: bool = False
     """The flow remembers nothing of its session."""
+    so_far: RunSoFar = RunSoFar()
+    """Of the newest run."""
 
     @property
     def path(self) -> list[Way]:

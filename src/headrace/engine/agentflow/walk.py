@@ -58,7 +58,7 @@ class Walk:
             async with aclosing(self.step()) as batches:
                 async for events in batches:
                     yield events
-            run.execution.progress = run.progress
+            run.execution.progress = run.with_so_far()
             await run.ctx.note(run.execution)
 
     async def step(self) -> AsyncGenerator[Sequence[Event]]:
