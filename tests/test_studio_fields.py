@@ -123,6 +123,37 @@ def test_files_are_held_in_the_flow(studio: Page, server: Server) -> None:
     assert held == "data:text/plain;base64,VGhlIG1pbGwgaXMgb2xkLg==,filename:mill.txt"
 
 
+def test_another_model_comes_with_its_own_settings_in_one_step(studio: Page, server: Server) -> None:
+    flow_id = new_flow(studio, server, "AGENTFLOW")
+    add(studio, "llm")
+    model = field(studio, "llmModel").get_by_role("combobox")
+    model.select_option("chatOpenAI")
+    studio.locator("summary", has_text="Settings of OpenAI").wait_for()
+    field(studio, "temperature").get_by_role("spinbutton").fill("0.1")
+    model.select_option("chatArithmetic")
+    save(studio)
+    inputs = data_of(server, flow_id, "llmAgentflow_0")["inputs"]
+    assert (inputs["llmModel"], inputs["llmModelConfig"]) == ("chatArithmetic", {"llmModel": "chatArithmetic"})
+    studio.get_by_role("button", name="Undo").click()
+    save(studio)
+    inputs = data_of(server, flow_id, "llmAgentflow_0")["inputs"]
+    assert inputs["llmModel"] == inputs["llmModelConfig"]["llmModel"] == "chatOpenAI"
+
+
+def test_answers_with_markup_are_text(studio: Page, server: Server) -> None:
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    drawn = agent_flow(start(), reply(hostile), arrows="start_0 directReply_0")
+    page = opened(studio, server, server.create_flow(drawn, type="AGENTFLOW"))
+    page.get_by_role("tab", name="Try it").click()
+    page.get_by_label("Question", exact=True).fill(hostile)
+    page.keyboard.press("Enter")
+    expect(page.locator("article.turn .answer")).to_contain_text(hostile)
+    expect(page.locator("article.turn .question")).to_contain_text(hostile)
+    choose(page, "directReply 0")
+    expect(page.locator(".last-try")).to_contain_text("onerror")
+    assert page.locator("article.turn :is(img, script), .last-try :is(img, script)").count() == 0
+
+
 def test_what_is_wrong_stands_beside_the_field_at_once(studio: Page, server: Server) -> None:
     new_flow(studio, server, "AGENTFLOW")
     add(studio, "http")

@@ -86,3 +86,16 @@ def test_an_agent_with_a_tool_asks_a_person_and_goes_on(studio: Page, server: Se
     )
     tools = next(one for one in drawn["nodes"] if one["id"] == "agentAgentflow_0")["data"]["inputs"]["agentTools"]
     assert [one["agentSelectedTool"] for one in tools] == ["calculator"]
+
+
+def test_a_flow_that_begins_with_a_form_is_tried(studio: Page) -> None:
+    studio.get_by_role("list", name="Templates").get_by_role("button", name="Form with approval").click()
+    studio.get_by_role("tab", name="Try it").click()
+    form = studio.get_by_role("group", name="Holiday")
+    for label, value in (("Your name", "Ada"), ("First day", "Monday"), ("Last day", "Friday")):
+        form.get_by_label(label).fill(value)
+    form.get_by_role("button", name="Begin").click()
+    studio.locator(".approval").get_by_role("button", name="Proceed").click()
+    expect(studio.locator("article.turn")).to_have_count(2)
+    ended(studio)
+    expect(studio.locator("article.turn").last.locator(".answer")).to_contain_text("Enjoy your holiday, Ada")

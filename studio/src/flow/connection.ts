@@ -11,7 +11,7 @@ import {
   NOTE,
   nodeOf,
   withData,
-  withInput,
+  withInputs,
 } from "./drawing";
 
 /** What a person draws: from an output's handle to an input's. */
@@ -102,7 +102,7 @@ export function connected(drawing: Drawing, wanted: Connection): Drawing {
   if (!anchor) return next;
   const before = target.data.inputs?.[anchor.name];
   const value = anchor.list ? [...(Array.isArray(before) ? before : []), reference(source.id)] : reference(source.id);
-  return withInput(next, target.id, anchor.name, value);
+  return withInputs(next, target.id, { [anchor.name]: value });
 }
 
 function arrow(id: string, wanted: Connection, source: FlowNode, target: FlowNode): FlowEdge {
@@ -131,7 +131,7 @@ function unreferenced(drawing: Drawing, edge: FlowEdge): Drawing {
   if (!anchor) return drawing;
   const value = target.data.inputs?.[anchor.name];
   const rest = Array.isArray(value) ? value.filter((item) => item !== reference(edge.source)) : "";
-  return withInput(drawing, target.id, anchor.name, rest);
+  return withInputs(drawing, target.id, { [anchor.name]: rest });
 }
 
 /** The drawing without these nodes, what is inside of them, and their connections. */

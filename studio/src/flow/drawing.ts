@@ -163,10 +163,9 @@ export function withData(drawing: Drawing, id: string, data: Partial<NodeData>):
   return withNodes(drawing, (node) => (node.id === id ? { ...node, data: { ...node.data, ...data } } : node));
 }
 
-/** The drawing with another value of a node's input. */
-export function withInput(drawing: Drawing, id: string, name: string, value: unknown): Drawing {
-  const inputs = nodeOf(drawing, id)?.data.inputs;
-  return withData(drawing, id, { inputs: { ...inputs, [name]: value } });
+/** The drawing with other values of some of a node's inputs. */
+export function withInputs(drawing: Drawing, id: string, changes: Values): Drawing {
+  return withData(drawing, id, { inputs: { ...nodeOf(drawing, id)?.data.inputs, ...changes } });
 }
 
 /** The drawing with nodes at other places. */

@@ -12,8 +12,9 @@ import {
   isAgentFlow,
   nodeOf,
   type Position,
+  type Values,
   withData,
-  withInput,
+  withInputs,
   withNodes,
   withPositions,
 } from "./drawing";
@@ -77,6 +78,11 @@ export class Editor {
     this.#topic = topic;
     this.#future = [];
     this.drawing = next;
+  }
+
+  /** Ends the step: what is typed next, in another field, is undone on its own. */
+  settle(): void {
+    this.#topic = "";
   }
 
   undo(): void {
@@ -150,9 +156,10 @@ export class Editor {
     this.change(withData(this.drawing, id, { label }), `label ${id}`);
   }
 
-  setInput(id: string, name: string, value: unknown): void {
-    const next = withInput(this.drawing, id, name, value);
-    this.change(isAgentFlow(this.type) ? rebranched(next, id) : next, `input ${id} ${name}`);
+  setInputs(id: string, changes: Values): void {
+    const next = withInputs(this.drawing, id, changes);
+    const topic = `input ${id} ${Object.keys(changes)}`;
+    this.change(isAgentFlow(this.type) ? rebranched(next, id) : next, topic);
   }
 
   setCredential(id: string, credential: string): void {

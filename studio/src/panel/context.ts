@@ -9,6 +9,7 @@ export interface FieldPlace {
   kind: string;
   values: Values;
   credential: string;
-  /** Among the items of a list: the number. */
+  /** Of an item of a list: the node's own values, which its rules may look at, and its number. */
+  around?: Values;
   index?: number;
 }
