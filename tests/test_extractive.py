@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import aclosing
@@ -12,11 +13,13 @@ import pytest
 from servers import Server
 
 from headrace.engine.chat import ChatRequest, ModelMessage, TextDelta, UsageDelta
+from headrace.engine.english import stems
 from headrace.events import decode, fold
 from headrace.gen import EXAMPLE, ROOT
 from headrace.providers.extractive import ExtractiveChat, quote, read
 from headrace.retrieval.manual import pages, prose
 
+FIRST_HOUR = ROOT / "benchmarks" / "newcomer_questions.tsv"
 QUESTIONS = sorted((ROOT / "benchmarks").glob("retrieval_questions*.tsv"))
 OFF_TOPIC = [
     "What is the capital of France?",
@@ -60,6 +63,21 @@ def test_most_questions_of_newcomers_are_answered_from_the_docs(server: Server, 
     misses = [question for _, question, *right in rows if not any(one in answers[question] for one in right)]
     told = "\n".join(f"{question}\n  {answers[question]!r}" for question in misses)
     assert len(misses) <= 0.28 * len(rows), told
+
+
+def test_questions_of_the_first_hour_are_answered_in_whole_sentences(server: Server, ask_the_docs: str):
+    rows = [line.split("\t") for line in FIRST_HOUR.read_text().splitlines()]
+    answers = {question: server.ask(ask_the_docs, question).json["text"] for question, _ in rows}
+    misses = [
+        f"{question}\n  {flat(answers[question])!r}" for question, right in rows if right not in flat(answers[question])
+    ]
+    assert len(rows) >= 40
+    assert len(misses) <= len(rows) - 36, "\n".join(misses)
+    for question, answer in answers.items():
+        said = re.sub(r"(?ms)^```.*?^```", "", answer)
+        assert len(answer.split()) <= 120, question
+        assert said.count("`") % 2 == 0, question
+        assert not re.search(r"(?m)^#+ |^\|", said), question
 
 
 @pytest.mark.parametrize("question", OFF_TOPIC)
@@ -149,6 +167,24 @@ def test_headings_and_table_heads_are_not_quoted():
     text = "# The gate\n\n| part | made of |\n|---|---|\n| gate | oak |\n| wheel | iron |"
     assert quote(text, "What is the gate?", 1) == "gate: oak"
     assert "part" not in quote(text, "Which part is made of the gate?", 3)
+
+
+def test_an_answer_begins_with_the_section_that_fits_best_and_comes_from_few():
+    parts = [f"## Part {n}\n\nThe gate is opened at hour {n} of every day.\n" for n in range(8)]
+    text = "\n".join([*parts, "## The wheel\n\nThe wheel by the gate is opened by the warden."])
+    answer = quote(text, "Who is the gate's warden at the wheel?", 7)
+    assert answer.startswith("The wheel by the gate")
+    assert len(answer.split("\n\n")) <= 3
+
+
+def test_heads_of_lists_and_titles_are_not_quoted():
+    text = "The mill gate\n\nThe mill gate is opened with these:\n\n- a mill gate key of brass, and\n"
+    assert quote(text, "What opens the mill gate?", 5) == "a mill gate key of brass, and"
+
+
+def test_verbs_in_two_words_are_found_as_their_nouns():
+    assert stems("Back up, log in and set-up") == stems("backup login setup") == ["backup", "login", "setup"]
+    assert stems("PDFs") == ["pdf"]
 
 
 def test_code_is_quoted_with_the_sentence_before_it():

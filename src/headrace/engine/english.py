@@ -13,14 +13,15 @@ COMMON: Final = frozenset(
     "a about actually all always am an and any are as at be been being between but by can could currently did "
     "difference different do does during ever explain for from gave get gets give gives go goes got had happen "
     "happens has have hello hey hi how i if in into is it its just keep know let make makes many me mean means "
-    "much my need needs no not of on one only or our out please possible really say says should so some still "
+    "much my need needs no not of on one only or our out own please possible really say says see should so some still "
     "such support supported supports take takes tell than thank thanks that the their them then there these they "
     "this through to under up upon us use used using want was we what when where whether which while who why will "
     "with within without work works would you your".split()
 )
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "ly", "s", "e", "y")
 _WORD: Final = re.compile(r"[^\W_]+")
-_CAMEL: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_CAMEL: Final = re.compile(r"[A-Z]{2,}s(?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_PARTED: Final = re.compile(r"(?i)\b(back|log|set|shut|sign|start)[ -](up|in|out|down)\b")
 _RELATED: Final = """
 abort cancel halt interrupt kill quit stop terminate
 add append create insert make new
@@ -99,9 +100,14 @@ version release
 """
 
 
+def joined(text: str) -> str:
+    """The text with "back up" as "backup": people write such verbs apart and their nouns together."""
+    return _PARTED.sub(r"\1\2", text)
+
+
 def words(text: str) -> list[str]:
     """The text's words that mean something, without case; of `aName` also its parts."""
-    found = [word for name in _WORD.findall(text) for word in dict.fromkeys((name, *_CAMEL.findall(name)))]
+    found = [word for name in _WORD.findall(joined(text)) for word in dict.fromkeys((name, *_CAMEL.findall(name)))]
     return [word for word in map(str.casefold, found) if word not in COMMON]
 
 

@@ -29,6 +29,7 @@ _TABLE_HEAD = re.compile(r"(?m)^\|.*\|[ \t]*\n\|[-: |]+\|[ \t]*$")
 _HEADING = re.compile(r"(#+) +(.+)")
 _MARK = re.compile(r"^(?:[-*+>]|\d+\.) +")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[^\sa-z])")
+_SAYS = re.compile(r"[`:.!?]")
 _OPEN_LABEL = re.compile(r"[^:]{1,60}:")
 _LABELLED = re.compile(r"[^:]{1,60}: *(\S.*)")
 _CUES = (  # what a question of a kind is answered with
@@ -49,7 +50,10 @@ _HEADING_WEIGHT = 0.5  # of a word in a heading, beside one in the sentence
 _CODE_WEIGHT = 0.3  # of a word in the code that belongs to it
 _RELATED_WEIGHT = 0.6  # of a word that means about the same
 _NEIGHBOUR = 0.3  # of what the sentence before or behind scores
+_ROW = 0.7  # of the score: a row of a table is no sentence
 _LATER = 0.03  # how much less a passage counts than the one before: retrievers give the best first
+_WORDS = 120  # of an answer, its code included
+_SECTIONS = 3  # that an answer comes from: more are a heap
 _ALIKE = 0.7  # share of words that two sentences have in common when one of them is enough
 
 
@@ -69,6 +73,7 @@ class Sentence(msgspec.Struct, frozen=True):
     words: dict[str, float]
     length: int
     first: str
+    row: bool
 
 
 class ExtractiveChat:
@@ -115,15 +120,28 @@ def _rephrased(messages: Sequence[ModelMessage]) -> str:
 
 
 def quote(context: str, question: str, most: int) -> str:
-    """The sentences that answer the question best, in the order of the text, or ""."""
+    """The sentences that answer the question best, at most `most` of a few sections, or ""; in the order of the text,
+    the section of the best sentence first."""
     scored = _ranked(read(context), question)
     kept: list[Sentence] = []
+    left = _WORDS
     for score, sentence in scored:
         if len(kept) == most or score < _NEAR_BEST * scored[0][0]:
             break
-        if not any(_alike(sentence, other) for other in kept):
+        size = len(sentence.text.split())
+        if (size > left and kept) or not _stands_alone(sentence) or any(_alike(sentence, other) for other in kept):
+            continue
+        if len({sentence.section, *(one.section for one in kept)}) <= _SECTIONS:
             kept.append(sentence)
-    return _joined(sorted(kept, key=lambda s: s.place))
+            left -= size
+    sections = list(dict.fromkeys(sentence.section for sentence in kept))
+    return _joined(sorted(kept, key=lambda s: (sections.index(s.section), s.place)))
+
+
+def _stands_alone(sentence: Sentence) -> bool:
+    """False for the head of a list, for a part of a text in marks, and for a title."""
+    text = sentence.text
+    return not text.endswith(":") and text.count("`") % 2 == 0 and (len(text.split()) > 3 or bool(_SAYS.search(text)))
 
 
 def _alike(one: Sentence, other: Sentence) -> bool:
@@ -180,11 +198,11 @@ class _Reader:
             return True
         self._paragraph += 1
         for text in _sentences(block):
-            self._add(text)
+            self._add(text, row=block.startswith("|"))
             bare = False
         return bare
 
-    def _add(self, text: str, code: str = "") -> None:
+    def _add(self, text: str, code: str = "", *, row: bool = False) -> None:
         own = stems(text)
         words = dict.fromkeys(stems(" ".join(self._headings.values())), _HEADING_WEIGHT)
         for word in set(stems(code)):
@@ -202,6 +220,7 @@ class _Reader:
                 words=words,
                 length=len(own),
                 first=own[0] if own else "",
+                row=row,
             )
         )
 
@@ -268,4 +287,5 @@ def _score(sentence: Sentence, rarity: Mapping[str, float], average: float, cues
     times = {word: _times(sentence, word) for word in rarity}
     score = sum(weight * times[w] * 2.2 / (times[w] + norm) for w, weight in rarity.items() if times[w])
     score *= _SUBJECT if sentence.first in rarity else 1.0
+    score *= _ROW if sentence.row else 1.0
     return score * _CUE if any(cue.search(sentence.text) for cue in cues) else score
