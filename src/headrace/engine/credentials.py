@@ -177,6 +177,7 @@ _KINDS: Final = (
     _key("localAIApi", "LocalAI", "localAIApiKey", "LOCALAI_API_KEY"),
     CredentialKind("milvusAuth", "Milvus", (_text("milvusUser", "User"), _secret("milvusPassword", "Password"))),
     _key("mistralAIApi", "Mistral AI", "mistralAIAPIKey", "MISTRAL_API_KEY"),
+    CredentialKind("MySQLApi", "MySQL", (_text("user", "User"), _secret("password", "Password"))),
     _key("nvidiaNIMApi", "NVIDIA NIM", "nvidiaNIMApiKey", "NVIDIA_API_KEY"),
     _key("ollamaApi", "Ollama", "ollamaApiKey", "OLLAMA_API_KEY"),
     _key("openAIApi", "OpenAI", "openAIApiKey", "OPENAI_API_KEY"),
@@ -219,6 +220,19 @@ _KINDS: Final = (
     _key("searchApi", "SearchApi", "searchApiKey", "SEARCHAPI_API_KEY"),
     _key("serpApi", "SerpAPI", "serpApiKey", "SERPAPI_API_KEY"),
     _key("serperApi", "Serper", "serperApiKey", "SERPER_API_KEY"),
+    CredentialKind("slackApi", "Slack", (_secret("botToken", "Bot token"), _text("teamId", "Team id"))),
+    CredentialKind(
+        "slackOAuth2",
+        "Slack (OAuth2)",
+        (
+            _text("authorizationUrl", "Authorization URL", default="https://slack.com/oauth/v2_user/authorize"),
+            _text("accessTokenUrl", "Access token URL", default="https://slack.com/api/oauth.v2.user.access"),
+            _text("clientId", "Client id"),
+            _secret("clientSecret", "Client secret"),
+            _text("additionalParameters", "Additional parameters", optional=True),
+            _text("scope", "Scope", optional=True),
+        ),
+    ),
     _key("tavilyApi", "Tavily", "tavilyApiKey", "TAVILY_API_KEY"),
     _key("togetherAIApi", "Together AI", "togetherAIApiKey", "TOGETHER_API_KEY"),
     CredentialKind(

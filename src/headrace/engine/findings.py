@@ -22,7 +22,7 @@ from headrace.engine.node import Node
 from headrace.engine.parts import Part
 
 FindingKind: TypeAlias = Literal[
-    "node", "structure", "refused", "unset", "unreadable", "unread", "package",
+    "node", "structure", "refused", "unset", "unreadable", "unread", "package", "program",
     "file", "credential", "tool", "documentStore", "flow", "variable",
 ]  # fmt: skip
 _BESIDE: Final = frozenset(("credential", "FLOWISE_CREDENTIAL_ID", "output"))
@@ -314,10 +314,17 @@ def _instead(look: Look, variables: str, *, stops: bool) -> str:
     return f"{store}, if its server wants one"
 
 
+def _programs(look: Look) -> Iterator[Finding]:
+    """What the operator has to set up for the node."""
+    if look.has and (message := look.kind.lacks(look.has.environ)):
+        yield look.found("program", "", message, stops=True)
+
+
 CHECKS: Final[tuple[Callable[[Look], Iterator[Finding]], ...]] = (
     _refused,
     _unset,
     _packages,
+    _programs,
     _files,
     _named,
     _credentials,

@@ -173,6 +173,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     upserted: ClassVar[frozenset[str]] = frozenset()
     """Inputs that only an upsert reads: a prediction leaves out what is connected to them."""
 
+    @classmethod
+    def lacks(cls, environ: Mapping[str, str]) -> str:
+        """The message on what the operator has to set up before any flow can use the node; "" for nothing."""
+        return ""
+
     async def build(self, ctx: Context) -> object:
         """The value for the ports that the node is wired to: the node itself, unless its type says otherwise."""
         return self

@@ -47,6 +47,7 @@ from headrace.nodes.tools.custom import NODES as CUSTOM_TOOLS
 from headrace.nodes.tools.flows import NODES as FLOW_TOOLS
 from headrace.nodes.tools.local import NODES as LOCAL_TOOLS
 from headrace.nodes.tools.mcp import NODES as MCP_TOOLS
+from headrace.nodes.tools.mcp_servers import NODES as READY_MCP_TOOLS
 from headrace.nodes.tools.openapi import NODES as OPENAPI_TOOLS
 from headrace.nodes.tools.requests import NODES as REQUEST_TOOLS
 from headrace.nodes.tools.retriever import NODES as RETRIEVER_TOOLS
@@ -99,6 +100,7 @@ TOOLS = (
     SCRAPER_TOOLS,
     OPENAPI_TOOLS,
     MCP_TOOLS,
+    READY_MCP_TOOLS,
 )
 """The families of tools."""
 _ANSWERING = (

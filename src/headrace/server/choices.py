@@ -20,8 +20,7 @@ from headrace.errors import FlowError, InvalidRequest, NotFound, ProviderTimeout
 from headrace.nodes import providers
 from headrace.nodes.accounts import Account, account
 from headrace.nodes.providers import Provider
-from headrace.nodes.tools.mcp import server_of
-from headrace.nodes.tools.mcp_connection import Connection, Remote
+from headrace.nodes.tools.mcp import McpServerNode
 from headrace.nodes.tools.openapi import OpenAPIToolkit
 from headrace.providers.json_answers import json_answer
 from headrace.runtime.local import Local
@@ -241,16 +240,15 @@ async def _previous_nodes(request: Request) -> Sequence[Choice]:
 
 async def _actions(request: Request) -> Sequence[Choice]:
     """The tools of the MCP server that the node's inputs name."""
-    config = request.asked.inputs.get("mcpServerConfig")
-    config = parsed(config, fields_of(request.kind)["mcpServerConfig"])
-    if not isinstance(config, dict):
+    fields, inputs = fields_of(request.kind), request.asked.inputs
+    values = {name: parsed(inputs.get(name), field) for name, field in fields.items()}
+    if "mcpServerConfig" in fields and not isinstance(values["mcpServerConfig"], dict):
         raise InvalidRequest("the MCP server is not set yet: fill in $.inputs.mcpServerConfig")
-    outside = request.here.outside
-    server = server_of(config, outside.programs)
-    if isinstance(server, Remote):
-        await outside.reach(server.url)
-    connection = Connection(server, outside.reach)
-    request.ctx.closing.push_async_exit(connection.leave)
+    values["credential"] = request.asked.credential
+    node = read(request.kind, values, node_info(request.kind).label)
+    if not isinstance(node, McpServerNode):
+        raise NotFound(f"{node_info(request.kind).label} is no MCP server")
+    connection = await node.connection(request.ctx)
     return [Choice(offer.name, offer.name, offer.description or "") for offer in await connection.offers()]
 
 

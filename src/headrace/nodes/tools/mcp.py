@@ -6,7 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,29 +29,49 @@ _ABOUT: Final = 1024  # characters of a description
 _SCHEMA: Final = 50_000  # bytes of a tool's schema
 
 
-class CustomMCP(Node, frozen=True, kw_only=True, tag="customMCP"):
-    """The tools of an MCP server, over streamable HTTP, SSE, or as a program that the operator allows."""
+class McpServerNode(Node, frozen=True, kw_only=True):
+    """The shared part of nodes that give the tools of an MCP server."""
 
-    info = NodeInfo(version=1.1, category="Tools (MCP)", type="Custom MCP Tool", packages=(Package("mcp", "mcp"),))
+    info = NodeInfo(category="Tools (MCP)", packages=(Package("mcp", "mcp"),))
 
-    mcpServerConfig: Code[dict[str, Any]]
-    """`{"url": …, "headers": {…}}`, or `{"command": …, "args": […], "env": {…}}`."""
-    mcpActions: Annotated[list[str], Input(loadMethod="listActions")] = []
+    mcpActions: Annotated[list[str], Input(label="Available Actions", loadMethod="listActions")] = []
     """Names of the tools that the agent gets; without any, all."""
 
-    async def build(self, ctx: Context) -> list[Tool]:
-        """The tools. The connection is kept for the run. Raises FlowError, FetchRefused and FetchFailed."""
-        server = server_of(self.mcpServerConfig, ctx.outside.programs)
+    async def server(self, ctx: Context) -> Server:
+        """The server, checked. Raises FlowError for one that may not be used."""
+        raise FlowError(f"{type(self).__name__} names no MCP server")
+
+    async def connection(self, ctx: Context) -> Connection:
+        """A connection to it, kept for the run. Raises FlowError, FetchRefused and FetchFailed."""
+        server = await self.server(ctx)
         if isinstance(server, Remote):
             await ctx.outside.reach(server.url)
         connection = Connection(server, ctx.outside.reach)
         ctx.closing.push_async_exit(connection.leave)
+        return connection
+
+    async def build(self, ctx: Context) -> list[Tool]:
+        """The tools. Raises FlowError, FetchRefused and FetchFailed."""
+        connection = await self.connection(ctx)
         offers = [offer for offer in await connection.offers() if not self.mcpActions or offer.name in self.mcpActions]
         if len(offers) > _MOST:
             raise FlowError(f"the MCP server has {len(offers)} tools: choose {_MOST} of them in 'mcpActions'")
         if not offers:
             raise FlowError("the MCP server has none of the tools in 'mcpActions': choose them again")
         return tools_of(connection, offers)
+
+
+class CustomMCP(McpServerNode, frozen=True, kw_only=True, tag="customMCP"):
+    """The tools of an MCP server, over streamable HTTP, SSE, or as a program that the operator allows."""
+
+    info = NodeInfo(version=1.1, type="Custom MCP Tool")
+
+    mcpServerConfig: Code[dict[str, Any]]
+    """`{"url": …, "headers": {…}}`, or `{"command": …, "args": […], "env": {…}}`."""
+
+    async def server(self, ctx: Context) -> Server:
+        """The server of the configuration."""
+        return server_of(self.mcpServerConfig, ctx.outside.programs)
 
 
 def server_of(config: Mapping[str, Any], programs: Sequence[str]) -> Server:
@@ -67,14 +87,28 @@ def server_of(config: Mapping[str, Any], programs: Sequence[str]) -> Server:
         raise FlowError(f"'mcpServerConfig' cannot be used: {complaint(error)}") from None
 
 
-def _allowed(start: LocalServer, programs: Sequence[str]) -> LocalServer:
-    """Checks the whole command line: an argument more would be another program. Raises FlowError."""
-    line = [start.command, *start.args]
+class Program(NamedTuple):
+    """A command line that flows may start, and the variables that they may set for it."""
+
+    line: list[str]
+    variables: set[str]
+
+
+def listed(programs: Sequence[str]) -> list[Program]:
+    """The operator's list, read."""
+    found: list[Program] = []
     for program in programs:
         words = shlex.split(program)
         count = next((n for n, word in enumerate(words) if not re.fullmatch(r"[A-Za-z_]\w*=", word)), len(words))
-        if words[count:] == line and {f"{name}=" for name in start.env} <= set(words[:count]):
-            return start
+        found.append(Program(words[count:], {word[:-1] for word in words[:count]}))
+    return found
+
+
+def _allowed(start: LocalServer, programs: Sequence[str]) -> LocalServer:
+    """Checks the whole command line: an argument more would be another program. Raises FlowError."""
+    line = [start.command, *start.args]
+    if any(program.line == line and start.env.keys() <= program.variables for program in listed(programs)):
+        return start
     raise FlowError(
         f"this server does not start {shlex.join(line)[:200]!r}: its operator lists the command lines that flows may "
         "start, with the variables that they may set, in HEADRACE_MCP_COMMANDS"
