@@ -229,6 +229,20 @@ def test_a_picture_shows_an_example_with_its_model_chosen(studio: Page) -> None:
     picture(studio, "studio")
 
 
+def test_tabs_of_one_browser_tell_of_each_other(studio: Page, server: Server) -> None:
+    flow_id = server.create_flow(conversation("http://127.0.0.1:9/v1"), name="Shared")
+    opened(studio, server, flow_id)
+    other = studio.context.new_page()
+    other.goto(f"{server.url}/studio?flow={flow_id}#key={KEY}")
+    expect(node(other, "chatOpenAI_0")).to_be_visible()
+    other.get_by_label("Name of the flow").fill("Theirs")
+    expect(studio.get_by_role("alert")).to_contain_text("in another tab too")
+    save(other)
+    studio.evaluate("dispatchEvent(new Event('focus'))")
+    expect(studio.get_by_role("alert")).to_contain_text("changed somewhere else")
+    other.close()
+
+
 def test_every_template_opens_whole_and_can_be_saved(studio: Page, server: Server) -> None:
     templates = studio.get_by_role("list", name="Templates").get_by_role("button")
     expect(templates).not_to_have_count(0)

@@ -78,6 +78,7 @@ async def _prepared(storage: Storage, settings: Settings, certificate: Certifica
         lines.append(f"Lost the admin key? {_rotation(settings)} makes it anew.")
     # The part after # never leaves the browser. Later starts do not know the key: keys are stored as hashes.
     lines.append(f"Playground: {url}/{f'#key={key}' if key else f'?flow={rows[-1].id}' if rows else ''}")
+    lines.append(f"Studio: {url}/studio{f'#key={key}' if key else ''}")
     lines += [f"  {row.id}  {row.name}" for row in rows]
     if rows:
         question = '{"question": "How do I resume a stream?", "streaming": true}'

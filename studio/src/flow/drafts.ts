@@ -7,7 +7,8 @@ export interface Draft {
   flowData: string;
 }
 
-const place = (id: string) => `headrace.draft.${id}`;
+/** The name under which the browser keeps the draft of a flow, for all of its tabs. */
+export const place = (id: string) => `headrace.draft.${id}`;
 
 export function keptDraft(id: string): Draft | undefined {
   try {

@@ -14,6 +14,8 @@ export class OpenFlow {
   saving = $state(false);
   /** Somebody else has saved the flow since it was opened here. */
   conflict = $state(false);
+  /** The flow is being changed in another tab of this browser. */
+  elsewhere = $state(false);
   /** Changes of an earlier visit are shown. */
   readonly resumed: boolean;
   #forgotten = false;
@@ -52,6 +54,14 @@ export class OpenFlow {
 
   get text(): string {
     return writeDrawing(this.editor.drawing);
+  }
+
+  /** Looks whether the saved flow is still the one that was opened. Throws Refused. */
+  async look(): Promise<void> {
+    if (this.saving || this.conflict) return;
+    const { updatedDate } = this.row;
+    const changed = await server.hasChanged(this.row.id, updatedDate);
+    if (updatedDate === this.row.updatedDate) this.conflict = changed;
   }
 
   /** Saves the flow, unless somebody else has in the meantime: then `conflict` is set. Throws Refused. */
