@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from browser import browser, page
 from milvus_engine import Milvus, milvus_server
+from places import Cluster, kind
 from provider import Provider, providing
 from served import postgres_server
 from servers import Server, conversation, serving
@@ -20,17 +21,33 @@ from waiting import alone
 
 from headrace.vectors.postgres_server import Place
 
-__all__ = ["browser", "page"]  # fixtures that stand in a file of their own
+__all__ = ["browser", "kind", "page"]  # fixtures that stand in a file of their own
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers that find their bytecode start a good deal sooner
 
 FLOWISE_SDK = "flowise-sdk@1.0.9"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what only SQLite has, where a test's places are on PostgreSQL."""
+
+    def held(item: pytest.Item) -> bool:
+        spec = getattr(item, "callspec", None)
+        return not (item.get_closest_marker("sqlite") and spec and spec.params.get("kind") == "postgres")
+
+    items[:] = filter(held, items)
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """Visitors see the internals of agent flows here, since most tests ask without a key and look at them."""
-    with serving(tmp_path_factory.mktemp("server") / "data", HEADRACE_SHOW_INTERNALS="true") as server:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """Visitors see the internals of agent flows here, since most tests ask without a key and look at them.
+
+    With HEADRACE_TESTS_ON=postgres its database is one on PostgreSQL.
+    """
+    environ = {"HEADRACE_SHOW_INTERNALS": "true"}
+    if os.environ.get("HEADRACE_TESTS_ON") == "postgres":
+        environ["HEADRACE_DATABASE_URL"] = request.getfixturevalue("cluster").migrated()
+    with serving(tmp_path_factory.mktemp("server") / "data", **environ) as server:
         yield server
 
 
@@ -73,10 +90,22 @@ def web(running_site: Site) -> Site:
 
 
 @pytest.fixture(scope="session")
-def database() -> Generator[Place]:
+def postgres() -> Generator[Place]:
     """A PostgreSQL with pgvector, in a folder that pytest does not close to PostgreSQL's own user with its next run."""
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder, postgres_server(Path(folder)) as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def database(postgres: Place) -> Place:
+    """The same PostgreSQL as flows reach it."""
+    return postgres
+
+
+@pytest.fixture(scope="session")
+def cluster(postgres: Place) -> Cluster:
+    """The same PostgreSQL as a place for databases of servers."""
+    return Cluster(postgres)
 
 
 @pytest.fixture(scope="session")

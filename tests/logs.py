@@ -4,10 +4,14 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Protocol, TypeAlias
+
+from places import place_of
+from sqlalchemy import update
 
 from headrace.errors import RunNotFound
 from headrace.events import End, Event, encode
@@ -20,8 +24,10 @@ from headrace.runtime.queue import LocalQueue
 from headrace.schema import RunInfo
 from headrace.storage.database import Database
 from headrace.storage.encryption import Seal
-from headrace.storage.presence import Presence
+from headrace.storage.presence import FilePresence
+from headrace.storage.process_rows import ProcessRow
 from headrace.storage.storage import timestamp
+from headrace.storage.tables import process
 
 Open: TypeAlias = Callable[[Path], AbstractAsyncContextManager[EventLog]]
 Play: TypeAlias = Callable[[Callable[[EventLog], Coroutine[None, None, None]]], None]
@@ -64,10 +70,11 @@ class Process:
     """What one process has on a data folder: database, presence, log, registry."""
 
     def __init__(self, folder: Path, commit_interval: float = 0.05) -> None:
-        path = folder / "headrace.sqlite"
-        if not path.exists():
-            shutil.copy(_migrated(), path)  # migrating each of them takes longer than the tests
-        self.database, self.presence = Database(path), Presence(folder)
+        place = place_of(folder)
+        if isinstance(place, Path) and not place.exists():
+            shutil.copy(_migrated(), place)  # migrating each of them takes longer than the tests
+        self.database = Database(place)
+        self.presence = FilePresence(folder) if isinstance(place, Path) else ProcessRow(self.database)
         self.log = DurableLog(self.database, self.presence, commit_interval=commit_interval)
         self.registry = DurableRegistry(self.database, self.presence, self.log, Seal(folder / "secret.key"))
 
@@ -81,11 +88,15 @@ class Process:
         self.database.close()
 
     def vanish(self) -> None:
-        """Loses the lock, so that the others take it for gone, though it is alive."""
-        self.presence._file.close()
+        """Loses its sign of life, so that the others take it for gone, though it is alive."""
+        if isinstance(self.presence, FilePresence):
+            self.presence._file.close()
+        else:
+            past = update(process).where(process.c.id == self.presence.id).values(seen=datetime.fromtimestamp(0, UTC))
+            self.database.at_once(lambda c: c.execute(past))
 
     def die(self) -> None:
-        """Leaves what a killed process leaves: its file, but not the lock on it."""
+        """Leaves what a killed process leaves: no sign of life, but the file or the row of one."""
         self.vanish()
         self.database.close()
 

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from places import place_of
+
 from headrace.documents.library import DocumentLibrary
 from headrace.engine.ports import LoadFailure
 from headrace.events import Document
@@ -58,8 +60,8 @@ async def given(documents: Iterable[Document | LoadFailure]) -> AsyncGenerator[D
 
 
 @contextmanager
-def opened(folder: Path) -> Generator[DocumentLibrary]:
-    """A library on the database of a folder, as another process would open it."""
+def opened(folder: Path, url: str = "") -> Generator[DocumentLibrary]:
+    """A library on the database of a folder, or of a URL, as another process would open it."""
     folder.mkdir(exist_ok=True)
-    with closing(Database(folder / "headrace.sqlite")) as database:
+    with closing(Database(url or place_of(folder))) as database:
         yield DocumentLibrary(database, folder, {})

@@ -362,6 +362,7 @@ def postgres_server(folder: Path) -> Generator[Place]:
         rules = server.pgdata / "pg_hba.conf"
         rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
         server.psql(f"CREATE ROLE guarded LOGIN PASSWORD '{SECRET}' SUPERUSER; SELECT pg_reload_conf()")
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")  # what is stored need not outlive this
         host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         yield Place(host, 5432, "postgres", "guarded", SECRET)
     finally:

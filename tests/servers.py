@@ -21,6 +21,7 @@ from typing import Any, Final
 from waiting import eventually
 
 from headrace.storage.database import Database
+from headrace.storage.dialect import Place
 
 KEY = "the-admin-key-of-the-tests"
 ENVIRON: Final = {"HEADRACE_ADMIN_KEY": KEY, "OPENAI_API_KEY": "sk-tests", "HEADRACE_FIRST_EVENT_WAIT": "1"}
@@ -102,6 +103,7 @@ class Server:
         self.folder, self.ca = folder, ca
         self.port = int(flags[flags.index("--port") + 1]) if "--port" in flags else free_port()
         self.url = f"https://localhost:{self.port}" if ca else f"http://127.0.0.1:{self.port}"
+        self.place: Place = environ.get("HEADRACE_DATABASE_URL") or folder / "headrace.sqlite"
         command = [
             sys.executable,
             "-m",

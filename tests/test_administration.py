@@ -1,7 +1,6 @@
 """Flows, credentials, variables, API keys and messages over HTTP, and the page that describes it all."""
 
 import json
-import sqlite3
 import stat
 from collections.abc import Generator
 from contextlib import closing
@@ -13,10 +12,12 @@ from admin import call, ok
 from refusals import refused
 from servers import Server, conversation, node, serving
 from upstream import Upstream
+from waiting import within
 
 import headrace
 from headrace.server import app
 from headrace.server.credentials import HIDDEN
+from headrace.storage.database import Database
 
 SECRET = "sk-very-secret-indeed-0123456789"
 COLUMNS = {
@@ -202,8 +203,8 @@ def test_a_runtime_variable_reads_the_servers_environment(own: Server, upstream:
 
 
 def stored(server: Server, statement: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"file:{server.folder}/headrace.sqlite?mode=ro", uri=True)) as database:
-        return database.execute(statement).fetchall()
+    with closing(Database(server.place)) as database:
+        return [tuple(row) for row in within(database.read(lambda c: c.exec_driver_sql(statement).all()))]
 
 
 def test_a_key_is_shown_once_and_only_its_hash_is_stored(server: Server) -> None:

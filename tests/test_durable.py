@@ -17,6 +17,8 @@ from headrace.runtime.log import Entry
 from headrace.schema import RunInfo
 from headrace.storage import journal
 
+pytestmark = pytest.mark.usefixtures("kind")
+
 
 async def begun(log: DurableLog | Elsewhere, run: str, *events: Event) -> None:
     await log.open(running(run))
@@ -240,7 +242,7 @@ def test_a_commit_that_fails_is_made_up_for(tmp_path: Path) -> None:
         process = Process(tmp_path)
         write = process.database.write
 
-        async def refused(_: object) -> None:
+        async def refused(_: object, *, alone: bool = True) -> None:
             raise StorageError("full")
 
         await begun(process.log, "r", Start(""))

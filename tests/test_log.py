@@ -13,6 +13,8 @@ from headrace.errors import Conflict, RunNotFound
 from headrace.events import Abort, End, Error, Event, Start, Token, Unknown, Usage
 from headrace.runtime.log import Entry, EventLog, MemoryLog
 
+pytestmark = pytest.mark.usefixtures("kind")
+
 EVENTS: list[Event] = [Start(""), Token("One"), Token(' "two"\n'), Unknown("weather", {"data": [1]}), Error("x"), End()]
 
 

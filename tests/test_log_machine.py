@@ -23,6 +23,8 @@ from headrace.runtime.log import Entry, EventLog
 from headrace.runtime.memory import Memory
 from headrace.runtime.registry import Order, Registered, RunRegistry, Terms, Wish
 
+pytestmark = pytest.mark.usefixtures("kind")
+
 SETTINGS = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
 

@@ -19,6 +19,8 @@ from headrace.runtime.registry import MOST_CRASHES, Order, Registered, SameSessi
 from headrace.schema import PredictionRequest, RunInfo
 from headrace.storage.storage import timestamp
 
+pytestmark = pytest.mark.usefixtures("kind")
+
 Play = Callable[[Callable[[World], Coroutine[None, None, None]]], None]
 PLAIN = Terms()
 FAILED: dict[str, tuple[Event, bool]] = {
@@ -258,9 +260,9 @@ def test_only_runs_of_processes_that_are_gone_are_closed(play: Play) -> None:
         assert not third.registry.gone(dead.registry.id)
         assert await third.registry.close_abandoned() == 0
         world.kill(dead)
+        assert await third.registry.close_abandoned() == 1
         assert third.registry.gone(dead.registry.id)
         assert not third.registry.gone(alive.registry.id)
-        assert await third.registry.close_abandoned() == 1
         assert await third.registry.close_abandoned() == 0
         first, error, end = [entry.event for entry in await collected(third.log.follow("cut"))]
         assert isinstance(error, Error)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import Process, collected, numbered, running
 from servers import conversation, serving
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, case, func, select
 from upstream import Upstream
 from waiting import within
 
@@ -23,6 +23,8 @@ from headrace.storage.database import Database
 from headrace.storage.dialect import engine_for
 from headrace.storage.storage import timestamp
 from headrace.storage.tables import run_events
+
+pytestmark = pytest.mark.usefixtures("kind")
 
 HOUR = 3600.0
 AT_ONCE = Retention(hours=-1)
@@ -91,7 +93,7 @@ def answer(words: int) -> list[Event]:
 
 async def sizes(process: Process) -> dict[str, int]:
     """How many events each run has, compacted ones counting as one."""
-    count = func.sum(func.iif(run_events.c.compact, 1, run_events.c.count))
+    count = func.sum(case((run_events.c.compact, 1), else_=run_events.c.count))
     statement = select(run_events.c.run, count).group_by(run_events.c.run)
     return {row[0]: row[1] for row in await process.database.read(lambda c: c.execute(statement).all())}
 

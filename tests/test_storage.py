@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from places import url_of
 from sqlalchemy.exc import IntegrityError
 from waiting import within
 
@@ -21,12 +22,14 @@ from headrace.storage.encryption import Seal
 from headrace.storage.rows import MessageFilter
 from headrace.storage.storage import Storage, hash_of, timestamp
 
+pytestmark = pytest.mark.usefixtures("kind")
+
 FLOW = FlowRow("", "x", '{"nodes": []}')
 
 
 @contextmanager
 def opened(folder: Path) -> Generator[Storage]:
-    with closing(Storage(folder)) as storage:
+    with closing(Storage(folder, url_of(folder))) as storage:
         yield storage
 
 
@@ -36,6 +39,7 @@ def storage(tmp_path: Path) -> Generator[Storage]:
         yield storage
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_is_said_and_costs_nothing_that_was_there(storage: Storage) -> None:
     async def scenario() -> None:
         await storage.add_variable("a", "small", "static")
@@ -64,15 +68,15 @@ OPENING = """
 import asyncio, sys
 from pathlib import Path
 from headrace.storage.storage import Storage
-storage = Storage(Path(sys.argv[1]))
-for name in sys.argv[2:]:
+storage = Storage(Path(sys.argv[1]), sys.argv[2])
+for name in sys.argv[3:]:
     asyncio.run(storage.add_variable(name, "from another process", "static"))
 storage.close()
 """
 
 
 def another_process(folder: Path, *variables: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", OPENING, str(folder), *variables]
+    command = [sys.executable, "-c", OPENING, str(folder), url_of(folder), *variables]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

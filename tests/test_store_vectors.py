@@ -1,7 +1,6 @@
 """Document stores and vectors over HTTP: what is upserted, searched and read again, and the flows that use it."""
 
 import json
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,10 @@ from test_cli import done as imported
 from test_cli import headrace, wrote
 from uploads import counts, form, sources
 from upstream import Upstream
+from waiting import within
+
+from headrace.storage.database import Database
+from headrace.storage.dialect import execute
 
 # Vectors
 
@@ -111,12 +114,16 @@ def test_a_deleted_store_leaves_no_passages_and_no_matrix(server: Server):
     store, _ = filled_store(server)
     assert counts(insert(server, store, embeddingName="hashedEmbeddings")) == (3, 0, 0, 0)
     found(server, store, "wren")
-    with closing(sqlite3.connect(server.folder / "headrace.sqlite")) as database:
+    with closing(Database(server.place)) as database:
+
+        def rows(statement: str, *values: Any) -> list[Any]:
+            return within(database.read(lambda c: execute(c, statement, values).all()))
+
         held = "SELECT id FROM collection WHERE name LIKE ? OR name LIKE 'deleted/%'"
-        ((collection,),) = database.execute(held, (f"upserted/{store}/%",)).fetchall()
+        ((collection,),) = rows(held, f"upserted/{store}/%")
         assert send(server, "DELETE", f"store/{store}").status == 200
-        assert database.execute(held, (f"upserted/{store}/%",)).fetchall() == []
-        assert database.execute("SELECT 1 FROM chunk WHERE collection = ?", (collection,)).fetchall() == []
+        assert rows(held, f"upserted/{store}/%") == []
+        assert rows("SELECT 1 FROM chunk WHERE collection = ?", collection) == []
     assert not (server.folder / "vectors" / f"{collection}.f32").exists()
 
 

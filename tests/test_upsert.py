@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from passages import BIRDS, Bags, document, given, opened
+from places import url_of
 from waiting import within
 
 from headrace.engine.ports import LoadFailure, Search, unread
@@ -17,6 +18,8 @@ from headrace.errors import FlowError, ProviderUnavailable, StorageError
 from headrace.events import Document
 from headrace.retrieval.embedded.collection import Collection, Upsert, Upserted
 from headrace.retrieval.library import Library
+
+pytestmark = pytest.mark.usefixtures("kind")
 
 
 @pytest.fixture
@@ -143,6 +146,7 @@ def test_a_model_that_fails_leaves_the_batches_before_it(library: Library):
     assert upserted(library.collection("x", Bags()), documents) == (488, 0, 512, 0)
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_keeps_what_was_stored(library: Library):
     collection = library.collection("x", Bags())
     within(collection.add([document("a")]))
@@ -245,13 +249,13 @@ def told(done):
     if done.numAdded >= 1000:
         sys.stdin.read()  # until the end: the parent kills this process
 
-with opened(Path(sys.argv[1])) as library:
+with opened(Path(sys.argv[1]), sys.argv[2]) as library:
     asyncio.run(Upsert(library.collection("x", Bags()), cleanup="full", progress=told).run(documents()))
 """
 
 
 def test_a_killed_upsert_continues_without_doubles_and_without_gaps(tmp_path: Path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "data")]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), url_of(tmp_path / "data")]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent, text=True
     )

@@ -14,6 +14,7 @@ from upstream import Upstream
 from waiting import eventually, within
 
 from headrace.storage.database import Database
+from headrace.storage.dialect import execute
 
 LABEL = "Text"
 COUNT = 6_000
@@ -45,14 +46,14 @@ def cutting(server: Server, upstream: Upstream) -> str:
 
 def stored(server: Server, flow_id: str) -> list[str]:
     """Everything that was upserted for the flow, by text."""
-    database = Database(server.folder / "headrace.sqlite")
+    database = Database(server.place)
     try:
         statement = (
             "SELECT text FROM chunk JOIN collection ON collection.id = chunk.collection "
             "WHERE collection.name LIKE ? ORDER BY text"
         )
         pattern = f"upserted/{flow_id}/%"
-        return within(database.read(lambda c: [text for (text,) in c.exec_driver_sql(statement, (pattern,))]))
+        return within(database.read(lambda c: [text for (text,) in execute(c, statement, (pattern,))]))
     finally:
         database.close()
 

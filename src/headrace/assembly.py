@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET
 
 from headrace.documents.library import DocumentLibrary
 from headrace.engine.ports import FetchRequest, Outside
+from headrace.errors import StorageError
 from headrace.nodes import built_in
 from headrace.providers.databases import Databases
 from headrace.providers.fetch import Fetcher, FetchLimits
@@ -27,18 +29,20 @@ from headrace.runtime.python_flows import PythonFlows
 from headrace.runtime.queue import LocalQueue
 from headrace.sandbox.sandbox import Sandbox
 from headrace.settings import Settings
-from headrace.storage.presence import Presence
+from headrace.storage.presence import FilePresence
+from headrace.storage.process_rows import ProcessRow
 from headrace.storage.storage import Storage
 
 _LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of a page or file from the web
 
 
 def backend_on(storage: Storage) -> Backend:
-    """The backend of this process: its data folder's database, and a queue of its own. Blocking. Raises StorageError.
+    """The backend of this process: the database, and a queue of its own. Blocking. Raises StorageError.
 
     The one place that says which backend runs stand on.
     """
-    presence = Presence(storage.folder)
+    at_file = isinstance(storage.database.place, Path)
+    presence = FilePresence(storage.folder) if at_file else ProcessRow(storage.database)
     log = DurableLog(storage.database, presence)
     return Backend(log, LocalQueue(), DurableRegistry(storage.database, presence, log, storage.seal))
 
@@ -70,7 +74,7 @@ async def opened(settings: Settings, flows: Sequence[PythonFlow] = ()) -> AsyncG
             async for part in parts:
                 yield part
 
-    storage = await asyncio.to_thread(Storage, settings.folder)
+    storage = await asyncio.to_thread(Storage, settings.folder, settings.database_url, settings.secret_key)
     try:
         retention = Retention(settings.keep_log_hours, settings.keep_log_mb * 1024 * 1024)
         catalog = built_in()
@@ -85,7 +89,8 @@ async def opened(settings: Settings, flows: Sequence[PythonFlow] = ()) -> AsyncG
             async with kept_warm():
                 yield Local(storage, backend, catalog, outside, retention, library, python)
         finally:
-            backend.registry.close()
+            with suppress(StorageError):  # then the others see it after a moment
+                await asyncio.to_thread(backend.registry.close)
     finally:
         databases.close()
         await sandbox.close()

@@ -20,6 +20,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of an operator. The table in docs/settings.md is made from this record."""
 
     data_dir: Annotated[str, _about("Folder for everything that the server keeps.")] = "~/.headrace"
+    database_url: Annotated[
+        str, _about("PostgreSQL database, as postgresql://user:password@host/name, in place of the data folder's own.")
+    ] = ""
+    secret_key: Annotated[
+        str, _about("Key that credentials are sealed with, in place of the data folder's `secret.key`: 64 hex digits.")
+    ] = ""
     host: Annotated[str, _about("Address to listen on. 0.0.0.0 listens on all of them.")] = "127.0.0.1"
     port: Annotated[int, _about("Port to listen on.")] = 3000
     tls_self_signed: Annotated[bool, _about("Serve HTTPS with a certificate that is made in the data folder.")] = False

@@ -14,10 +14,11 @@ from headrace.settings import load
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="headrace")
 @click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.option("--database-url", metavar="URL", help="PostgreSQL database in place of the data folder's own.")
 @click.pass_context
-def cli(ctx: click.Context, data_dir: str | None) -> None:
+def cli(ctx: click.Context, data_dir: str | None, database_url: str | None) -> None:
     """Runs LLM flows and streams every answer so that no token is lost."""
-    ctx.obj = load(data_dir=data_dir)
+    ctx.obj = load(data_dir=data_dir, database_url=database_url)
 
 
 for _each in (

@@ -7,18 +7,13 @@ from pathlib import Path
 import click
 
 from headrace import __version__
-from headrace.cli.terminal import err, out
+from headrace.cli.terminal import Refused, err, out
+from headrace.errors import InvalidRequest
 from headrace.settings import Settings, variable
 from headrace.storage.backup import BrokenBackup, Contents, back_up
 from headrace.storage.backup import restore as put_back
 
 _ELSEWHERE = ("brand", "tls_cert", "tls_key")
-
-
-class Refused(click.ClickException):
-    """An archive that is not taken."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -27,6 +22,8 @@ class Refused(click.ClickException):
 @click.pass_obj
 def backup(settings: Settings, file: Path, *, force: bool) -> None:
     """Write everything in the data folder into FILE, a .tar.gz archive. Servers may go on working."""
+    if settings.database_url:
+        raise InvalidRequest("the database is on PostgreSQL: save it with pg_dump, and copy the data folder's files")
     contents = back_up(settings.folder, file, __version__, force=force)
     out.print(f"{file}: {_amount(contents)}. It holds keys and secrets: keep it as safe as the server.", soft_wrap=True)
     for name in _ELSEWHERE:

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from headrace.assembly import opened as opened_here
 from headrace.cli.imports import tell_flows
-from headrace.cli.terminal import command, err, out, storing
+from headrace.cli.terminal import Refused, command, err, out, storing
 from headrace.engine.findings import Inventory
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidRequest
 from headrace.migration.install import Install, find, opened
 from headrace.migration.move import move, size
 from headrace.migration.report import Report
@@ -30,10 +30,6 @@ from headrace.storage.storage import Storage
 
 _COUNTS = ("found", "new", "changed", "same", "ours", "left", "unreadable")
 _HEADS = ("found", "new", "changed", "as before", "ours kept", "left behind", "unreadable")
-
-
-class _Refused(click.ClickException):
-    exit_code = 2
 
 
 @click.command("migrate")
@@ -62,7 +58,7 @@ async def migrate(
             report = await _move(find(source, key, storage), opened, dry=dry_run)
             has = await inventory(opened)
     except HeadraceError as error:
-        raise _Refused(str(error)) from None
+        raise Refused(str(error)) from None
     if report.to_upsert and not dry_run:
         await _upsert(settings, report, wanted=not no_upsert)
     _tell(report, has, dry=dry_run)
@@ -70,7 +66,12 @@ async def migrate(
 
 @contextmanager
 def _scratch(settings: Settings) -> Generator[Storage]:
-    """A copy of the data folder's rows, to be thrown away: a dry run does what a real one does."""
+    """A copy of the data folder's rows, to be thrown away: a dry run does what a real one does.
+
+    Raises InvalidRequest on PostgreSQL.
+    """
+    if settings.database_url:
+        raise InvalidRequest("a dry run needs a copy of the database: make one on PostgreSQL and migrate into it")
     with tempfile.TemporaryDirectory(prefix="headrace-migrate-") as name:
         folder = Path(name)
         if (settings.folder / "headrace.sqlite").exists():

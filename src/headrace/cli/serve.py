@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--data-dir", metavar="FOLDER", help="Folder for everything that the server keeps.")
+@click.option("--database-url", metavar="URL", help="PostgreSQL database in place of the data folder's own.")
 @click.option("--workers", type=int, help="Processes that serve.")
 @click.option("--tls-self-signed", is_flag=True, default=None, help="Serve HTTPS; the certificate is made here.")
 @click.option("--tls-cert", metavar="FILE", help="Serve HTTPS with this certificate.")
 @click.option("--tls-key", metavar="FILE", help="The certificate's key.")
 @click.option("--worker", is_flag=True, hidden=True)
 @click.option("--demo", is_flag=True, help="Import the example flows when there are none yet.")
-def serve(*, data_dir: str | None, worker: bool, demo: bool, flows: tuple[str, ...], **flags: Any) -> None:
+def serve(
+    *, data_dir: str | None, database_url: str | None, worker: bool, demo: bool, flows: tuple[str, ...], **flags: Any
+) -> None:
     """Run the server.
 
     FLOWS are flows in Python: files, folders, or modules as `package.module` or `package.module:name`. Their code runs
     with the server's rights. It is read again when it changes.
     """
     parent: Settings = click.get_current_context().obj
-    settings = load(data_dir=data_dir or parent.data_dir, flows=",".join(flows) or None, **flags)
+    places = {"data_dir": data_dir or parent.data_dir, "database_url": database_url or parent.database_url}
+    settings = load(**places, flows=",".join(flows) or None, **flags)
     from headrace.server import serve as server  # here: only this command needs granian and Litestar
 
     certificate = _certificate(settings)

@@ -16,6 +16,7 @@ from rich.table import Column
 from headrace.errors import FlowNotFound, HeadraceError, InvalidRequest
 from headrace.schema import FlowRow
 from headrace.settings import Settings
+from headrace.storage.postgres import UnusableDatabase
 from headrace.storage.storage import Storage
 
 _P = ParamSpec("_P")
@@ -43,6 +44,12 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
+class Refused(click.ClickException):
+    """A refusal to begin, until something is changed."""
+
+    exit_code = 2
+
+
 class Commands(click.Group):
     """Shows our own errors as one line."""
 
@@ -50,6 +57,8 @@ class Commands(click.Group):
         """Runs the command. Raises ClickException for an error of ours."""
         try:
             return super().invoke(ctx)
+        except UnusableDatabase as error:
+            raise Refused(str(error)) from None
         except HeadraceError as error:
             raise click.ClickException(str(error)) from None
 
@@ -57,7 +66,7 @@ class Commands(click.Group):
 @contextmanager
 def storing(settings: Settings) -> Generator[Storage]:
     """The store of the data folder, for the time of the block."""
-    storage = Storage(settings.folder)
+    storage = Storage(settings.folder, settings.database_url, settings.secret_key)
     try:
         yield storage
     finally:

@@ -140,14 +140,14 @@ class DurableLog:
         if not any(group):
             return
         try:
-            lost = await self._database.write(lambda c: self._write(c, group))
+            lost = await self._database.write(lambda c: self._write(c, group), alone=False)
         except BaseException:
             self._changed |= changed
             self._beside = beside | self._beside
             raise
         self._settle(group)
         for run in lost:
-            self._give_up(run)
+            self.give_up(run)
 
     def _group(self, changed: set[str], beside: dict[str, Callable[[Connection], None]]) -> _Group:
         # Copies: the writer may get to them when the run has gone on to events that this group does not hold.
@@ -166,8 +166,8 @@ class DurableLog:
         """Stores the group, but nothing of runs that another process has taken over, which it names."""
         if group.new:
             journal.add_runs(c, group.new, self._presence.id)
-        # Whoever takes runs over has removed the sign of this process before, and cannot begin during a transaction.
-        lost = set[str]() if self._presence.seen else journal.lost_runs(c, self._presence.id, list(group.runs))
+        # Whoever takes runs over retires this process before, and cannot do so during this transaction.
+        lost = set[str]() if self._presence.seen(c) else journal.lost_runs(c, self._presence.id, list(group.runs))
         if pieces := [piece for piece in group.pieces if piece.run not in lost]:
             journal.add_pieces(c, pieces)
         if ended := [(info, size) for info, size in group.ended if info.id not in lost]:
@@ -178,7 +178,7 @@ class DurableLog:
                 journal.step_done(c, run)
         return lost
 
-    def _give_up(self, run: str) -> None:
+    def give_up(self, run: str) -> None:
         """Leaves a run to the process that has closed it: its readers here go on in the database."""
         if tail := self.memory.tails.pop(run, None):
             tail.leave()

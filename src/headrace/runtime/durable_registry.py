@@ -30,6 +30,7 @@ from headrace.storage import journal
 from headrace.storage.database import Database
 from headrace.storage.encryption import Seal
 from headrace.storage.presence import Presence
+from headrace.storage.process_rows import BEAT
 from headrace.storage.storage import timestamp
 
 _logger = logging.getLogger("headrace.log")
@@ -105,10 +106,24 @@ class DurableRegistry:
             yield await self._orders.get()
 
     async def watch(self) -> None:
+        """Gives signs of life, and looks at what the others write."""
+        await asyncio.gather(self._look(), self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        while True:
+            try:
+                await self._presence.beat()
+            except Exception as error:  # this must go on, whatever it was
+                _logger.warning("cannot give a sign of life: %s", error)
+            await asyncio.sleep(BEAT)
+
+    async def _look(self) -> None:
         """Looks at the database's version; when that is another one, somebody has written something."""
         seen = -1
         while True:
             try:
+                if self._presence.retired:
+                    await self._come_back()
                 version = self._database.version()
                 if version != seen:
                     seen = version
@@ -118,35 +133,54 @@ class DurableRegistry:
                 _logger.warning("cannot see what other processes ask for: %s", error)
             await asyncio.sleep(_LOOK)
 
+    async def _come_back(self) -> None:
+        """Gives up the runs that others have closed while this process stood still, and takes part again."""
+
+        def work(c: Connection) -> set[str]:
+            self._presence.enter(c)
+            return journal.lost_runs(c, self.id, list(self._log.memory.tails))
+
+        for run in await self._database.write(work):
+            self._log.give_up(run)
+        self._presence.retired = False
+
     async def _take(self) -> None:
         if await self._database.read(lambda c: journal.any_order(c, self.id)):
             for run, wish in await self._database.write(lambda c: journal.take_orders(c, self.id)):
                 self._orders.put_nowait(Order(run, wish))
 
     def gone(self, owner: str) -> bool:
-        """True for a process that has ended: nobody holds the lock on its file."""
+        """True for a process that has ended, as far as this one knows."""
         return self._presence.gone(owner)
 
     async def take_over(self) -> list[Job]:
         """Makes runs with a job of processes that are gone this one's."""
         jobs: list[Job] = []
-        for owner in filter(self._presence.gone, await self._database.read(journal.owners)):
-            taken = await self._database.write(
-                lambda c, owner=owner: journal.take_runs(c, owner, self.id, MOST_CRASHES)
-            )
-            for info, size, job in taken:
+        for owner in await self._departed():
+            for info, size, job in await self._database.write(lambda c, owner=owner: self._take_runs(c, owner)):
                 self._log.adopt(info, size)
                 jobs.append(resumed(self._seal.open(job, info.id)))
         return jobs
 
     async def close_abandoned(self) -> int:
         """Ends the other runs of processes that are gone; says how many."""
-        error, count = interrupted(), 0
-        for owner in filter(self._presence.gone, await self._database.read(journal.owners)):
-            count += await self._database.write(
-                lambda c, owner=owner: journal.interrupt_runs(c, owner, self.id, error, timestamp(), MOST_CRASHES)
-            )
+        count = 0
+        for owner in await self._departed():
+            count += await self._database.write(lambda c, owner=owner: self._close(c, owner))
         return count
+
+    async def _departed(self) -> list[str]:
+        return await self._database.read(lambda c: self._presence.departed(c, journal.owners(c)))
+
+    def _take_runs(self, c: Connection, owner: str) -> list[journal.Taken]:
+        if not self._presence.retire(c, owner):  # it has given a sign of life meanwhile
+            return []
+        return journal.take_runs(c, owner, self.id, MOST_CRASHES)
+
+    def _close(self, c: Connection, owner: str) -> int:
+        if not self._presence.retire(c, owner):
+            return 0
+        return journal.interrupt_runs(c, owner, self.id, interrupted(), timestamp(), MOST_CRASHES)
 
     async def forget_old(self, retention: Retention) -> None:
         """Deletes the rows of runs that ended long ago."""
@@ -154,5 +188,5 @@ class DurableRegistry:
         await self._database.write(lambda c: journal.remove_old(c, before))
 
     def close(self) -> None:
-        """Lets go of this process's lock."""
+        """Says that this process is gone. Blocking."""
         self._presence.close()

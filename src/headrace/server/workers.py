@@ -38,7 +38,7 @@ def stopped(*, with_parent: bool = False) -> asyncio.Event:
 async def supervise(settings: Settings, prepare: Callable[[Storage], Awaitable[str]]) -> None:
     """Runs `settings.workers` processes until SIGINT or SIGTERM."""
     stop = stopped()
-    storage = await asyncio.to_thread(Storage, settings.folder)
+    storage = await asyncio.to_thread(Storage, settings.folder, settings.database_url, settings.secret_key)
     try:
         welcome = await prepare(storage)
     finally:

@@ -11,7 +11,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from headrace.errors import StorageError
 from headrace.storage import dialect
+from headrace.storage.dialect import Place
 from headrace.storage.migrate import migrate
 
 _T = TypeVar("_T")
@@ -28,20 +28,21 @@ _GROUP = 500  # works in one transaction at most
 class Database:
     """Runs functions over a connection in the right thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens and migrates the file. Blocking: call it before the loop runs, or in a thread.
+    def __init__(self, place: Place) -> None:
+        """Opens and migrates it. Blocking: call it before the loop runs, or in a thread.
 
-        Raises StorageError, and OSError when the file cannot be made.
+        Raises StorageError, UnusableDatabase, and OSError when the file cannot be made.
         """
-        self._engine = dialect.engine_for(path)
+        self.place = place
+        self._engine = dialect.engine_for(place)
         try:
             migrate(self._engine)
         except DBAPIError as error:
-            raise _storage_error(error) from None
-        self._changes = dialect.Changes(path)
-        self._reads = _Thread("headrace-db-read", self._engine, writes=False)
-        self._scans = _Thread("headrace-db-scan", self._engine, writes=False)
-        self._writes = _Thread("headrace-db-write", self._engine, writes=True)
+            raise dialect.refused(error) or _storage_error(error) from None
+        self._changes = dialect.changes_of(place)
+        self._reads = _Thread("headrace-db-read", self._engine)
+        self._scans = _Thread("headrace-db-scan", self._engine)
+        self._writes = _Thread("headrace-db-write", self._engine, self._changes)
 
     def version(self) -> int:
         """Another number than before after every commit, in whichever process. Reads no table and never waits."""
@@ -55,13 +56,23 @@ class Database:
         """The same for reads that may be long: nothing that a prediction needs waits for them. Raises StorageError."""
         return await self._scans.do(work)
 
-    async def write(self, work: Callable[[Connection], _T]) -> _T:
+    async def write(self, work: Callable[[Connection], _T], *, alone: bool = True) -> _T:
         """Runs `work` and returns its result once it is committed. Works that wait together share a transaction.
 
-        Raises StorageError, and what `work` itself raises; then nothing of it is kept. `work` may be called twice: when
-        one of a group fails, each is done again on its own.
+        `alone` keeps all other such works out meanwhile, of any process. Without it the work may run beside those of
+        other servers on PostgreSQL, and must be right all the same. Raises StorageError, and what `work` itself raises;
+        then nothing of it is kept. `work` may be called twice: when one of a group fails, each is done by itself.
         """
-        return await self._writes.do(work)
+        return await self._writes.do(work, alone=alone)
+
+    def at_once(self, work: Callable[[Connection], _T]) -> _T:
+        """The same on a connection of its own, for a process that begins or ends. Blocking. Raises StorageError."""
+        try:
+            with dialect.connected(self._engine, writes=True) as connection, connection.begin():
+                dialect.stand_alone(connection)
+                return work(connection)
+        except DBAPIError as error:
+            raise _storage_error(error) from None
 
     def close(self) -> None:
         """Finishes what was handed in, then ends the threads."""
@@ -74,10 +85,10 @@ class Database:
 class _Task:
     """A work and who waits for it."""
 
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("alone", "error", "future", "loop", "result", "work")
 
-    def __init__(self, work: Callable[[Connection], Any]) -> None:
-        self.work = work
+    def __init__(self, work: Callable[[Connection], Any], *, alone: bool) -> None:
+        self.work, self.alone = work, alone
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -93,18 +104,20 @@ class _Task:
 
 
 class _Thread:
-    def __init__(self, name: str, engine: Engine, *, writes: bool) -> None:
-        self._engine = engine.execution_options(writes=writes)
+    """A thread that does works in turn. One that is to write has somebody to tell of its commits."""
+
+    def __init__(self, name: str, engine: Engine, changes: dialect.Changes | None = None) -> None:
+        self._engine, self._changes = engine, changes
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._closed = False
         self._connection: Connection | None = None  # of the thread, which opens it once it has something to do
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[Connection], _T]) -> _T:
+    async def do(self, work: Callable[[Connection], _T], *, alone: bool = False) -> _T:
         if self._closed:  # nobody would ever do it
             raise StorageError("the database is closed: the process is stopping")
-        task = _Task(work)
+        task = _Task(work, alone=alone)
         self._queue.put(task)
         return await task.future
 
@@ -123,8 +136,7 @@ class _Thread:
                     break
                 group.append(following)
             self._do(group)
-        if self._connection:
-            self._connection.close()
+        self._disconnect()
 
     def _do(self, group: list[_Task]) -> None:
         try:
@@ -142,19 +154,38 @@ class _Thread:
                 task.loop.call_soon_threadsafe(task.settle)
 
     def _transaction(self, group: list[_Task]) -> None:
-        connection = self._connection = self._connection or self._engine.connect()
         try:
+            connection = self._connected()
             with connection.begin():
+                if any(task.alone for task in group):
+                    dialect.stand_alone(connection)
                 for task in group:
                     task.result = task.work(connection)
         except BaseException:  # the next transaction begins on another one
-            connection.close()
-            self._connection = None
+            self._disconnect()
             raise
+        if self._changes:
+            try:
+                self._changes.tell(connection)
+            except DBAPIError:  # what was committed stays so; others look by themselves after a moment
+                self._disconnect()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = dialect.connected(self._engine, writes=self._changes is not None)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            with contextlib.suppress(DBAPIError):
+                connection.close()
 
 
 def _storage_error(error: Exception) -> Exception:
     """Translates a database's error: the reason without statement and parameters."""
+    if isinstance(error, DBAPIError) and dialect.overflows(error):
+        return OverflowError(dialect.reason(error))  # as SQLite's driver says it
     if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-        return StorageError(f"the database did not take or give this: {error.orig}")
+        return StorageError(f"the database did not take or give this: {dialect.reason(error)}")
     return error

@@ -9,16 +9,16 @@ from struct import pack, unpack
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal_column, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from headrace.events import End, Error, Token, decode, encode
 from headrace.schema import RunInfo
 from headrace.storage import executions
-from headrace.storage.dialect import prepared
+from headrace.storage.dialect import Rows
 from headrace.storage.tables import run, run_events, run_order
 
-_ADD_EVENTS = prepared(
-    insert(run_events).values(compact=literal_column("0")), ("run", "first", "count", "data", "times")
+_EVENTS = Rows(
+    run_events, {"run": "text", "first": "int8", "count": "int8", "data": "bytea", "times": "bytea", "compact": "bool"}
 )
 _LOST = 1_000_000
 """Numbers left free where a crash cut a run off: a reader may have had events that went with the last group, and must
@@ -82,7 +82,7 @@ def end_runs(c: Connection, ended: Sequence[tuple[RunInfo, int]]) -> None:
 
 def add_pieces(c: Connection, pieces: Sequence[Piece]) -> None:
     """Stores events of any runs."""
-    c.exec_driver_sql(_ADD_EVENTS, [tuple(piece) for piece in pieces])
+    _EVENTS.insert(c, [(*piece, False) for piece in pieces])
 
 
 def events_after(

@@ -47,4 +47,4 @@ def _store(connection: Connection, seen: Mapping[str, float]) -> None:
     there = set(connection.scalars(select(api_key.c.id)))
     rows = [{"key": key, "date": timestamp(seconds)} for key, seconds in seen.items() if key in there]
     if rows:
-        connection.execute(put(key_use, rows, ["key"], _LATER))
+        put(connection, key_use, rows, ["key"], _LATER)

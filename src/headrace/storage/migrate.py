@@ -6,7 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-NEWEST = "0019"
+from headrace.storage.dialect import connected, migrating
+
+NEWEST = "0020"
 """Revision that the code expects; a test compares it with the scripts in `migrations/versions`."""
 
 
@@ -19,7 +21,8 @@ def migrate(engine: Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.execution_options(writes=True).begin() as connection:
+    with connected(engine, writes=True) as connection, connection.begin():
+        migrating(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -49,7 +49,7 @@ class OwnRecords:
 
         def work(c: Connection) -> None:
             for first in range(0, len(rows), _VALUES):
-                c.execute(put(upsert_record, rows[first : first + _VALUES], _KEY, _AGAIN))
+                put(c, upsert_record, rows[first : first + _VALUES], _KEY, _AGAIN)
 
         await self._database.write(work)
 

@@ -87,7 +87,7 @@ def keep(c: Connection, flow_id: str, drawn: Drawn, following: str | None, now: 
         return None
     times = {**msgspec.structs.asdict(drawn), "nextRunAt": following, "updatedDate": now}
     new = {"id": str(uuid4()), "chatflowid": flow_id, "enabled": True, "createdDate": now, **times}
-    c.execute(put(schedule, [new], ["chatflowid"], list(times)))
+    put(c, schedule, [new], ["chatflowid"], list(times))
     return of_flow(c, flow_id)
 
 

@@ -27,7 +27,7 @@ class SessionNotes:
         """See Notes. Raises FlowNotFound when the flow has been deleted."""
 
         def work(c: Connection) -> None:
-            c.execute(put(note, [{**self._key, "name": name, "text": text}], (*self._key, "name"), ["text"]))
+            put(c, note, [{**self._key, "name": name, "text": text}], (*self._key, "name"), ["text"])
 
         try:
             await self._database.write(work)

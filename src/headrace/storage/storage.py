@@ -25,7 +25,7 @@ from headrace.schema import (
     Message,
     Variable,
 )
-from headrace.storage import tables
+from headrace.storage import shared_seal, tables
 from headrace.storage.database import Database
 from headrace.storage.dialect import lacks_parent
 from headrace.storage.encryption import Seal
@@ -61,16 +61,25 @@ def _made_up() -> str:
 
 
 class Storage:
-    """The data folder: `headrace.sqlite` and `secret.key`."""
+    """The data folder with its `secret.key`, and the database: `headrace.sqlite` in it, or PostgreSQL."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the folder, making what is missing. Blocking. Raises StorageError."""
+    def __init__(self, folder: Path, url: str = "", secret: str = "") -> None:
+        """Opens the folder and the database, making what is missing. Blocking.
+
+        `secret` is the key in place of the file's. Raises StorageError, UnusableDatabase.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._seal = Seal(folder / "secret.key")
-            self._database = Database(folder / "headrace.sqlite")
+            self._seal = Seal(folder / "secret.key", secret)
+            self._database = Database(url or folder / "headrace.sqlite")
         except OSError as error:
             raise StorageError(f"the data folder {str(folder)!r} cannot be used: {error.strerror}") from None
+        if url:
+            try:
+                shared_seal.check(self._database, self._seal)
+            except StorageError:
+                self._database.close()
+                raise
         self.folder, self._revision, self._seen = folder, 0, -1
         self._looking = asyncio.Lock()
         self._flows: dict[str, FlowRow] = {}

@@ -22,8 +22,8 @@ class WebhookSecrets:
         """A new secret of a flow that exists, in hexadecimal; one that it had is not valid any more."""
         secret = secrets.token_hex(32)
         sealed = self._seal.close(secret.encode(), flow)
-        statement = put(webhook_secret, [{"flow": flow, "sealed": sealed}], ["flow"], ["sealed"])
-        await self._database.write(lambda c: c.execute(statement) and None)
+        row = {"flow": flow, "sealed": sealed}
+        await self._database.write(lambda c: put(c, webhook_secret, [row], ["flow"], ["sealed"]))
         return secret
 
     async def of(self, flow: str) -> str | None:

@@ -80,11 +80,10 @@ class Collection:
 
     async def delete_where(self, wanted: Mapping[str, Any]) -> int:
         """Deletes passages whose metadata fulfil a condition, and says how many."""
-        where = condition(wanted)
 
         def matching(c: passages.Connection) -> list[str]:
             row = passages.find_collection(c, self.name)
-            return [str(number) for number in passages.matching(c, row, where)] if row else []
+            return [str(number) for number in passages.matching(c, row, condition(c, wanted))] if row else []
 
         found = await self.database.scan(matching)
         return sum([await self.delete(found[n : n + _DELETED]) for n in range(0, len(found), _DELETED)])

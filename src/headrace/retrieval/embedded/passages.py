@@ -12,15 +12,20 @@ import msgspec
 from sqlalchemy import Connection
 
 from headrace.events import Document
+from headrace.retrieval.embedded import full_text
 from headrace.retrieval.embedded.filters import Condition
+from headrace.storage.dialect import execute, json_text, listed
 
 _SPAN = 2**32
 _FIND = "SELECT id, name, embedding, dimensions, version, fingerprint FROM collection WHERE name = ?"
 _ADD_CHUNK = (
     'INSERT INTO chunk (id, collection, source, "key", hash, upsert, text, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
 )
-_RANKED = 10_000
-"""Chunks that one search ranks by BM25 at most, unless a single word is in more: 0.7 µs each."""
+
+_CACHE = (
+    'INSERT INTO embedding_cache (id, "key", vector) VALUES (?, ?, ?) '
+    'ON CONFLICT ("key") DO UPDATE SET id = excluded.id, vector = excluded.vector'
+)
 
 
 class CollectionRow(NamedTuple):
@@ -43,6 +48,11 @@ class CollectionRow(NamedTuple):
         """The highest one."""
         return self.first + _SPAN - 1
 
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Both."""
+        return self.first, self.last
+
 
 class IndexedPassage(NamedTuple):
     """A passage on its way into the database. `vector` is float32, little-endian; None without a model."""
@@ -56,18 +66,19 @@ class IndexedPassage(NamedTuple):
 
 def find_collection(c: Connection, name: str) -> CollectionRow | None:
     """The collection of this name, if there is one."""
-    row = c.exec_driver_sql(_FIND, (name,)).first()
+    row = execute(c, _FIND, (name,)).first()
     return None if row is None else CollectionRow(*row)
 
 
 def exists(c: Connection, collection: int) -> bool:
     """True for the id of a collection."""
-    return c.exec_driver_sql("SELECT 1 FROM collection WHERE id = ?", (collection,)).first() is not None
+    return execute(c, "SELECT 1 FROM collection WHERE id = ?", (collection,)).first() is not None
 
 
 def open_collection(c: Connection, name: str, now: str) -> CollectionRow:
     """The collection of this name, made if need be."""
-    c.exec_driver_sql(
+    execute(
+        c,
         'INSERT INTO collection (name, next, version, upserts, "createdDate") VALUES (?, 0, 0, 0, ?) '
         "ON CONFLICT (name) DO NOTHING",
         (name, now),
@@ -80,7 +91,7 @@ def open_collection(c: Connection, name: str, now: str) -> CollectionRow:
 def collection_names(c: Connection, prefix: str) -> list[str]:
     """Names of collections that begin so, oldest first."""
     statement = "SELECT name FROM collection WHERE substr(name, 1, length(?)) = ? ORDER BY id"
-    return [name for (name,) in c.exec_driver_sql(statement, (prefix, prefix))]
+    return [name for (name,) in execute(c, statement, (prefix, prefix))]
 
 
 def claim(c: Connection, name: str, embedding: str | None, most: int) -> bool:
@@ -93,7 +104,7 @@ def claim(c: Connection, name: str, embedding: str | None, most: int) -> bool:
         return True
     if delete_some(c, row, most):
         return False
-    c.exec_driver_sql("UPDATE collection SET embedding = ?, dimensions = NULL WHERE id = ?", (embedding, row.id))
+    execute(c, "UPDATE collection SET embedding = ?, dimensions = NULL WHERE id = ?", (embedding, row.id))
     return True
 
 
@@ -101,14 +112,15 @@ def fix_dimensions(c: Connection, name: str, given: int) -> int:
     """The length of a collection's vectors, which its first one decides."""
     row = find_collection(c, name)
     if row and row.dimensions != given and (row.dimensions is None or not count(c, row)):
-        c.exec_driver_sql("UPDATE collection SET dimensions = ? WHERE id = ?", (given, row.id))
+        execute(c, "UPDATE collection SET dimensions = ? WHERE id = ?", (given, row.id))
         return given
     return row.dimensions or given if row else given
 
 
 def begin_upsert(c: Connection, collection: int) -> tuple[int, int]:
     """The number of a new upsert and the first id it can give; the collection is incomplete until it is finished."""
-    number, following = c.exec_driver_sql(
+    number, following = execute(
+        c,
         "UPDATE collection SET upserts = upserts + 1, fingerprint = NULL WHERE id = ? RETURNING upserts, next",
         (collection,),
     ).one()
@@ -117,17 +129,16 @@ def begin_upsert(c: Connection, collection: int) -> tuple[int, int]:
 
 def finish_upsert(c: Connection, collection: int, number: int, fingerprint: str | None) -> None:
     """Says what the collection holds now, unless a later upsert is at work."""
-    c.exec_driver_sql(
-        "UPDATE collection SET fingerprint = ? WHERE id = ? AND upserts = ?", (fingerprint, collection, number)
-    )
+    execute(c, "UPDATE collection SET fingerprint = ? WHERE id = ? AND upserts = ?", (fingerprint, collection, number))
 
 
 def known(c: Connection, collection: int, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Source and key of those chunks that are there, with their hashes."""
-    rows = c.exec_driver_sql(
-        "SELECT chunk.source, chunk.key, chunk.hash FROM json_each(?) AS wanted CROSS JOIN chunk "
-        "ON chunk.collection = ? AND chunk.source = wanted.value ->> 0 AND chunk.key = wanted.value ->> 1",
-        (msgspec.json.encode(wanted).decode(), collection),
+    rows = execute(
+        c,
+        f"SELECT chunk.source, chunk.key, chunk.hash FROM {listed(c, 'lists')} AS wanted CROSS JOIN chunk "
+        "WHERE chunk.collection = ? AND chunk.source = wanted.value ->> 0 AND chunk.key = wanted.value ->> 1",
+        (json_text(wanted), collection),
     )
     return {(source, key): found for source, key, found in rows}
 
@@ -141,24 +152,26 @@ def add_chunks(c: Connection, collection: int, upsert: int, chunks: Sequence[Ind
     kept = [chunk for chunk in chunks if there.get((chunk.source, chunk.key)) == chunk.hash]
     fresh = [chunk for chunk in chunks if there.get((chunk.source, chunk.key)) != chunk.hash]
     if kept:
-        seen = [(upsert, chunk.source, chunk.key) for chunk in kept]
-        _each(c, "UPDATE chunk SET upsert = max(upsert, ?)", collection, seen)
+        seen = [(upsert, upsert, chunk.source, chunk.key) for chunk in kept]
+        _each(c, "UPDATE chunk SET upsert = ? WHERE upsert < ? AND", collection, seen)
     if old := [(chunk.source, chunk.key) for chunk in fresh if (chunk.source, chunk.key) in there]:
-        _each(c, "DELETE FROM chunk", collection, old)
+        _each(c, "DELETE FROM chunk WHERE", collection, old)
     if not fresh:
         return []
     return _insert(c, collection, upsert, fresh)
 
 
 def _each(c: Connection, statement: str, collection: int, values: list[tuple[Any, ...]]) -> None:
-    c.exec_driver_sql(
-        f'{statement} WHERE source = ? AND "key" = ? AND collection = {collection:d}',
+    execute(
+        c,
+        f'{statement} source = ? AND "key" = ? AND collection = {collection:d}',
         values,
     )
 
 
 def _insert(c: Connection, collection: int, upsert: int, chunks: Sequence[IndexedPassage]) -> list[int]:
-    following = c.exec_driver_sql(
+    following = execute(
+        c,
         "UPDATE collection SET next = next + ?, version = version + 1 WHERE id = ? RETURNING next",
         (len(chunks), collection),
     ).scalar_one()
@@ -172,23 +185,21 @@ def _insert(c: Connection, collection: int, upsert: int, chunks: Sequence[Indexe
             chunk.hash,
             upsert,
             chunk.document.pageContent,
-            msgspec.json.encode(chunk.document.metadata).decode(),
+            json_text(chunk.document.metadata),
         )
         for place, chunk in enumerate(chunks)
     ]
-    c.exec_driver_sql(_ADD_CHUNK, rows)
+    execute(c, _ADD_CHUNK, rows)
+    full_text.add(c, [(row[0], row[6]) for row in rows])
     if vectors := [(row[0], chunk.vector) for row, chunk in zip(rows, chunks, strict=True) if chunk.vector is not None]:
-        c.exec_driver_sql("INSERT INTO chunk_vector (id, vector) VALUES (?, ?)", vectors)
+        execute(c, "INSERT INTO chunk_vector (id, vector) VALUES (?, ?)", vectors)
     return [row[0] for row in rows]
 
 
 def delete_unseen(c: Connection, row: CollectionRow, upsert: int, sources: Sequence[str], most: int) -> int:
     """Deletes at most so many chunks of these sources that no upsert from `upsert` on has seen."""
-    unseen = (
-        "SELECT id FROM chunk WHERE collection = ? AND source IN (SELECT value FROM json_each(?)) "
-        "AND upsert < ? LIMIT ?"
-    )
-    return _delete(c, row.id, unseen, (row.id, msgspec.json.encode(sources).decode(), upsert, most))
+    unseen = f"SELECT id FROM chunk WHERE collection = ? AND source IN {listed(c, 'texts')} AND upsert < ? LIMIT ?"
+    return _delete(c, row.id, unseen, (row.id, json_text(sources), upsert, most))
 
 
 def delete_since(c: Connection, row: CollectionRow, source: str, first: int) -> int:
@@ -199,14 +210,14 @@ def delete_since(c: Connection, row: CollectionRow, source: str, first: int) -> 
 
 def delete_chunks(c: Connection, row: CollectionRow, ids: Sequence[int]) -> int:
     """Deletes chunks by id and says how many."""
-    wanted = "SELECT value FROM json_each(?) WHERE value BETWEEN ? AND ?"
-    return _delete(c, row.id, wanted, (msgspec.json.encode(ids).decode(), row.first, row.last))
+    wanted = f"SELECT id FROM chunk WHERE id IN {listed(c, 'numbers')} AND id BETWEEN ? AND ?"
+    return _delete(c, row.id, wanted, (json_text(ids), row.first, row.last))
 
 
 def _delete(c: Connection, collection: int, ids: str, values: tuple[Any, ...]) -> int:
-    count = c.exec_driver_sql(f"DELETE FROM chunk WHERE id IN ({ids})", values).rowcount
+    count = execute(c, f"DELETE FROM chunk WHERE id IN ({ids})", values).rowcount
     if count:
-        c.exec_driver_sql("UPDATE collection SET version = version + 1 WHERE id = ?", (collection,))
+        execute(c, "UPDATE collection SET version = version + 1 WHERE id = ?", (collection,))
     return count
 
 
@@ -217,84 +228,49 @@ def delete_some(c: Connection, row: CollectionRow, most: int) -> int:
 
 def delete_collection(c: Connection, row: CollectionRow) -> None:
     """Deletes the collection with its chunks. Its id is never used again."""
-    c.exec_driver_sql("DELETE FROM collection WHERE id = ?", (row.id,))
+    execute(c, "DELETE FROM collection WHERE id = ?", (row.id,))
 
 
 def any_chunk(c: Connection, row: CollectionRow) -> bool:
     """True when there is a chunk."""
-    return c.exec_driver_sql("SELECT 1 FROM chunk WHERE collection = ? LIMIT 1", (row.id,)).first() is not None
+    return execute(c, "SELECT 1 FROM chunk WHERE collection = ? LIMIT 1", (row.id,)).first() is not None
 
 
 def count(c: Connection, row: CollectionRow) -> int:
     """The number of chunks."""
-    return c.exec_driver_sql("SELECT count(*) FROM chunk WHERE collection = ?", (row.id,)).scalar_one()
+    return execute(c, "SELECT count(*) FROM chunk WHERE collection = ?", (row.id,)).scalar_one()
 
 
 def sources(c: Connection, row: CollectionRow) -> list[str]:
     """The sources of the collection's chunks."""
-    found = c.exec_driver_sql("SELECT DISTINCT source FROM chunk WHERE collection = ?", (row.id,))
+    found = execute(c, "SELECT DISTINCT source FROM chunk WHERE collection = ?", (row.id,))
     return [source for (source,) in found]
 
 
 def matching(c: Connection, row: CollectionRow, where: Condition) -> list[int]:
     """Ids of the chunks whose metadata fulfil a condition, ascending."""
     statement = f"SELECT id FROM chunk WHERE id BETWEEN ? AND ? AND ({where.sql}) ORDER BY id"
-    return [found for (found,) in c.exec_driver_sql(statement, (row.first, row.last, *where.values))]
-
-
-def ranked(
-    c: Connection, row: CollectionRow, words: Sequence[str], where: Condition | None, most: int
-) -> list[tuple[int, float]]:
-    """Ids and BM25 (higher is better) of the chunks that hold any of the words, best first.
-
-    Words must be quoted for FTS5. Of many words the rarest decide: those that most chunks hold say little, and
-    ranking by them takes longest.
-    """
-    chosen = _rarest(c, row, words)
-    if not chosen:
-        return []
-    joined = "" if where is None else "JOIN chunk ON chunk.id = chunk_text.rowid"
-    statement = (
-        f"SELECT chunk_text.rowid, -bm25(chunk_text) FROM chunk_text {joined} WHERE chunk_text MATCH ? "
-        f"AND chunk_text.rowid BETWEEN ? AND ? AND ({'1' if where is None else where.sql}) ORDER BY rank LIMIT ?"
-    )
-    values = (" OR ".join(chosen), row.first, row.last, *(where.values if where else ()), most)
-    return [(found, score) for found, score in c.exec_driver_sql(statement, values)]
-
-
-def _rarest(c: Connection, row: CollectionRow, words: Sequence[str]) -> list[str]:
-    statement = (
-        "SELECT count(*) FROM (SELECT 1 FROM chunk_text WHERE chunk_text MATCH ? AND rowid BETWEEN ? AND ? LIMIT ?)"
-    )
-    most = _RANKED + 1  # counting costs a third of ranking, and words that are in more are all alike here
-    counts = [(c.exec_driver_sql(statement, (w, row.first, row.last, most)).scalar_one(), w) for w in words]
-    chosen: list[str] = []
-    total = 0
-    for found, word in sorted(item for item in counts if item[0]):
-        total += found
-        if chosen and total > _RANKED:
-            break
-        chosen.append(word)
-    return chosen
+    return [found for (found,) in execute(c, statement, (row.first, row.last, *where.values))]
 
 
 def vector_ids(c: Connection, row: CollectionRow) -> list[int]:
     """Ids of the chunks that have vectors, ascending."""
-    found = c.exec_driver_sql("SELECT id FROM chunk_vector WHERE id BETWEEN ? AND ? ORDER BY id", (row.first, row.last))
+    found = execute(c, "SELECT id FROM chunk_vector WHERE id BETWEEN ? AND ? ORDER BY id", (row.first, row.last))
     return [number for (number,) in found]
 
 
 def vectors(c: Connection, first: int, last: int) -> Iterator[tuple[int, bytes]]:
     """Ids and vectors of a range of ids, ascending, read as they are taken."""
-    found = c.exec_driver_sql("SELECT id, vector FROM chunk_vector WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+    statement = "SELECT id, vector FROM chunk_vector WHERE id BETWEEN ? AND ? ORDER BY id"
+    found = execute(c, statement, (first, last), stream_results=True)
     while some := found.fetchmany(1000):
         yield from ((number, vector) for number, vector in some)
 
 
 def documents(c: Connection, ids: Sequence[int]) -> list[Document]:
     """The chunks of these ids, in this order."""
-    statement = "SELECT id, text, metadata FROM chunk WHERE id IN (SELECT value FROM json_each(?))"
-    rows = {row[0]: row for row in c.exec_driver_sql(statement, (msgspec.json.encode(ids).decode(),))}
+    statement = f"SELECT id, text, metadata FROM chunk WHERE id IN {listed(c, 'numbers')}"
+    rows = {row[0]: row for row in execute(c, statement, (json_text(ids),))}
     return [
         Document(rows[number][1], msgspec.json.decode(rows[number][2]), str(number)) for number in ids if number in rows
     ]
@@ -303,16 +279,16 @@ def documents(c: Connection, ids: Sequence[int]) -> list[Document]:
 def cached_vectors(c: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
     """Vectors that were paid for before, by the hash of model and text."""
     statement = 'SELECT "key", vector FROM embedding_cache WHERE "key" = ?'
-    return {row[0]: row[1] for key in keys if (row := c.exec_driver_sql(statement, (key,)).first())}
+    return {row[0]: row[1] for key in keys if (row := execute(c, statement, (key,)).first())}
 
 
 def cache_vectors(c: Connection, found: Sequence[tuple[bytes, bytes]], most: int) -> None:
     """Keeps vectors, and of all the newest `most` bytes."""
-    total = c.exec_driver_sql("SELECT coalesce(max(id), 0) FROM embedding_cache").scalar_one()
+    total = execute(c, "SELECT coalesce(max(id), 0) FROM embedding_cache").scalar_one()
     rows: list[tuple[int, bytes, bytes]] = []
     for key, vector in found:
         total += len(vector)
         rows.append((total, key, vector))
     if rows:
-        c.exec_driver_sql('INSERT OR REPLACE INTO embedding_cache (id, "key", vector) VALUES (?, ?, ?)', rows)
-        c.exec_driver_sql("DELETE FROM embedding_cache WHERE id <= ?", (total - most,))
+        execute(c, _CACHE, rows)
+        execute(c, "DELETE FROM embedding_cache WHERE id <= ?", (total - most,))

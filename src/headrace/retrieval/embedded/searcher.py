@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from headrace.engine.ports import Scored, Search
 from headrace.errors import FlowError
-from headrace.retrieval.embedded import passages
+from headrace.retrieval.embedded import full_text, passages
 from headrace.retrieval.embedded.filters import Condition, condition
 from headrace.retrieval.embedded.passages import CollectionRow
 from headrace.retrieval.embedded.query_words import quoted_words
@@ -45,7 +45,7 @@ class Searcher:
         if row is None or wanted.k < 1:
             return []
         conditions = [one for one in (wanted.filter, *wanted.narrower) if one]
-        where = condition({"$and": conditions}) if conditions else None
+        where = condition(c, {"$and": conditions}) if conditions else None
         vector = None if wanted.mode == "lexical" or row.dimensions is None else wanted.vector
         if vector is None:
             hits = _lexical(c, row, wanted, where)
@@ -75,7 +75,7 @@ class Searcher:
             case "hybrid":
                 most = max(_CANDIDATES, 4 * wanted.k)
                 near = best(ids, scores, most)
-                words = passages.ranked(c, row, quoted_words(wanted.text), where, most)
+                words = full_text.ranked(c, row.ids, quoted_words(wanted.text), where, most)
                 return _with_cosines(fused(near, words), near, matrix, vector)
             case _:
                 return best(ids, scores, wanted.k)
@@ -121,7 +121,7 @@ def _check(row: CollectionRow, embedding: str | None, vector: Sequence[float]) -
 
 
 def _lexical(c: Connection, row: CollectionRow, wanted: Search, where: Condition | None) -> Hits:
-    found = passages.ranked(c, row, quoted_words(wanted.text), where, wanted.k)
+    found = full_text.ranked(c, row.ids, quoted_words(wanted.text), where, wanted.k)
     top = max((score for _, score in found), default=0.0)
     # BM25 of a word that most passages hold is about zero, and has no scale of its own anyway.
     return [(number, score / top if top > 0 else 1.0) for number, score in found]

@@ -1,23 +1,27 @@
-"""The tables of the embedded vector store, with what only SQLite can do: FTS5, and triggers that keep it whole."""
+"""The tables of the embedded vector store, with SQLite's full text and the triggers that keep it whole.
+
+On PostgreSQL the migrations alone make `chunk_text`, with a row for each chunk.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, event
+from sqlalchemy import DDL, Column, ForeignKey, Index, LargeBinary, Table, event
 
+from headrace.storage.dialect import NUMBER, TEXT
 from headrace.storage.tables import metadata
 
 collection = Table(
     "collection",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("embedding", Text),
-    Column("dimensions", Integer),
-    Column("next", Integer, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("upserts", Integer, nullable=False),
-    Column("fingerprint", Text),
-    Column("createdDate", Text, nullable=False),
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("name", TEXT, nullable=False, unique=True),
+    Column("embedding", TEXT),
+    Column("dimensions", NUMBER),
+    Column("next", NUMBER, nullable=False),
+    Column("version", NUMBER, nullable=False),
+    Column("upserts", NUMBER, nullable=False),
+    Column("fingerprint", TEXT),
+    Column("createdDate", TEXT, nullable=False),
     sqlite_autoincrement=True,
 )
 """`embedding` names what made the vectors (null: words only), `next` numbers the next chunk, `version` counts changes
@@ -26,14 +30,14 @@ of the chunks, `upserts` those begun; `fingerprint` is what was completely upser
 chunk = Table(
     "chunk",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("collection", Integer, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
-    Column("source", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("hash", Text, nullable=False),
-    Column("upsert", Integer, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("metadata", Text, nullable=False),
+    Column("id", NUMBER, primary_key=True),
+    Column("collection", NUMBER, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    Column("source", TEXT, nullable=False),
+    Column("key", TEXT, nullable=False),
+    Column("hash", TEXT, nullable=False),
+    Column("upsert", NUMBER, nullable=False),
+    Column("text", TEXT, nullable=False),
+    Column("metadata", TEXT, nullable=False),
     Index("chunk_key", "collection", "source", "key", unique=True),
 )
 """A passage. Its id is the collection's times 2 ** 32 and a number that is never used again, so a range of ids is a
@@ -42,7 +46,7 @@ collection, also in the full text; `upsert` is the last one that saw it."""
 chunk_vector = Table(
     "chunk_vector",
     metadata,
-    Column("id", Integer, ForeignKey("chunk.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", NUMBER, ForeignKey("chunk.id", ondelete="CASCADE"), primary_key=True),
     Column("vector", LargeBinary, nullable=False),
 )
 """float32, little-endian, as the model gave it."""
@@ -50,7 +54,7 @@ chunk_vector = Table(
 embedding_cache = Table(
     "embedding_cache",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", NUMBER, primary_key=True),
     Column("key", LargeBinary, nullable=False, unique=True),
     Column("vector", LargeBinary, nullable=False),
 )
@@ -71,4 +75,4 @@ FULL_TEXT = (
 """The words of all chunks, whose texts are never changed in place; and the collections of a flow lose their names with
 it: deleting their chunks takes a while, and other writes would wait for it."""
 for _statement in FULL_TEXT:
-    event.listen(chunk, "after_create", DDL(_statement))
+    event.listen(chunk, "after_create", DDL(_statement).execute_if(dialect="sqlite"))

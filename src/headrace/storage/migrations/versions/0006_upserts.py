@@ -3,6 +3,9 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.dialect import NUMBER, TEXT
+from headrace.storage.migrations import triggers
+
 revision = "0006"
 down_revision = "0005"
 
@@ -10,18 +13,16 @@ down_revision = "0005"
 def upgrade() -> None:
     op.create_table(
         "upsert_history",
-        sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.Text, nullable=False, unique=True),
-        sa.Column("chatflowid", sa.Text, sa.ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
-        *(sa.Column(name, sa.Text, nullable=False) for name in ("result", "flowData", "date")),
+        sa.Column("position", NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("id", TEXT, nullable=False, unique=True),
+        sa.Column("chatflowid", TEXT, sa.ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+        *(sa.Column(name, TEXT, nullable=False) for name in ("result", "flowData", "date")),
     )
     op.create_index("upsert_history_flow", "upsert_history", ["chatflowid", "position"])
-    op.execute(
-        "CREATE TRIGGER upserted_collections AFTER DELETE ON flow BEGIN "
-        "DELETE FROM collection WHERE substr(name, 1, length(old.id) + 10) = 'upserted/' || old.id || '/'; END"
-    )
+    named = "substr(name, 1, length(old.id) + 10) = 'upserted/' || old.id || '/'"
+    triggers.add("upserted_collections", "flow", "DELETE", f"DELETE FROM collection WHERE {named}")
 
 
 def downgrade() -> None:
-    op.execute("DROP TRIGGER upserted_collections")
+    triggers.drop("upserted_collections")
     op.drop_table("upsert_history")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.dialect import NUMBER, TEXT
+
 revision = "0008"
 down_revision = "0007"
 
@@ -10,21 +12,21 @@ down_revision = "0007"
 def upgrade() -> None:
     op.create_table(
         "feedback",
-        sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.Text, nullable=False, unique=True),
-        sa.Column("messageId", sa.Text, sa.ForeignKey("message.id", ondelete="CASCADE"), nullable=False, unique=True),
-        sa.Column("rating", sa.Text, nullable=False),
-        sa.Column("content", sa.Text),
-        sa.Column("createdDate", sa.Text, nullable=False),
+        sa.Column("position", NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("id", TEXT, nullable=False, unique=True),
+        sa.Column("messageId", TEXT, sa.ForeignKey("message.id", ondelete="CASCADE"), nullable=False, unique=True),
+        sa.Column("rating", TEXT, nullable=False),
+        sa.Column("content", TEXT),
+        sa.Column("createdDate", TEXT, nullable=False),
     )
     op.create_table(
         "lead",
-        sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.Text, nullable=False, unique=True),
-        sa.Column("chatflowid", sa.Text, sa.ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
-        sa.Column("chatId", sa.Text, nullable=False),
-        *(sa.Column(name, sa.Text) for name in ("name", "email", "phone")),
-        sa.Column("createdDate", sa.Text, nullable=False),
+        sa.Column("position", NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("id", TEXT, nullable=False, unique=True),
+        sa.Column("chatflowid", TEXT, sa.ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("chatId", TEXT, nullable=False),
+        *(sa.Column(name, TEXT) for name in ("name", "email", "phone")),
+        sa.Column("createdDate", TEXT, nullable=False),
     )
     op.create_index("lead_flow", "lead", ["chatflowid", "position"])
 

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.migrations import triggers
+
 revision = "0011"
 down_revision = "0010"
 
@@ -13,22 +15,22 @@ _OWNED = {
 }
 
 
-def triggers(work: str) -> None:
+def change_triggers(work: str) -> None:
     for name, (table, prefixes) in _OWNED.items():
         begins = (f"substr(name, 1, length(old.id) + {len(p) + 1}) = '{p}' || old.id || '/'" for p in prefixes)
-        op.execute(f"DROP TRIGGER {name}")
-        op.execute(f"CREATE TRIGGER {name} AFTER DELETE ON {table} BEGIN {work} WHERE {' OR '.join(begins)}; END")
+        triggers.drop(name)
+        triggers.add(name, table, "DELETE", f"{work} WHERE {' OR '.join(begins)}")
 
 
 def upgrade() -> None:
     op.add_column("document_loader", sa.Column("stored", sa.Boolean, nullable=False, server_default=sa.false()))
     op.execute(
-        "UPDATE document_loader SET stored = 1 "
+        "UPDATE document_loader SET stored = true "
         "WHERE \"storeId\" IN (SELECT id FROM document_store WHERE status = 'UPSERTED')"
     )
-    triggers("UPDATE collection SET name = 'deleted/' || id")
+    change_triggers("UPDATE collection SET name = 'deleted/' || id")
 
 
 def downgrade() -> None:
-    triggers("DELETE FROM collection")
+    change_triggers("DELETE FROM collection")
     op.drop_column("document_loader", "stored")

@@ -3,13 +3,15 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.dialect import TEXT
+
 revision = "0014"
 down_revision = "0013"
 
 
 def upgrade() -> None:
-    op.add_column("execution", sa.Column("progress", sa.Text))
-    op.add_column("execution", sa.Column("flowData", sa.Text))
+    op.add_column("execution", sa.Column("progress", TEXT))
+    op.add_column("execution", sa.Column("flowData", TEXT))
 
 
 def downgrade() -> None:

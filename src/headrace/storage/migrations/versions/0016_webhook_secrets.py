@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.dialect import TEXT
+
 revision = "0016"
 down_revision = "0015"
 
@@ -10,7 +12,7 @@ down_revision = "0015"
 def upgrade() -> None:
     op.create_table(
         "webhook_secret",
-        sa.Column("flow", sa.Text, sa.ForeignKey("flow.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("flow", TEXT, sa.ForeignKey("flow.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("sealed", sa.LargeBinary, nullable=False),
     )
 

@@ -3,13 +3,15 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.storage.dialect import NUMBER
+
 revision = "0019"
 down_revision = "0018"
 
 
 def upgrade() -> None:
     op.add_column("run", sa.Column("job", sa.LargeBinary))
-    op.add_column("run", sa.Column("crashes", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("run", sa.Column("crashes", NUMBER, nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
