@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Take | None = None
-        self._inflate: Any = None
+        self._unpacking: _Unpacking | None = None
         self._parts: list[bytes] = []  # of the read that is being parsed: one for each chunk of HTTP
         self._ahead: list[bytes] = []
         self._failure: Exception | None = None
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> None:
         """Sends a request and waits for the head of its answer. Raises NotHttp, OSError."""
-        self._parser, self._inflate, self._failure = self._new_parser(), None, None
+        self._parser, self._unpacking, self._failure = self._new_parser(), None, None
         self._interim = self._sized = self._headed = self._whole = False
         self._head_size = 0
         self.status, self.reason, self.headers = 0, "", {}
@@ -80,9 +80,9 @@ class Connection(asyncio.Protocol):
             if self._whole:
                 return b""
             await self._wait()
-        data, self._ahead, self._ahead_size = b"".join(self._ahead), [], 0
-        if not self._whole and not self._lost:
+        if self._ahead_size > _AHEAD and self.usable:
             self._transport.resume_reading()
+        data, self._ahead, self._ahead_size = b"".join(self._ahead), [], 0
         return data
 
     async def push(self, take: Take) -> None:
@@ -122,8 +122,6 @@ class Connection(asyncio.Protocol):
         if self._failure or self._whole or not self._parser:  # nothing was asked
             self._transport.abort()
             return
-        if not self._headed:
-            self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -131,6 +129,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(error.__context__ if isinstance(error.__context__, NotHttp) else NotHttp(str(error)))
         if not self._headed:
+            self._head_size += len(data)
             if self._head_size > _LONGEST_HEAD:
                 self._fail(NotHttp("its head is too long"))
         elif self._parts:
@@ -142,11 +141,12 @@ class Connection(asyncio.Protocol):
         """Hands on what a read has brought."""
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
-        if self._inflate:
+        if self._unpacking:
             try:
-                data = self._inflate(data)
-            except (zlib.error, NotHttp) as error:
-                self._fail(NotHttp(f"its compression is broken: {error}"))
+                data = self._unpacking.piece(data)
+            except NotHttp as error:
+                self._whole = False
+                self._fail(error)
                 return
         if data:
             self._give(data)
@@ -171,7 +171,11 @@ class Connection(asyncio.Protocol):
                 self._wake()
 
     def _end(self) -> None:
-        """The answer is whole."""
+        """The answer is whole, unless its packing is not."""
+        if self._unpacking and not self._unpacking.whole:
+            self._whole = False
+            self._fail(NotHttp("its packed answer is not whole"))
+            return
         if self._take:
             self._give(b"")
             self._take = None
@@ -206,7 +210,7 @@ class Connection(asyncio.Protocol):
         self._sized = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
         coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding in _CODINGS:
-            self._inflate = _inflating(coding)
+            self._unpacking = _Unpacking(coding)
         elif coding != "identity":
             raise NotHttp(f"it is packed with {coding!r}, which was not asked for")
         self._headed, self._keeps = True, self._parser.should_keep_alive()
@@ -254,23 +258,34 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-def _inflating(coding: str) -> Callable[[bytes], bytes]:
-    """Unpacks the pieces of an answer, one after the other. Raises zlib.error, NotHttp."""
-    unpacking = zlib.decompressobj(47)  # gzip's head or zlib's
-    begun = False
+class _Unpacking:
+    """Unpacks the pieces of an answer, one after the other."""
 
-    def inflate(data: bytes) -> bytes:
-        nonlocal unpacking, begun
+    def __init__(self, coding: str) -> None:
+        self._coding, self._begun = coding, False
+        self._stream = zlib.decompressobj(47)  # with gzip's head, or zlib's
+
+    def piece(self, data: bytes) -> bytes:
+        """What a piece holds. Raises NotHttp."""
         try:
-            found = unpacking.decompress(data, _LONGEST_PIECE)
-        except zlib.error:
-            if begun or coding != "deflate":
-                raise
-            unpacking = zlib.decompressobj(-15)  # some servers leave the head out
-            found = unpacking.decompress(data, _LONGEST_PIECE)
-        begun = True
-        if unpacking.unconsumed_tail:
+            found = self._unpacked(data)
+        except zlib.error as error:
+            raise NotHttp(f"its compression is broken: {error}") from None
+        if self._stream.unconsumed_tail:
             raise NotHttp("it unpacks to too much")
+        self._begun = True
         return found
 
-    return inflate
+    def _unpacked(self, data: bytes) -> bytes:
+        try:
+            return self._stream.decompress(data, _LONGEST_PIECE)
+        except zlib.error:
+            if self._begun or self._coding != "deflate":
+                raise
+            self._stream = zlib.decompressobj(-15)  # some servers leave the head out
+            return self._stream.decompress(data, _LONGEST_PIECE)
+
+    @property
+    def whole(self) -> bool:
+        """True at the end."""
+        return self._stream.eof or not self._begun

@@ -18,6 +18,7 @@ from headrace.server.exchange import EXCHANGE, REASONS, Exchange
 
 BUFFER: Final = 64 * 1024
 """Bytes that a head may have, that of a body may wait to be taken, and that of a response may wait for the caller."""
+_OF_UPGRADES: Final = (b"connection", b"upgrade", b"http2-settings")
 _LINGER: Final = 2.0  # seconds that a caller gets to take an answer that came before the request's end
 
 
@@ -114,10 +115,8 @@ class Connection(asyncio.Protocol):
             try:
                 self._parser.feed_data(data)
                 break
-            except (
-                httptools.HttpParserUpgrade
-            ) as found:  # the caller would change to a protocol that is not spoken here
-                data = data[found.args[0] :]
+            except httptools.HttpParserUpgrade as found:
+                data = self._without_upgrade() + data[found.args[0] :]
             except httptools.HttpParserError:
                 if not self._deaf:
                     self._refuse(400)
@@ -129,6 +128,18 @@ class Connection(asyncio.Protocol):
             self._refuse(431)
         elif not self._late and not self._waiting:
             self._late = self._loop.call_later(self._server.header_timeout, self._give_up)
+
+    def _without_upgrade(self) -> bytes:
+        """The head once more for a new parser, without the wish for another protocol: none is spoken here.
+
+        The parser takes everything behind such a head for that protocol, the request's body too.
+        """
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        closes = any(name == b"connection" and b"close" in value.lower() for name, value in self._headers)
+        kept = [name + b": " + value for name, value in self._headers if name not in _OF_UPGRADES]
+        head = [b"%b %b HTTP/%b" % (method, self._url, version), *kept, *([b"connection: close"] if closes else ())]
+        self._parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join((*head, b"", b""))
 
     def _give_up(self) -> None:
         self._late = None
@@ -192,6 +203,10 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """It is served, or waits for those before it."""
+        if self._parser.should_upgrade():
+            if self._parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")  # which ends the parser's work
+            return
         self._in_head, self._parsed = False, 0
         self._in_time()
         parser, (path, _, query) = self._parser, _target(self._url).partition(b"?")
