@@ -184,6 +184,12 @@ def test_what_takes_an_answer_may_fail_or_have_enough() -> None:
     asyncio.run(run())
 
 
+def test_a_reason_that_is_no_text_makes_an_error_that_can_be_stored() -> None:
+    with pytest.raises(ProviderError) as caught:
+        answer_to(saying(b"HTTP/1.1 400 Caf\xe9\r\nContent-Length: 0\r\n\r\n"))
+    assert "Caf\ufffd" in str(caught.value)
+
+
 def test_a_connection_that_was_closed_while_idle_costs_no_attempt() -> None:
     """The second call goes out on it, or finds it gone: either way another one is opened at once."""
     asked: list[int] = []

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias, cast
 
 import httptools
 
+from headrace.providers.turns import Turns
+
 Take: TypeAlias = Callable[[bytes], bool]
 """Takes the bytes of one read; says whether it wants more."""
 _AHEAD: Final = 128 * 1024  # bytes of an answer that wait for their reader
@@ -30,7 +32,11 @@ class Closed(OSError):
 class Connection(asyncio.Protocol):
     """A connection on which one call is made after the other. `close` ends a call."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
+        """Reads are worked on as the `turns` of all connections allow."""
+        self._turns = turns
+        self._held: list[bytes] = []  # reads whose turn has not come
+        self._held_size = 0
         self._parser: Any = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Take | None = None
@@ -119,6 +125,25 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if not self._held and self._turns.take():
+            self._parse(data)
+            return
+        if not self._held:
+            self._turns.wait(self._catch_up)
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > _AHEAD:
+            self._transport.pause_reading()
+
+    def _catch_up(self) -> None:
+        if self._held:
+            data, self._held = b"".join(self._held), []
+            if self._held_size > _AHEAD and self.usable:
+                self._transport.resume_reading()
+            self._held_size = 0
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         if self._failure or self._whole or not self._parser:  # nothing was asked
             self._transport.abort()
             return
@@ -191,7 +216,7 @@ class Connection(asyncio.Protocol):
 
     def on_status(self, reason: bytes) -> None:
         """The status line's words."""
-        self.reason += reason.decode("utf-8", "surrogateescape")
+        self.reason += reason.decode("utf-8", "replace")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or trailer."""
@@ -199,7 +224,7 @@ class Connection(asyncio.Protocol):
         if self._head_size > _LONGEST_HEAD:
             raise NotHttp("its head is too long")
         if not self._headed:
-            self.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "surrogateescape")
+            self.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
 
     def on_headers_complete(self) -> None:
         """The head is there, if it is not that of an interim answer."""
@@ -231,6 +256,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._lost = True
+        self._catch_up()
         if self._headed and not self._whole and not self._sized and exc is None and not self._failure:
             self._whole = True  # an answer without a length ends with its connection
             self._end()
@@ -240,7 +266,7 @@ class Connection(asyncio.Protocol):
         """Ends the call; True when its answer was read to the end, so that another can be made. Else closes it."""
         if not self._parser:
             return False
-        clean = self._whole and not self._ahead and not self._transport.get_write_buffer_size()
+        clean = self._whole and not self._ahead and not self._held and not self._transport.get_write_buffer_size()
         self._parser = None
         if self.usable and clean and self._sized and self._keeps:
             self.since = monotonic()

@@ -18,6 +18,7 @@ from yarl import URL
 
 from headrace.engine.ports import HttpCall
 from headrace.providers.connection import Closed, Connection
+from headrace.providers.turns import Turns
 
 _IDLE: Final = 30.0  # seconds that a connection is kept for the next call
 _NAMES_LAST: Final = 10.0  # seconds that a name's addresses are taken to be the same
@@ -63,6 +64,7 @@ class Pool:
         self._busy: dict[Connection, Origin] = {}
         self._names: dict[Origin, tuple[float, Addresses]] = {}
         self._context: ssl.SSLContext | None = None
+        self._turns = Turns()
 
     async def answer(self, call: HttpCall) -> Connection:
         """The connection on which the answer to a call has begun. Raises InvalidAddress, ValueError for a header that
@@ -136,7 +138,7 @@ class Pool:
             await self._addresses(origin), happy_eyeballs_delay=_SECOND_TRY, interleave=1, loop=loop
         )
         _, connection = await loop.create_connection(
-            Connection,
+            lambda: Connection(self._turns),
             sock=found,
             ssl=self._secure() if secure else None,
             server_hostname=origin.host if secure else None,
@@ -195,4 +197,4 @@ def _head(method: str, place: Place, given: Mapping[str, str], size: int | None)
     for line in lines:
         if "\n" in line or "\r" in line or "\0" in line:
             raise ValueError("one of its headers has a line break")
-    return "\r\n".join([f"{method} {place.target} HTTP/1.1", *lines, "", ""]).encode("utf-8", "surrogateescape")
+    return "\r\n".join([f"{method} {place.target} HTTP/1.1", *lines, "", ""]).encode()
