@@ -1,7 +1,8 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY . .
-RUN python -m venv /opt/headrace && /opt/headrace/bin/pip install --no-cache-dir '.[server]'
+RUN python -m venv /opt/headrace && /opt/headrace/bin/pip install --no-cache-dir --require-hashes -r server.lock \
+    && /opt/headrace/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.13-slim
 RUN useradd --create-home --uid 10001 headrace && install -d -o headrace /data
