@@ -28,6 +28,7 @@ from headrace.errors import (
     ProviderUnauthorized,
 )
 from headrace.nodes import built_in
+from headrace.nodes.providers import JINA, TOGETHER, Provider
 from headrace.providers.http import ProviderHttp, ProviderLimits
 from headrace.retrieval.library import Library
 
@@ -230,6 +231,38 @@ def test_azure_is_asked_at_its_deployment(library: Library):
     assert (headers["api-key"], body) == ("key", {"encoding_format": "base64", "input": "a"})
     with pytest.raises(FlowError, match="an instance, a deployment and a version"):
         embedded(library, "azureOpenAIEmbeddings", ["a"], secret={**secret, "azureOpenAIApiInstanceName": "evil.com/#"})
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "inputs", "path", "sent"),
+    [
+        ("togetherAIEmbedding", TOGETHER, {"modelName": "bert"}, "/embeddings", {"model": "bert"}),
+        (
+            "jinaEmbeddings",
+            JINA,
+            {"modelDimensions": "64", "allowLateChunking": True},
+            "/v1/embeddings",
+            {"model": "jina-embeddings-v3", "dimensions": 64, "late_chunking": True},
+        ),
+    ],
+)
+def test_together_and_jina_speak_openais_protocol(
+    library: Library, name: str, provider: Provider, inputs: dict[str, Any], path: str, sent: dict[str, Any]
+) -> None:
+    with upstream(openai) as server:
+        places = {provider.base_environ: server.url, provider.environ: "k"}
+        assert embedded(library, name, ["a"], environ=places, **inputs) == [vector("a")]
+    asked, headers, body = server.seen[0]
+    assert (asked, headers["authorization"], body) == (path, "Bearer k", {**sent, "input": "a"})
+    with pytest.raises(FlowError, match="needs a key"):
+        embedded(library, name, ["a"], **inputs)
+
+
+@pytest.mark.parametrize("name", ["inMemoryEmbeddingCache", "redisEmbeddingsCache"])
+def test_a_cache_passes_on_embeddings_whose_vectors_are_kept_anyway(name: str) -> None:
+    inner = within(built_in()["hashedEmbeddings"]().build(context()))
+    record = read(built_in()[name], {"embeddings": inner, "ttl": "60"}, "the cache")
+    assert within(record.build(context())) is inner
 
 
 def test_mistral_localai_and_voyage_speak_openais_protocol(library: Library):

@@ -143,7 +143,8 @@ def test_word_documents_are_read(library: Library):
         "<w:p><w:r><w:t>a</w:t><w:tab/><w:t>b</w:t></w:r></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>cell</w:t></w:r></w:p>"
     )
     value = stored(library, "a.docx", docx(inner=f"{inner}</w:tc></w:tr></w:tbl>"))
-    assert texts(loaded(library, "docxFile", docxFile=value)) == ["a\tb\n\ncell"]
+    for name in ("docxFile", "microsoftWord"):
+        assert texts(loaded(library, name, docxFile=value)) == ["a\tb\n\ncell"]
 
 
 @pytest.mark.parametrize("encoding", ["shift_jis", "utf-32", "unheard-of"])

@@ -1,4 +1,7 @@
-"""Caches of models' answers: the same request to the same model gets the same text again, without a call."""
+"""Caches of models' answers: the same request to the same model gets the same text again, without a call.
+
+Those of embeddings pass on what is connected to them, since vectors are kept in any case.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,15 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import sha256
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from headrace.engine.annotations import NodeInfo
+from headrace.engine.annotations import Additional, Input, NodeInfo
 from headrace.engine.chat import ChatRequest, Delta, FinishDelta, TextDelta, ToolCallDelta
 from headrace.engine.model_events import PIECES
 from headrace.engine.node import Context, Node
-from headrace.engine.ports import Cache, ChatModel, Images
+from headrace.engine.ports import Cache, ChatModel, Embeddings, Images
 
 _MOST: Final = 1000  # answers that one cache node keeps
 
@@ -78,4 +81,31 @@ class InMemoryCache(Node, frozen=True, kw_only=True, tag="inMemoryCache"):
         return ctx.kept.setdefault("inMemoryCache", MemoryCache())
 
 
-NODES = (InMemoryCache,)
+class EmbeddingCache(Node, frozen=True, kw_only=True, tag="inMemoryEmbeddingCache"):
+    """The embeddings that are connected: their vectors are kept in the data folder anyway, and made once."""
+
+    info = NodeInfo(label="InMemory Embedding Cache", category="Cache", bases=("Embeddings",))
+
+    embeddings: Embeddings
+    namespace: Annotated[Additional[str], Input(unread="vectors are kept by model and text")] = ""
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings."""
+        return self.embeddings
+
+
+class RedisEmbeddingCache(EmbeddingCache, frozen=True, kw_only=True, tag="redisEmbeddingsCache"):
+    """The same for flows that keep the vectors in Redis, which is not asked here."""
+
+    info = NodeInfo(
+        label="Redis Embeddings Cache",
+        type="RedisEmbeddingsCache",
+        credentials=("redisCacheApi", "redisCacheUrlApi"),
+        keyless=True,
+    )
+
+    credential: Annotated[str, Input(unread="vectors are kept in the data folder")] = ""
+    ttl: Annotated[Additional[int], Input(label="Time to Live (ms)", unread="vectors do not get old")] = 3600
+
+
+NODES = (InMemoryCache, EmbeddingCache, RedisEmbeddingCache)

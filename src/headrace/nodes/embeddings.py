@@ -16,8 +16,8 @@ from headrace.engine.credentials import KINDS, CredentialKind
 from headrace.engine.node import Context, Node
 from headrace.engine.ports import Embeddings
 from headrace.errors import FlowError
-from headrace.nodes.accounts import is_loopback
-from headrace.nodes.providers import AZURE, COHERE, GOOGLE, MISTRAL, OLLAMA, OPENAI
+from headrace.nodes.accounts import account, is_loopback
+from headrace.nodes.providers import AZURE, COHERE, GOOGLE, JINA, MISTRAL, OLLAMA, OPENAI, TOGETHER
 from headrace.providers.embeddings import Dialect, HttpEmbeddings, cohere, google, ollama, openai
 from headrace.providers.hashed import HashedEmbeddings
 from headrace.retrieval.library import library
@@ -317,6 +317,39 @@ class VoyageAIEmbeddings(_Model, frozen=True, kw_only=True, tag="voyageAIEmbeddi
         return _kept(ctx, "voyage", self.modelName, dialect, secret=key, batch=128)
 
 
+class TogetherAIEmbedding(_Model, frozen=True, kw_only=True, tag="togetherAIEmbedding"):
+    """Together AI's embeddings."""
+
+    info = NodeInfo(label="TogetherAI Embedding", type="TogetherAIEmbedding", credentials=("togetherAIApi",))
+
+    modelName: str
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError without a key."""
+        at = await account(ctx, TOGETHER, credential=self.credential)
+        dialect = openai(f"{at.base}/embeddings", _bearer(at.key), {"model": self.modelName})
+        return _kept(ctx, "together", self.modelName, dialect, secret=at.key, batch=96)
+
+
+class JinaEmbeddings(_Model, frozen=True, kw_only=True, tag="jinaEmbeddings"):
+    """Jina AI's embeddings."""
+
+    info = NodeInfo(label="Jina Embedding", version=3, type="JinaEmbeddings", credentials=("jinaAIApi",))
+
+    modelName: str = "jina-embeddings-v3"
+    modelDimensions: Annotated[int, Input(label="Dimensions")] = 1024
+    allowLateChunking: bool = False
+
+    async def build(self, ctx: Context) -> Embeddings:
+        """The embeddings. Raises FlowError without a key."""
+        at = await account(ctx, JINA, credential=self.credential)
+        options = {"model": self.modelName, "dimensions": self.modelDimensions}
+        late = {"late_chunking": True} if self.allowLateChunking else {}
+        dialect = openai(f"{at.base}/v1/embeddings", _bearer(at.key), {**options, **late})
+        settings = f"{self.modelDimensions}{' late' if late else ''}"
+        return _kept(ctx, "jina", self.modelName, dialect, settings=settings, secret=at.key, batch=96)
+
+
 class Hashed(Node, frozen=True, kw_only=True, tag="hashedEmbeddings"):
     """The built-in embeddings: words and related words of English, hashed. They need no key and no network."""
 
@@ -341,5 +374,7 @@ NODES = (
     LocalAIEmbeddings,
     CohereEmbeddings,
     VoyageAIEmbeddings,
+    TogetherAIEmbedding,
+    JinaEmbeddings,
     Hashed,
 )

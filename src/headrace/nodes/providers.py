@@ -82,6 +82,7 @@ OPENROUTER: Final = Provider("OpenRouter", "OpenAI", "https://openrouter.ai/api/
 PERPLEXITY: Final = Provider("Perplexity", "OpenAI", "https://api.perplexity.ai", "perplexityApi")
 SAMBANOVA: Final = Provider("SambaNova", "OpenAI", "https://api.sambanova.ai/v1", "sambanovaApi")
 TOGETHER: Final = Provider("Together AI", "OpenAI", "https://api.together.xyz/v1", "togetherAIApi")
+JINA: Final = Provider("Jina AI", "Cohere", "https://api.jina.ai", "jinaAIApi")
 XAI: Final = Provider("xAI", "OpenAI", "https://api.x.ai/v1", "xaiApi")
 GROQ: Final = Provider("Groq", "OpenAI", "https://api.groq.com/openai/v1", "groqApi")
 ANTHROPIC: Final = Provider("Anthropic", "Anthropic", "https://api.anthropic.com", "anthropicApi")

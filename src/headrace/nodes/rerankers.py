@@ -12,7 +12,7 @@ from headrace.engine.ports import HttpCall, Retriever
 from headrace.errors import ProviderMalformed
 from headrace.events import Document
 from headrace.nodes.accounts import account
-from headrace.nodes.providers import COHERE, Provider
+from headrace.nodes.providers import COHERE, JINA, Provider
 from headrace.nodes.retrievers import Refining
 from headrace.providers.json_answers import loose_answer
 from headrace.providers.lenient_json import LenientDecoder
@@ -57,7 +57,7 @@ _COHERE: Final = Reranker(COHERE, "/v1/rerank", "top_n")
 _VOYAGE: Final = Reranker(
     Provider("Voyage AI", "Cohere", "https://api.voyageai.com", "voyageAIApi"), "/v1/rerank", "top_k"
 )
-_JINA: Final = Reranker(Provider("Jina AI", "Cohere", "https://api.jina.ai", "jinaAIApi"), "/v1/rerank", "top_n")
+_JINA: Final = Reranker(JINA, "/v1/rerank", "top_n")
 
 
 class _Reranking(Refining, frozen=True, kw_only=True):

@@ -78,6 +78,14 @@ class DocxFile(Loader, frozen=True, kw_only=True, tag="docxFile"):
         return await self.files(ctx, self.docxFile, docx_documents)
 
 
+class MicrosoftWord(DocxFile, frozen=True, kw_only=True, tag="microsoftWord"):
+    """The same, as the node of another name."""
+
+    info = NodeInfo(label="Microsoft Word", version=1)
+
+    docxFile: Annotated[str, Input(label="Word File", type="file", fileType=".docx, .doc")] = ""
+
+
 class CsvFile(Loader, frozen=True, kw_only=True, tag="csvFile"):
     """CSV files, one document a row; of one column, if it is named."""
 
@@ -168,4 +176,15 @@ class FolderFiles(Loader, frozen=True, kw_only=True, tag="folderFiles"):
         return FileDocuments(files, self.finish, f"{self.pdfUsage}{self.pointerName}")
 
 
-NODES = (PlainText, TextFile, PdfFile, DocxFile, CsvFile, JsonFile, JsonlinesFile, FileLoader, FolderFiles)
+NODES = (
+    PlainText,
+    TextFile,
+    PdfFile,
+    DocxFile,
+    MicrosoftWord,
+    CsvFile,
+    JsonFile,
+    JsonlinesFile,
+    FileLoader,
+    FolderFiles,
+)
