@@ -225,6 +225,7 @@ def test_a_picture_shows_an_example_with_its_model_chosen(studio: Page) -> None:
     studio.get_by_role("button", name="Arrange").click()
     node(studio, "conversationalRetrievalQAChain_0").click()
     expect(studio.get_by_label("Name of the node")).to_have_value("Conversational Retrieval QA Chain")
+    expect(node(studio, "chatExtractive_0").locator(".node-sort")).to_have_text("Chat Extractive")
     expect(studio.locator(".finding")).to_have_count(0)
     picture(studio, "studio")
 

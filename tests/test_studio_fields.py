@@ -189,7 +189,7 @@ def test_code_to_copy_names_this_flow(studio: Page, server: Server) -> None:
     page = opened(studio, server, flow_id)
     page.get_by_role("tab", name="Use it").click()
     expect(page.get_by_label("Link to a page that asks this flow")).to_have_value(f"{server.url}/?flow={flow_id}")
-    for name in ("Python", "TypeScript", "curl"):
+    for name in ("Python", "TypeScript", "curl", "Web page"):
         expect(page.get_by_role("region", name=f"{name} code")).to_contain_text(flow_id)
 
 

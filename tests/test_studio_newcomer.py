@@ -56,6 +56,7 @@ def test_an_agent_with_a_tool_asks_a_person_and_goes_on(studio: Page, server: Se
     page.get_by_label("Model *").select_option(label="Chat Arithmetic")
     page.get_by_role("button", name="Add to Tools").click()
     field(page, "agentSelectedTool").get_by_role("combobox").select_option(label="Calculator")
+    expect(node(page, "agentAgentflow_0").locator(".node-sort")).to_have_text("Agent · Chat Arithmetic")
     add(page, "human input")
     field(page, "humanInputDescription").get_by_role("textbox").fill("May I send it?")
     add(page, "direct reply")

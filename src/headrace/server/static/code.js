@@ -26,6 +26,13 @@ for await (const text of stream.text()) process.stdout.write(text);
   -H 'Content-Type: application/json' \\${key ? '\n  -H "Authorization: Bearer $HEADRACE_KEY" \\' : ""}
   -d ${shell(JSON.stringify({ question, streaming: true }))}
 `,
+  "Web page": ({ flow }) => `<!-- npm install flowise-embed, and put its dist/web.js beside the page -->
+<script type="module">
+  import Chatbot from "/web.js";
+
+  Chatbot.init({ chatflowid: ${text(flow)}, apiHost: ${text(BASE)} });
+</script>
+`,
 };
 
 /** Shows the code. `bound` says whether the flow needs a key; the key itself is never shown. */
