@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "brand": CONTRACT | {"__init__", "brand"},
     "exports": CONTRACT | {"engine", "documents"},
     "imports": CONTRACT | {"storage", "documents", "exports"},
-    "migration": CONTRACT | {"engine", "storage", "documents", "runtime", "exports", "imports", "migration"},
+    "migration": CONTRACT
+    | {"engine", "storage", "retrieval", "documents", "runtime", "exports", "imports", "migration"},
     "examples": CONTRACT | {"engine"},
     "__main__": ANYTHING,
     "cli": ANYTHING,

@@ -6,7 +6,7 @@ import click
 
 from headrace import __version__
 from headrace.brand.command import brand
-from headrace.cli import backup, chat, credentials, flows, imports, keys, mcp, migrate, new, runs, serve
+from headrace.cli import backup, chat, credentials, flows, imports, keys, mcp, migrate, move, new, runs, serve
 from headrace.cli.terminal import Commands
 from headrace.settings import load
 
@@ -26,6 +26,7 @@ for _each in (
     serve.serve,
     imports.import_,
     migrate.migrate,
+    move.move,
     runs.run,
     chat.chat,
     mcp.mcp,

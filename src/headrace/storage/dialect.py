@@ -246,10 +246,14 @@ def among(column: Any, values: Sequence[str]) -> ColumnElement[bool]:
     return column.op("IN", is_comparison=True)(_Items(literal(json_text(values), TEXT)))
 
 
+def json_without_nul(text: str) -> str:
+    """A JSON text without the character 0, which PostgreSQL cannot look into."""
+    return _NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text
+
+
 def json_text(value: Any) -> str:
     """A value as JSON that both databases can look into: PostgreSQL takes no character 0."""
-    text = msgspec.json.encode(value).decode()
-    return _NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text
+    return json_without_nul(msgspec.json.encode(value).decode())
 
 
 _LISTS: Final = {
@@ -302,6 +306,13 @@ def execute(c: Connection, statement: str, values: Any = (), **options: Any) -> 
 @lru_cache(500)
 def _with_marks(statement: str) -> str:
     return statement.replace("%", "%%").replace("?", "%s")
+
+
+def continue_numbers(c: Connection, table: Table) -> None:
+    """Lets a table's own numbers go on after the highest one, when rows came with theirs. On a file they do anyway."""
+    (key, *more) = table.primary_key
+    if c.dialect.name == "postgresql" and not more and isinstance(key.type, BigInteger):
+        postgres.continue_numbers(c, table.name, key.name)
 
 
 def copy(path: Path, target: Path) -> None:

@@ -138,6 +138,14 @@ def refused(error: DBAPIError) -> UnusableDatabase | None:
     )
 
 
+def continue_numbers(c: Connection, table: str, column: str) -> None:
+    """Lets a column's sequence, if it has one, go on after the highest number in it."""
+    name = c.dialect.identifier_preparer.quote(column)
+    sequence = c.exec_driver_sql("SELECT pg_get_serial_sequence(%s, %s)", (table, column)).scalar()
+    if sequence:
+        c.exec_driver_sql(f"SELECT setval(%s, max({name})) FROM {table}", (sequence,))  # noqa: S608 our own names
+
+
 def is_busy(error: DBAPIError) -> bool:
     """True when a lock was held for too long, or the server cannot be reached."""
     state = str(getattr(error.orig, "sqlstate", "") or "")

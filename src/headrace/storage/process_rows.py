@@ -22,6 +22,11 @@ _stale = process.c.seen < func.now() - _PATIENCE
 _HOLD = select(process.c.id).where(process.c.id == bindparam("own")).with_for_update(read=True, key_share=True)
 
 
+def anyone(c: Connection) -> bool:
+    """True when a process on the database gives signs of life."""
+    return c.execute(select(process.c.id).where(~_stale).limit(1)).first() is not None
+
+
 class ProcessRow:
     """Implements `headrace.storage.presence.Presence` on PostgreSQL."""
 
