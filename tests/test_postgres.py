@@ -17,6 +17,7 @@ from test_cli import headrace
 from upstream import Upstream
 from waiting import within
 
+from headrace.errors import StorageError
 from headrace.storage.database import Database
 from headrace.storage.postgres import UnusableDatabase
 from headrace.storage.storage import Storage
@@ -109,6 +110,15 @@ def test_a_server_that_is_too_old_is_refused() -> None:
     with old_server() as port:
         line = refusal(f"postgresql://a@127.0.0.1:{port}/x?sslmode=disable&gssencmode=disable")
     assert line == "PostgreSQL 12 is too old: use 14 or later"
+
+
+def test_callers_are_not_told_where_a_lost_database_was(cluster: Cluster) -> None:
+    url = cluster.made()
+    with closing(Database(url)) as database:
+        cluster.drop(url)
+        with pytest.raises(StorageError) as caught:
+            within(database.read(lambda c: c.exec_driver_sql("SELECT 1")))
+        assert str(caught.value) == "the database did not take or give this: it cannot be reached at the moment"
 
 
 # Kept

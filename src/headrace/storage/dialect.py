@@ -161,7 +161,7 @@ def refused(error: DBAPIError) -> StorageError | None:
 
 def reason(error: DBAPIError) -> str:
     """The database's own words, without statement and parameters."""
-    return str(error.orig).partition("\n")[0]
+    return postgres.reason(error)
 
 
 def put(

@@ -34,7 +34,7 @@ _CONNECTING: Final = {
 }
 _LOCK_PATIENCE, _STANDSTILL = "5s", "10s"
 _GLANCE: Final = 1.0  # seconds after which followers look although nobody has rung
-_RETRY: Final = 0.25  # seconds
+_RETRY: Final = 1.0  # seconds
 _UNREACHABLE: Final = ("08", "57P0")
 _LOCK_NOT_AVAILABLE, _FOREIGN_KEY, _NOT_ALLOWED, _OUT_OF_RANGE = "55P03", "23503", "42501", "22003"
 
@@ -159,6 +159,13 @@ def lacks_parent(error: IntegrityError) -> bool:
     return getattr(error.orig, "sqlstate", "") == _FOREIGN_KEY
 
 
+def reason(error: DBAPIError) -> str:
+    """The database's own words, which name no address: they are told to callers."""
+    if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", "") is None:
+        return "it cannot be reached at the moment"
+    return str(error.orig).partition("\n")[0]
+
+
 def overflows(error: DBAPIError) -> bool:
     """True for a number of more than 64 bits."""
     return getattr(error.orig, "sqlstate", "") == _OUT_OF_RANGE
@@ -209,7 +216,7 @@ class Changes:
                     self._number = next(self._counter)  # for all that was missed
                     self._hear(connection)
             except Exception as error:  # it must go on, whatever the driver raises
-                _logger.debug("cannot hear what other processes commit: %s", error)
+                _logger.warning("the database cannot be reached: %s", str(error).partition("\n")[0])
                 self._number = next(self._counter)
                 with suppress(OSError):
                     select.select([self._woken], [], [], _RETRY)
