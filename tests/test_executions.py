@@ -97,6 +97,35 @@ def test_a_failed_run_leaves_an_execution_with_the_reason(server: Server, upstre
     assert found["stoppedDate"]
 
 
+def written(server: Server) -> int:
+    """Bytes that the server has written."""
+    lines = Path(f"/proc/{server.process.pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("wchar"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what is written is read from /proc")
+def test_a_long_flow_writes_each_node_once(tmp_path: Path) -> None:
+    """Four times as many nodes are four times as much; each node anew with every other one would be sixteen times.
+
+    Of a run that survives a crash all is written when its reader has had the end.
+    """
+    with serving(tmp_path / "data") as server:
+        sizes: list[int] = []
+        for nodes in (240, 960):
+            drawn = flow(
+                start(), reply("x" * 2000), reply("done", 1),
+                node("loop", loopBackToNode="directReplyAgentflow_0-r", maxLoopCount=nodes // 2),
+                arrows="start_0 directReply_0, directReply_0 loop_0, loop_0 directReply_1",
+            )  # fmt: skip
+            key = server.create_flow(drawn, **AGENT, apiConfig=json.dumps({"onCrash": "continue"}))
+            before = written(server)
+            assert server.ask(key, "Hi").json["text"].endswith("done")
+            sizes.append(written(server) - before)
+            (row,) = executions(server, f"agentflowId={key}")
+            assert len(json.loads(row["executionData"])) == nodes + 2
+        assert sizes[1] < 8 * sizes[0], sizes
+
+
 def test_a_killed_server_leaves_an_execution_that_is_closed_and_can_be_read(tmp_path: Path, upstream: Upstream) -> None:
     with serving(tmp_path / "data") as server:
         key = server.create_flow(two_models(upstream), **AGENT)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.errors import RunNotFound, StorageError
+from headrace.errors import RunNotFound
 from headrace.events import Event
 from headrace.runtime.log import Behind, Entry, MemoryLog, Retention, Tail
 from headrace.schema import RunInfo
@@ -118,14 +118,11 @@ class DurableLog:
         self._bell.set()
 
     async def commit_with(self, run: str, work: Callable[[Connection], None]) -> bool:
-        """See EventLog. Where the database takes nothing, all of it comes with a later commit."""
+        """See EventLog."""
         self._beside[run] = work
         self._changed.add(run)
         self._bell.set()
-        try:
-            await self.commit()
-        except StorageError as error:
-            _logger.warning("a step of run %s waits in memory: %s", run, error)
+        await self.commit()
         return True
 
     async def commit(self) -> None:

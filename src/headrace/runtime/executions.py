@@ -19,6 +19,7 @@ from headrace.schema import ExecutionRow, HumanInput, PredictionRequest
 from headrace.storage import executions as rows
 from headrace.storage.database import Database
 from headrace.storage.encryption import Seal
+from headrace.storage.execution_steps import Steps
 from headrace.storage.executions import ExecutionFilter
 from headrace.storage.storage import timestamp
 from headrace.surrogates import all_whole
@@ -35,12 +36,21 @@ class Further(NamedTuple):
     request: PredictionRequest
 
 
+class _Put(NamedTuple):
+    """The statements that store executions, and the runs and executions whose jobs are stored with them."""
+
+    kept: set[tuple[str, str]]
+    executions: Sequence[Execution]
+    work: Callable[[Connection], None]
+
+
 class Executions:
     """The executions of this process's runs on their way into the database, and those that are there."""
 
     def __init__(self, database: Database, seal: Seal) -> None:
         self._database, self._seal = database, seal
         self._kept: set[tuple[str, str]] = set()  # runs and executions whose jobs are stored
+        self._written: dict[str, Sequence[dict[str, Any]]] = {}  # what is stored of executions in progress
         self._noted: dict[str, tuple[Job, Execution, str]] = {}
         self._bell = asyncio.Event()
 
@@ -66,10 +76,14 @@ class Executions:
 
     async def store(self, job: Job, execution: Execution, flow: str, log: EventLog) -> None:
         """Stores the execution together with what its run has said until now."""
-        kept, put = self._putting([(job, msgspec.structs.replace(execution), flow)])
-        if not await log.commit_with(job.run, put):
-            await self._database.write(put)
-        self._kept |= kept
+        put = self._put([(job, msgspec.structs.replace(execution), flow)])
+        try:
+            if not await log.commit_with(job.run, put.work):
+                await self._database.write(put.work)
+        except HeadraceError as error:
+            _logger.warning("a step of run %s waits in memory: %s", job.run, error)
+        else:
+            self._settle(put)
 
     async def end(self, job: Job, execution: Execution, flow: str, log: EventLog, *, cancelled: bool) -> None:
         """Stores how an execution ended; where the database does not take it, with a later write."""
@@ -78,41 +92,58 @@ class Executions:
             execution.data, execution.progress = list(execution.progress.executed), None
         if execution.state == "INPROGRESS":  # it did not get to say so itself
             execution.state = "TERMINATED" if cancelled else "ERROR"
-        if job.survives:
-            await self.store(job, execution, flow, log)
-            return
         try:
-            await self._write([(job, execution, flow)])
+            if job.survives:
+                await self.store(job, execution, flow, log)
+            else:
+                await self._write([(job, execution, flow)])
         except HeadraceError as error:
             _logger.warning("the end of execution %s waits in memory: %s", execution.id, error)
             self.note(job, execution, flow)
         else:
             self._kept.discard((job.run, execution.id))
+            self._written.pop(execution.id, None)
 
     async def _write(self, noted: Sequence[tuple[Job, Execution, str]]) -> None:
-        kept, put = self._putting(noted)
-        await self._database.write(put)
-        self._kept |= kept
+        put = self._put(noted)
+        await self._database.write(put.work)
+        self._settle(put)
 
-    def _putting(
-        self, noted: Sequence[tuple[Job, Execution, str]]
-    ) -> tuple[set[tuple[str, str]], Callable[[Connection], None]]:
-        """The statements that store executions, and the runs and executions whose jobs are stored with them."""
+    def _put(self, noted: Sequence[tuple[Job, Execution, str]]) -> _Put:
         now = timestamp()
         jobs = {
             one.id: self._seal.close(msgspec.json.encode(job), one.id)
             for job, one, _ in noted
             if (job.run, one.id) not in self._kept
         }
+        steps = {one.id: self._steps(one) for _, one, _ in noted}
 
-        def put(c: Connection) -> None:
+        def work(c: Connection) -> None:
             for job, one, flow in noted:
                 progress = _progress(one)
-                rows.put(c, _row(job, one, now), job.run, progress, flow if progress else None)
+                rows.put(c, _row(job, one, now), job.run, progress, flow if progress else None, steps[one.id])
                 if progress and one.id in jobs:
                     rows.keep_job(c, one.id, jobs[one.id])
 
-        return {(job.run, one.id) for job, one, _ in noted}, put
+        return _Put({(job.run, one.id) for job, one, _ in noted}, [one for _, one, _ in noted], work)
+
+    def _steps(self, execution: Execution) -> Steps | None:
+        """What has been executed and is not stored; None for an execution that has come to its end for now."""
+        if not _is_under_way(execution):
+            return None
+        executed = _executed(execution)
+        same = 0
+        for one, other in zip(self._written.get(execution.id, ()), executed, strict=False):
+            if one is not other:
+                break
+            same += 1
+        return Steps(same, [_json(entry) for entry in executed[same:]])
+
+    def _settle(self, put: _Put) -> None:
+        self._kept |= put.kept
+        for one in put.executions:
+            if _is_under_way(one):
+                self._written[one.id] = _executed(one)
 
     # Executions that go on
 
@@ -242,7 +273,7 @@ def _row(job: Job, execution: Execution, now: str) -> ExecutionRow:
         agentflowId=job.flow,
         sessionId=job.session,
         state=execution.state,
-        executionData=_json(execution.progress.executed if execution.progress else execution.data),
+        executionData="[]" if _is_under_way(execution) else _json(_executed(execution)),
         action=None if execution.action is None else _json(execution.action),
         createdDate=timestamp(job.received),
         updatedDate=now,
@@ -250,8 +281,16 @@ def _row(job: Job, execution: Execution, now: str) -> ExecutionRow:
     )
 
 
+def _is_under_way(execution: Execution) -> bool:
+    return execution.state == "INPROGRESS"
+
+
+def _executed(execution: Execution) -> Sequence[dict[str, Any]]:
+    return execution.progress.executed if execution.progress else execution.data
+
+
 def _progress(execution: Execution) -> str | None:
-    """The part of the progress from which it can go on. The row holds the executed nodes already."""
+    """The part of the progress from which it can go on. The executed nodes are stored beside it."""
     if execution.progress is None or execution.state == "FINISHED":
         return None
     return _json(msgspec.structs.replace(execution.progress, executed=()))

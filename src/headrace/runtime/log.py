@@ -49,7 +49,8 @@ class EventLog(Protocol):
         """Stores what the run has said, and does the work in the same transaction: both or none.
 
         The work is part of every commit of the run's events from the call on, before anything is awaited. False where
-        events are not in the database, and nothing was done.
+        events are not in the database, and nothing was done. Raises StorageError; all of it comes with a later commit
+        then, unless other work takes its place.
         """
         ...
 

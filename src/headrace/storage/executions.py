@@ -9,6 +9,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select, text, update
 
 from headrace.schema import ExecutionRow
+from headrace.storage import execution_steps
+from headrace.storage.execution_steps import Steps
 from headrace.storage.tables import execution, flow
 
 # One statement, so that a flow deleted in the meantime takes its executions with it and nothing fails.
@@ -50,10 +52,13 @@ class Stored(msgspec.Struct, frozen=True):
     flowData: str
 
 
-def put(c: Connection, row: ExecutionRow, run: str, progress: str | None, flow_data: str | None) -> None:
-    """Stores an execution as it is now; does nothing when its flow is gone."""
+def put(
+    c: Connection, row: ExecutionRow, run: str, progress: str | None, flow_data: str | None, steps: Steps | None
+) -> None:
+    """Stores an execution as it is now; does nothing when its flow is gone. One in progress has steps."""
     values = {**msgspec.structs.asdict(row), "run": run, "progress": progress, "flowData": flow_data}
-    c.execute(_PUT, values)
+    if c.execute(_PUT, values).rowcount:
+        execution_steps.keep(c, row.id, steps)
 
 
 def keep_job(c: Connection, execution_id: str, job: bytes) -> None:
@@ -115,7 +120,7 @@ def stored(c: Connection, execution_id: str) -> Stored | None:
     row = c.execute(select(*columns).where(execution.c.id == execution_id)).mappings().first()
     if row is None or row["progress"] is None or row["flowData"] is None:
         return None
-    return msgspec.convert({str(key): value for key, value in row.items()}, Stored)
+    return msgspec.convert(execution_steps.filled(c, [row])[0], Stored)
 
 
 def interrupt(c: Connection, runs: Sequence[str], now: str) -> None:
@@ -136,10 +141,11 @@ def of_run(c: Connection, run_id: str, flow_id: str, now: str) -> str | None:
 
 def previous(c: Connection, flow_id: str, session: str) -> str | None:
     """The executed data of the session's newest execution, as JSON, if it has ended or waits for a human."""
-    statement = select(execution.c.executionData).where(
+    statement = select(execution.c.id, execution.c.executionData).where(
         execution.c.agentflowId == flow_id, execution.c.sessionId == session, execution.c.state != "INPROGRESS"
     )
-    return c.execute(statement.order_by(execution.c.position.desc()).limit(1)).scalar()
+    row = c.execute(statement.order_by(execution.c.position.desc()).limit(1)).mappings().first()
+    return None if row is None else execution_steps.filled(c, [row])[0]["executionData"]
 
 
 def page(c: Connection, wanted: ExecutionFilter, number: int, size: int) -> tuple[list[dict[str, Any]], int]:
@@ -148,8 +154,8 @@ def page(c: Connection, wanted: ExecutionFilter, number: int, size: int) -> tupl
     total = c.execute(_joined(func.count()).where(*conditions)).scalar_one()
     labelled = [column.label(f"flow_{column.name}") for column in _FLOW]
     statement = _joined(*_COLUMNS, *labelled).where(*conditions).order_by(execution.c.position.desc())
-    rows = c.execute(statement.limit(size).offset((number - 1) * size)).mappings()
-    return [_with_flow({str(key): value for key, value in row.items()}) for row in rows], total
+    rows = c.execute(statement.limit(size).offset((number - 1) * size)).mappings().all()
+    return [_with_flow(row) for row in execution_steps.filled(c, rows)], total
 
 
 def _joined(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -180,8 +186,8 @@ def _conditions(wanted: ExecutionFilter) -> list[ColumnElement[bool]]:
 
 def some(c: Connection, ids: Sequence[str]) -> dict[str, ExecutionRow]:
     """Executions by id; those that are not there are left out."""
-    rows = c.execute(select(*_COLUMNS).where(execution.c.id.in_(ids))).mappings()
-    found = (msgspec.convert({str(key): value for key, value in row.items()}, ExecutionRow) for row in rows)
+    rows = c.execute(select(*_COLUMNS).where(execution.c.id.in_(ids))).mappings().all()
+    found = (msgspec.convert(row, ExecutionRow) for row in execution_steps.filled(c, rows))
     return {row.id: row for row in found}
 
 

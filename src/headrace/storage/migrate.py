@@ -8,7 +8,7 @@ from sqlalchemy import Engine, inspect, text
 
 from headrace.storage.dialect import connected, migrating
 
-NEWEST = "0020"
+NEWEST = "0021"
 """Revision that the code expects; a test compares it with the scripts in `migrations/versions`."""
 
 

@@ -30,14 +30,8 @@ flow = Table(
     Column("deployed", Boolean),
     Column("isPublic", Boolean),
     Column("apikeyid", TEXT, ForeignKey("api_key.id", ondelete="RESTRICT")),
-    Column("chatbotConfig", TEXT),
-    Column("apiConfig", TEXT),
-    Column("analytic", TEXT),
-    Column("speechToText", TEXT),
-    Column("textToSpeech", TEXT),
-    Column("followUpPrompts", TEXT),
-    Column("category", TEXT),
-    Column("mcpServerConfig", TEXT),
+    *(Column(name, TEXT) for name in ("chatbotConfig", "apiConfig", "analytic", "speechToText", "textToSpeech")),
+    *(Column(name, TEXT) for name in ("followUpPrompts", "category", "mcpServerConfig")),
     Column("createdDate", TEXT, nullable=False),
     Column("updatedDate", TEXT, nullable=False),
 )
@@ -210,6 +204,15 @@ execution = Table(
 """Executions of agent flows. `run` is the run that goes on with it, or was the last one to; `progress` and `flowData`
 are where it is and the flow as it was, until nothing can go on from there."""
 
+execution_step = Table(
+    "execution_step",
+    metadata,
+    Column("execution", TEXT, ForeignKey("execution.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", NUMBER, primary_key=True),
+    Column("data", TEXT, nullable=False),
+)
+"""The executed nodes of executions in progress, whose own `executionData` is an empty list until they end."""
+
 webhook_secret = Table(
     "webhook_secret",
     metadata,
@@ -222,14 +225,11 @@ schedule = Table(
     metadata,
     Column("id", TEXT, primary_key=True),
     Column("chatflowid", TEXT, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False, unique=True),
-    Column("cronExpression", TEXT, nullable=False),
-    Column("timezone", TEXT, nullable=False),
+    *(Column(name, TEXT, nullable=False) for name in ("cronExpression", "timezone")),
     Column("endDate", TEXT),
     Column("enabled", Boolean, nullable=False),
-    Column("lastRunAt", TEXT),
-    Column("nextRunAt", TEXT),
-    Column("createdDate", TEXT, nullable=False),
-    Column("updatedDate", TEXT, nullable=False),
+    *(Column(name, TEXT) for name in ("lastRunAt", "nextRunAt")),
+    *(Column(name, TEXT, nullable=False) for name in ("createdDate", "updatedDate")),
 )
 """The schedule that a flow begins by. Whoever moves `nextRunAt` on has the right to that run."""
 
@@ -240,13 +240,11 @@ firing = Table(
     Column("id", TEXT, nullable=False, unique=True),
     Column("scheduleRecordId", TEXT, nullable=False),
     Column("chatflowid", TEXT, ForeignKey("flow.id", ondelete="CASCADE"), nullable=False),
-    Column("run", TEXT),
-    Column("executionId", TEXT),
+    *(Column(name, TEXT) for name in ("run", "executionId")),
     Column("status", TEXT, nullable=False),
     Column("error", TEXT),
     Column("elapsedTimeMs", NUMBER),
-    Column("scheduledAt", TEXT, nullable=False),
-    Column("createdDate", TEXT, nullable=False),
+    *(Column(name, TEXT, nullable=False) for name in ("scheduledAt", "createdDate")),
     Index("firing_flow", "chatflowid", "position"),
     Index("firing_status", "status"),
 )
