@@ -34,6 +34,19 @@ def test_agents_speak_in_turn_and_each_reads_what_was_said(server: Server, provi
     assert server.send("GET", f"/api/v1/chatflows-streaming/{key}").json == {"isStreaming": True}
 
 
+def test_chats_and_executions_keep_what_agents_did(server: Server, provider: Provider) -> None:
+    Cast(provider, Writer="A draft.")
+    arrows = "seqStart_0 seqLLMNode_0, seqLLMNode_0 seqEnd_0"
+    key = server.create_flow(flow(provider.url, begin(), llm("Writer"), step("seqEnd"), arrows=arrows), **TEAM)
+    answer = server.ask(key, "Tea?")
+    stored = server.send("GET", f"/api/v1/chatmessage/{key}", admin=True).json
+    assert [row["agentReasoning"] for row in stored] == [None, reasoning(answer)]
+    execution = server.send("GET", f"/api/v1/executions/{answer.json['executionId']}", admin=True).json
+    executed = {one["nodeId"]: one for one in json.loads(execution["executionData"])}
+    assert executed["seqLLMNode_0"]["data"]["input"] == {"llmNodeName": "Writer", "systemMessagePrompt": "Writer"}
+    assert executed["seqLLMNode_0"]["data"]["output"]["content"] == "A draft."
+
+
 def test_steps_behind_the_same_one_see_the_same_and_the_step_that_joins_them_sees_all(
     server: Server, provider: Provider
 ) -> None:

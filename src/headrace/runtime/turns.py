@@ -44,6 +44,7 @@ def turn_rows(
         reasonContent=answer.reasonContent,
         sourceDocuments=answer.sourceDocuments,
         usedTools=answer.usedTools,
+        agentReasoning=answer.agentReasoning,
         fileAnnotations=answer.fileAnnotations,
         artifacts=answer.artifacts,
         leadEmail=None,

@@ -46,7 +46,9 @@ class TeamPlan:
         task = StepTask(run, node, self._graph.titles[node.id], answer)
         task.ways = self._graph.ways(node.id)
         task.titles, task.first = self._graph.titles, self._graph.start.id
-        task.inputs = public(dict(input_values(node, self._catalog[node.name], self._overrides).inputs))
+        inputs = input_values(node, self._catalog[node.name], self._overrides).inputs
+        task.inputs = public({name: value for name, value in inputs.items() if name != "sequentialNode"})
+        task.input_record = {name: value for name, value in task.inputs.items() if value not in ("", None, [])}
 
         async def beside(step: str) -> AgentNode:
             return await self._record(step, run)
