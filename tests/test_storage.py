@@ -19,8 +19,9 @@ from waiting import within
 from headrace.errors import FlowNotFound, InvalidRequest, NotFound, StorageError
 from headrace.schema import FlowRow, Message
 from headrace.storage.encryption import Seal
+from headrace.storage.key_secrets import hash_of
 from headrace.storage.rows import MessageFilter
-from headrace.storage.storage import Storage, hash_of, timestamp
+from headrace.storage.storage import Storage, timestamp
 
 pytestmark = pytest.mark.usefixtures("kind")
 

@@ -17,7 +17,8 @@ from headrace.exports import Export, export_of
 from headrace.migration.sources import Row, moment
 from headrace.schema import ExecutionRow, Feedback, FileUpload, FlowRow, Lead, Message, is_id
 from headrace.storage import tables
-from headrace.storage.storage import ADMIN, hash_of
+from headrace.storage.key_secrets import hash_of
+from headrace.storage.storage import ADMIN
 
 _MESSAGE_LISTS: Final = {
     **dict.fromkeys(("sourceDocuments", "usedTools", "fileAnnotations", "agentReasoning", "artifacts"), list[Any]),

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from headrace.errors import InvalidRequest
 from headrace.schema import ApiKey
 from headrace.settings import variable
-from headrace.storage.storage import ADMIN, Storage, hash_of
+from headrace.storage.key_secrets import hash_of
+from headrace.storage.storage import ADMIN, Storage
 
 _CHOSEN: Final = variable("admin_key")  # the variable, and the name of the key that it holds
 _MADE: Final = "admin"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +27,7 @@ from headrace.storage import shared_seal, tables
 from headrace.storage.database import Database
 from headrace.storage.dialect import lacks_parent
 from headrace.storage.encryption import Seal
+from headrace.storage.key_secrets import hash_of, made_up
 from headrace.storage.rows import MessageFilter, column, conditions, memory_message, record
 
 _T = TypeVar("_T")
@@ -48,16 +47,6 @@ def timestamp(seconds: float | None = None) -> str:
     """A time as Flowise writes it: ISO 8601, UTC, milliseconds, `Z`."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def hash_of(key: str) -> str:
-    """The stored hash of an API key. A key has 256 random bits, so a fast hash is as good as a slow one."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _made_up() -> str:
-    """An API key."""
-    return f"hr_{secrets.token_urlsafe(32)}"
 
 
 class Storage:
@@ -302,7 +291,7 @@ class Storage:
         self, name: str, permissions: Sequence[str], token: str | None = None, *, key_id: str | None = None
     ) -> ApiKey:
         """Makes a key, or stores a given one; the answer is the only place that ever holds the key itself."""
-        token = token or _made_up()
+        token = token or made_up()
         key = ApiKey(key_id or str(uuid4()), name, list(permissions), timestamp(), token)
         text = msgspec.json.encode(key.permissions).decode()
         values = {"id": key.id, "keyName": name, "hash": hash_of(token), "createdDate": key.createdDate}
@@ -316,7 +305,7 @@ class Storage:
 
     async def rotate_key(self, key_id: str) -> str:
         """Gives a key another secret, and returns that: the only place that ever holds it. Raises NotFound."""
-        secret = _made_up()
+        secret = made_up()
         await self.change_key(key_id, {"hash": hash_of(secret)})
         return secret
 
