@@ -22,7 +22,7 @@ import resources
 from relay import nginx_config
 
 HERE = Path(__file__).resolve().parent
-ADMIN_KEY = "bench-key"
+ADMIN_KEY = "key-of-the-benchmark"
 Value = TypeVar("Value")
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
