@@ -78,6 +78,8 @@ def test_an_agent_with_a_tool_asks_a_person_and_goes_on(studio: Page, server: Se
     expect(page.locator("article.turn")).to_have_count(2)
     ended(page)
     expect(page.locator("article.turn").last.locator(".answer")).to_contain_text("Sent: 6*7 is 42.")
+    for ran in ("startAgentflow_0", "agentAgentflow_0", "humanInputAgentflow_0", "directReplyAgentflow_0"):
+        expect(node(page, ran)).to_have_attribute("data-light", "done")
     picture(page, "studio-try")
     choose(page, "Agent 0")
     expect(page.locator(".last-try")).to_contain_text("calculator")

@@ -1,6 +1,7 @@
 /** The form of an agent flow's Start node. */
 
-import type { Drawing } from "../flow/drawing";
+import type { Drawing, Values } from "../flow/drawing";
+import { listOf } from "../flow/values";
 
 export interface FormField {
   type: string;
@@ -13,14 +14,11 @@ export interface FormField {
 export function formOf(drawing: Drawing): { title: string; fields: readonly FormField[] } | undefined {
   const inputs = drawing.nodes.find((node) => node.data.name === "startAgentflow")?.data.inputs;
   if (inputs?.startInputType !== "formInput") return undefined;
-  const listed = Array.isArray(inputs.formInputTypes) ? inputs.formInputTypes : [];
-  const fields = listed.map((item) => ({
+  const fields = listOf<Values>(inputs.formInputTypes).map((item) => ({
     type: String(item.type ?? "string"),
     name: String(item.name ?? ""),
     label: String(item.label ?? ""),
-    options: Array.isArray(item.addOptions)
-      ? item.addOptions.map((one: { option?: unknown }) => String(one.option))
-      : [],
+    options: listOf<Values>(item.addOptions).map((one) => String(one.option)),
   }));
   return { title: String(inputs.formTitle ?? ""), fields: fields.filter((field) => field.name) };
 }

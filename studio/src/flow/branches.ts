@@ -1,6 +1,7 @@
 /** The ways on from a node of an agent flow: one, none, or one for each condition, scenario or answer. */
 
-import type { NodeData, OutputAnchor } from "./drawing";
+import type { NodeData, OutputAnchor, Values } from "./drawing";
+import { listOf } from "./values";
 
 const ENDINGS = new Set(["loopAgentflow", "endAgentflow"]);
 
@@ -30,14 +31,10 @@ export function branchNames(data: NodeData): string[] | undefined {
     case "conditionAgentflow":
       return [...listOf(inputs.conditions).map((_, number) => `Condition ${number}`), "Else"];
     case "conditionAgentAgentflow":
-      return listOf(inputs.conditionAgentScenarios).map((item, number) =>
+      return listOf<Values>(inputs.conditionAgentScenarios).map((item, number) =>
         String(item.scenario || `Scenario ${number}`),
       );
     default:
       return undefined;
   }
-}
-
-function listOf(value: unknown): Record<string, unknown>[] {
-  return Array.isArray(value) ? value : [];
 }

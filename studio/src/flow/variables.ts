@@ -1,6 +1,7 @@
 /** What a text of a node can refer to: the question, state, form fields, variables, and what earlier nodes give. */
 
-import { type Drawing, type FlowNode, type FlowType, isAgentFlow, labelOf, nodeOf } from "./drawing";
+import { type Drawing, type FlowNode, type FlowType, isAgentFlow, labelOf, nodeOf, type Values } from "./drawing";
+import { listOf } from "./values";
 
 export interface Variable {
   /** What stands in the text, without its braces. */
@@ -51,5 +52,7 @@ export function variablesFor(drawing: Drawing, type: FlowType, node: FlowNode, s
 }
 
 function keys(list: unknown, name: string): string[] {
-  return Array.isArray(list) ? list.map((item) => String(item?.[name] ?? "")).filter(Boolean) : [];
+  return listOf<Values>(list)
+    .map((item) => String(item[name] ?? ""))
+    .filter(Boolean);
 }
