@@ -341,9 +341,14 @@ ADMIN_BODIES: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize(("resource", "body", "reason"), ADMIN_BODIES.values(), ids=ADMIN_BODIES.keys())
 def test_administration_refuses_what_it_cannot_read(server: Server, resource: str, body: Any, reason: str) -> None:
     path = f"/api/v1/{resource}"
-    before = server.send("GET", path, admin=True).json
+
+    def rows() -> list[Any]:  # each request uses a key, which says so
+        found = server.send("GET", path, admin=True).json
+        return [{name: value for name, value in row.items() if name != "lastUsedDate"} for row in found]
+
+    before = rows()
     assert reason in refused(server.send("POST", path, body, admin=True), 400, "invalid_request")
-    assert server.send("GET", path, admin=True).json == before
+    assert rows() == before
 
 
 def test_a_refused_change_leaves_the_flow_as_it_was(server: Server, chat: str) -> None:

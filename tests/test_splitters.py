@@ -238,7 +238,7 @@ def test_a_chunk_has_as_many_tokens_as_the_splitter_says():
 def test_a_missing_table_of_tokens_says_what_to_put_where(name: str, tmp_path: Any):
     environs: list[dict[str, str]] = [{}, {"TIKTOKEN_CACHE_DIR": str(tmp_path)}]
     for environ in environs:
-        with pytest.raises(FlowError, match=r"headrace\[tokens\].* as '[0-9a-f]{40}'.*TIKTOKEN_CACHE_DIR"):
+        with pytest.raises(FlowError, match=r"\[tokens\].* as '[0-9a-f]{40}'.*TIKTOKEN_CACHE_DIR"):
             built("tokenTextSplitter", environ, encodingName=name)
 
 
