@@ -42,8 +42,17 @@ async def keep_admin_key(storage: Storage, chosen: str) -> AdminKey:
     if replaced := earlier or first:  # it stays the same row: flows that are bound to it stay bound
         await storage.change_key(replaced.id, {"keyName": _CHOSEN, "hash": hash_of(chosen)})
     else:
-        await storage.add_key(_CHOSEN, [ADMIN], chosen)
+        await _add(storage, chosen)
     return AdminKey(replaced=bool(first and not earlier))
+
+
+async def _add(storage: Storage, chosen: str) -> None:
+    try:
+        await storage.add_key(_CHOSEN, [ADMIN], chosen)
+    except InvalidRequest:  # another server that begins at this moment was first
+        await storage.refresh()
+        if await storage.key(chosen) is None:
+            raise
 
 
 def _of_first_start(key: ApiKey) -> bool:
