@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
@@ -78,6 +79,9 @@ class Reply:
         return [kind for n, kind in enumerate(kinds) if kind != "token" or n == 0 or kinds[n - 1] != "token"]
 
 
+_ONE_AT_A_TIME: Final = threading.Lock()  # migrations are kept in the variables of a module
+
+
 @functools.cache
 def _empty_database() -> bytes:
     """All tables and nothing in them: to make them takes a server a third of its start. The command's tests do."""
@@ -92,7 +96,8 @@ def with_database(folder: Path) -> Path:
     folder.mkdir(parents=True, mode=0o700)
     file = folder / "headrace.sqlite"
     file.touch(0o600)
-    file.write_bytes(_empty_database())
+    with _ONE_AT_A_TIME:
+        file.write_bytes(_empty_database())
     return folder
 
 
