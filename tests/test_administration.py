@@ -266,8 +266,10 @@ def test_the_last_key_with_all_permissions_is_not_deleted(tmp_path: Path) -> Non
         ok(call(server, "POST", "apikey", {"keyName": "less", "permissions": ["apikeys:view", "apikeys:delete"]}))
         (own,) = [row for row in ok(call(server, "GET", "apikey")) if row["permissions"] == ["*"]]
         refused(call(server, "DELETE", f"apikey/{own['id']}"), 409, "conflict")
-        ok(call(server, "POST", "apikey", {"keyName": "another"}))
-        ok(call(server, "DELETE", f"apikey/{own['id']}"))
+        another = ok(call(server, "POST", "apikey", {"keyName": "another"}))
+        assert ok(call(server, "DELETE", f"apikey/{own['id']}")) == {"raw": [], "affected": 1}
+        header = {"Authorization": f"Bearer {another['apiKey']}"}
+        assert len(server.send("GET", "/api/v1/apikey", headers=header).json) == 2
 
 
 def test_the_operators_key_may_change_between_starts(tmp_path: Path) -> None:

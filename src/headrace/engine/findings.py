@@ -315,7 +315,7 @@ def _instead(look: Look, variables: str, *, stops: bool) -> str:
 
 
 def _programs(look: Look) -> Iterator[Finding]:
-    """What the operator has to set up for the node."""
+    """Programs that the operator has to allow or install for the node."""
     if look.has and (message := look.kind.lacks(look.has.environ)):
         yield look.found("program", "", message, stops=True)
 

@@ -292,7 +292,7 @@ class _Unpacking:
         self._stream = zlib.decompressobj(47)  # with gzip's head, or zlib's
 
     def piece(self, data: bytes) -> bytes:
-        """What a piece holds. Raises NotHttp."""
+        """The unpacked bytes of a piece. Raises NotHttp."""
         try:
             found = self._unpacked(data)
         except zlib.error as error:

@@ -128,7 +128,7 @@ class Executions:
         return _Put({(job.run, one.id) for job, one, _ in noted}, [one for _, one, _ in noted], work)
 
     def _steps(self, execution: Execution) -> Steps | None:
-        """What has been executed and is not stored; None for an execution that has come to its end for now."""
+        """The executed nodes that are not stored yet; None for an execution that has come to its end for now."""
         if not _is_under_way(execution):
             return None
         executed = _executed(execution)

@@ -1,4 +1,4 @@
-"""What an execution in progress has executed, a row for each node: written once, however many come after it.
+"""The executed nodes of an execution in progress, a row for each: written once, however many come after it.
 
 Once the execution has ended, all of it stands in its own row, and there are no steps.
 """
