@@ -72,7 +72,7 @@ class Question(NamedTuple):
     answers: Sequence[str]
 
     def answered_by(self, text: str) -> bool:
-        """Whether a text holds one of the sentences that answer."""
+        """True when a text holds one of the sentences that answer."""
         return any(answer in flat(text) for answer in self.answers)
 
 

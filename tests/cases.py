@@ -72,7 +72,7 @@ class Case:
     waits: float = 0.0
     """Seconds that lie between the first two requests at least."""
     more: bool = False
-    """Whether the text goes on after `said`, for as long as it took: then requests are told without numbers."""
+    """True when the text goes on after `said`, for as long as it took: then requests are told without numbers."""
 
 
 def cut_everywhere(stage: Stage) -> str:

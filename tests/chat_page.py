@@ -51,7 +51,7 @@ class ChatPage:
         return set(self._addresses.read_text().split())
 
     def serves(self, url: str) -> bool:
-        """Whether the address is on this page's own server."""
+        """True when the address is on this page's own server."""
         return url.startswith((self.url, self.url.replace("http", "ws", 1), "data:", "blob:"))
 
     def open(self, page: Page, flow: str = "", chat: str = "") -> None:

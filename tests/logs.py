@@ -50,7 +50,7 @@ def numbered(events: Sequence[Event], after: int = 0) -> list[Entry]:
 
 
 async def found(log: EventLog, run: str) -> bool:
-    """Whether the log knows the run."""
+    """True when the log knows the run."""
     async with aclosing(log.follow(run)) as batches:
         try:
             await anext(batches)

@@ -15,5 +15,5 @@ def refused(reply: Reply, status: int, code: str) -> str:
 
 
 def nothing_stored(server: Server, flow: str) -> bool:
-    """Whether no message of the flow was stored."""
+    """True when no message of the flow was stored."""
     return server.send("GET", f"/api/v1/chatmessage/{flow}", admin=True).json == []

@@ -224,7 +224,7 @@ def shape(engine: Engine) -> dict[str, Any]:
 
 
 def named(name: str | None, *_: object) -> bool:
-    """Whether a table is one of the code's, not one of the full text."""
+    """True when a table is one of the code's, not one of the full text."""
     return not str(name).startswith("chunk_text")
 
 

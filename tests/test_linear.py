@@ -44,7 +44,7 @@ def bounded() -> Generator[None]:
 class Pattern(NamedTuple):
     compiled: re.Pattern[str]
     searches: bool
-    """Whether it is looked for everywhere in a text, rather than at its beginning."""
+    """True when it is looked for everywhere in a text, rather than at its beginning."""
 
     def run(self, text: str) -> None:
         if self.searches:

@@ -386,7 +386,7 @@ def test_a_fault_of_the_caller_is_not_the_scripts() -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process is there and no mere remains of one."""
+    """True when the process is there and no mere remains of one."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -26,7 +26,7 @@ from headrace.storage.storage import timestamp
 
 
 def sound(folder: Path) -> bool:
-    """Whether the database has no damage."""
+    """True when the database has no damage."""
     with contextlib.closing(sqlite3.connect(folder / "headrace.sqlite")) as database:
         return database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

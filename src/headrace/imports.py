@@ -14,7 +14,7 @@ from headrace.schema import ApiKey, CustomTool, FlowRow, is_id
 from headrace.storage.storage import Storage
 
 Existing = Literal["new", "replace"]
-"""What becomes of a flow whose id is here already: it gets a new id, or takes the other one's place."""
+"""The fate of a flow whose id is here already: it gets a new id, or takes the other one's place."""
 _DOORS: Final = ("id", "workspaceId", "apikeyid", "isPublic", "deployed", "createdDate", "updatedDate")
 
 

@@ -49,7 +49,7 @@ _HOMELESS: Final = {
 _NOTHING_LOST: Final = (
     "migrations sqlite_sequence login_sessions login_activity organization_user workspace_user FileDefaultName".split()
 )
-"""What only the old server needs."""
+"""Rows that only the old server needs."""
 _COLUMNS: Final = {
     **{kind.source: kind.columns for kind in KINDS.values()},
     "chat_flow": row_kinds.FLOW_COLUMNS,

@@ -71,7 +71,7 @@ class Sending:
         self.over = False
         """The response was cut."""
         self.status, self.sent, self.run = 0, 0, ""
-        """What the access log tells: status, bytes of the body, and the run where there is one."""
+        """Told in the access log: status, bytes of the body, and the run where there is one."""
         self._task: asyncio.Task[Any] | None = asyncio.current_task()
 
     def cut(self) -> None:

@@ -51,7 +51,7 @@ class TeamGraph(Levels):
             raise FlowError(f"the flow goes in a circle through {circle!r}: use a Loop node to go back")
         super().__init__({None: level})
         self.titles = {node.id: _title(node, catalog) for node in level.nodes.values()}
-        """What each step is called in the flow."""
+        """The name of each step in the flow."""
         self.parts = {key: Graph(_without_others(flow, steps, key), catalog, step) for key, step in level.nodes.items()}
         """For each step itself and everything that must be built before it."""
         self.nodes = list({node.id: node for part in self.parts.values() for node in part.order}.values())
