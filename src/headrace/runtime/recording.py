@@ -22,7 +22,7 @@ class Recording:
     def __init__(self, log: EventLog, run: str, flow: str = "") -> None:
         self._log, self._run, self._flow = log, run, flow
         self.answer = Fold()
-        """The events that were written so far."""
+        """The events that were written so far, as one answer."""
         self.usage: Usage | None = None
         """The run's usage; an `abort` carries it."""
         self.parting: Sequence[Event] = ()
