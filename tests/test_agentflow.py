@@ -439,6 +439,16 @@ def test_a_picture_comes_before_the_question(server: Server, upstream: Upstream)
     assert "base64" not in json.dumps(executed(answer))
 
 
+def test_attached_files_can_be_mentioned_by_every_node(server: Server) -> None:
+    drawn = flow(start(), reply("[{{ file_attachment }}]"), arrows="start_0 directReply_0")
+    notes = {"type": "file:full", "name": "notes.txt", "mime": "text/plain", "data": "The mill is old."}
+    key = server.create_flow(drawn, **AGENT, chatbotConfig='{"fullFileUpload": {"status": true}}')
+    assert server.ask(key, "What is old?", uploads=[notes]).json["text"] == (
+        "[<doc name='notes.txt'>The mill is old.</doc>\n\n]"
+    )
+    assert server.ask(key, "And now?").json["text"] == "[]"
+
+
 def test_a_request_may_set_an_input_that_the_flow_lets_it_set(server: Server) -> None:
     rules = {"status": True, "nodes": {"directReply 0": [{"name": "directReplyMessage", "enabled": True}]}}
     drawn = flow(start(), reply("as drawn"), arrows="start_0 directReply_0")

@@ -50,6 +50,17 @@ def test_a_flow_stops_with_a_question_and_goes_on_from_there(server: Server, ups
     assert len(upstream.requests) == 1
 
 
+def test_attached_files_are_still_there_after_the_question(server: Server) -> None:
+    drawn = flow(
+        start(), human(), reply("{{ file_attachment }}"), arrows="start_0 humanInput_0, humanInput_0:0 directReply_0"
+    )
+    notes = {"type": "file:full", "name": "a.txt", "mime": "text/plain", "data": "The mill is old."}
+    key = server.create_flow(drawn, **SHOWN)
+    server.ask(key, "Read this", chatId="c", uploads=[notes])
+    done = server.ask(key, None, chatId="c", humanInput=YES)
+    assert "The mill is old." in done.json["text"]
+
+
 @pytest.mark.parametrize(("kind", "text"), [("proceed", "Published: A draft."), ("reject", "Dropped.")])
 def test_a_flow_goes_on_after_a_restart_and_after_it_was_edited(
     tmp_path: Path, upstream: Upstream, kind: str, text: str

@@ -80,7 +80,8 @@ class Agentflow:
         return walked(run, Walk(AgentFlowPlan(self._graph, self._catalog, overrides), run, teller, answer), teller)
 
     def _begun(self, ctx: Context, text: str) -> Progress:
-        return Progress(way=Way(ready=self._graph.top.starts), text=text, form=ctx.form, webhook=ctx.webhook)
+        way = Way(ready=self._graph.top.starts)
+        return Progress(way=way, text=text, attached=ctx.attached, form=ctx.form, webhook=ctx.webhook)
 
 
 async def walked(run: AgentRun, walk: Walk, teller: Teller) -> AsyncGenerator[Sequence[Event]]:

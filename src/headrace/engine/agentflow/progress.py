@@ -91,6 +91,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     way: Way
     text: str = ""
     """The user's first text: the question, or the filled form in words."""
+    attached: str = ""
+    """The texts of the files that came with it."""
     form: Mapping[str, Any] | None = None
     webhook: Mapping[str, Any] | None = None
     """The call that the flow began with: its `body`, `headers` and `query`."""

@@ -74,7 +74,7 @@ class Mentions:
             case "question":
                 return "" if run.form else run.text
             case "file_attachment":
-                return ""
+                return run.progress.attached
             case "chat_history":
                 return transcript(run.past)
             case "runtime_messages_length":
