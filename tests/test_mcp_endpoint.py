@@ -55,7 +55,7 @@ def text_of(result: Any) -> str:
 def test_a_client_lists_and_calls_the_flows_of_its_key(server: Server, upstream: Upstream, chat: str, era: str) -> None:
     key = server.send("POST", "/api/v1/apikey", {"keyName": f"mcp {era}", "permissions": []}, admin=True).json
     config = json.dumps({"enabled": True, "toolName": f"mine_{era[:4]}", "description": "Answers everything"})
-    server.create_flow(conversation(upstream.url), apikeyid=key["id"], mcpServerConfig=config)
+    flow = server.create_flow(conversation(upstream.url), apikeyid=key["id"], mcpServerConfig=config)
     other = server.send("POST", "/api/v1/apikey", {"keyName": f"other {era}", "permissions": []}, admin=True).json
     server.create_flow(conversation(upstream.url), name="not for this key", apikeyid=other["id"])
 
@@ -76,6 +76,8 @@ def test_a_client_lists_and_calls_the_flows_of_its_key(server: Server, upstream:
         assert failed.is_error
 
     with_client(over_http(server, "/mcp", key["apiKey"]), era, work)
+    stored = server.send("GET", f"/api/v1/chatmessage/{flow}?chatType=MCP", admin=True).json
+    assert "One two three" in [message["content"] for message in stored]
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -34,6 +34,8 @@ def test_a_call_reaches_the_flow_with_body_query_and_headers(server: Server) -> 
     output = answer["agentFlowExecutedData"][0]["data"]["output"]
     assert output["webhook"]["body"] == {"id": 17, "chatId": "c"}
     assert "s3cret" not in json.dumps(answer)
+    stored = server.send("GET", f"/api/v1/chatmessage/{key}?chatType=WEBHOOK", admin=True).json
+    assert [message["content"] for message in stored] == ["Order 17", "17 from web by oslo"]
 
 
 @pytest.mark.parametrize(

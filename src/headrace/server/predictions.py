@@ -100,10 +100,16 @@ async def reply_of(
 
 
 async def start_run(
-    request: Request[Any, Any, Any], flow: Flow, body: PredictionRequest, *, streaming: bool, key: str | None = None
+    request: Request[Any, Any, Any],
+    flow: Flow,
+    body: PredictionRequest,
+    *,
+    streaming: bool,
+    key: str | None = None,
+    chat_type: str = "EXTERNAL",
 ) -> str:
     """The run that answers a caller who may ask the flow. Files are checked, and upserted for the chat, before it.
-    `key` stands for the Idempotency-Key where the request has none.
+    `key` stands for the Idempotency-Key where the request has none, and `chat_type` is stored with the messages.
 
     A POST that carries `Last-Event-ID` comes from a browser that reconnects: it joins its run. One with a known
     `Idempotency-Key` joins as well. Raises RunNotFound for a run that has expired: it must not begin anew.
@@ -134,7 +140,7 @@ async def start_run(
     if (answer := answer_of(body)) and body.humanInput is None:
         body.humanInput = answer
     claim = here.executions.claim if body.humanInput else None
-    return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim)
+    return await here.runs.start(flow, body, streaming=streaming, key=key, claim=claim, chat_type=chat_type)
 
 
 def answer_of(body: PredictionRequest) -> HumanInput | None:

@@ -115,6 +115,7 @@ async def _begin(
         key=request.headers.get("idempotency-key"),
         claim=here.executions.claim if fields.humanInput else None,
         webhook=None if fields.humanInput else payload,
+        chat_type="WEBHOOK",
     )
     return run, body
 

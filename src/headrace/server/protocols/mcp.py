@@ -183,7 +183,7 @@ async def _call(request: Request[Any, Any, Any], call: Call, tools: list[FlowToo
         asked.question = arguments["question"]
         asked.form = {name: value for name, value in arguments.items() if name != "question"} or None
     try:
-        info = await begin(request, tool.flow, asked, streaming=True, admitted=True)
+        info = await begin(request, tool.flow, asked, streaming=True, admitted=True, chat_type="MCP")
         if _streams(request):
             encoder = CallEncoder(call)
             return ProtocolStream(local(request).runs, info.id, encoder, place(request, info.id))

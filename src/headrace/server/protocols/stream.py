@@ -75,6 +75,7 @@ async def begin(
     streaming: bool,
     key: str | None = None,
     admitted: bool = False,
+    chat_type: str = "EXTERNAL",
 ) -> RunInfo:
     """Starts the run that answers, under the flow's limit, sites and key, as a prediction does.
 
@@ -84,7 +85,7 @@ async def begin(
     state.limiter.check(flow.row.id, caller_of(request, state.trusted), flow.api.rateLimit)
     if not admitted:
         await check_caller(request, flow)
-    run = await start_run(request, flow, asked, streaming=streaming, key=key)
+    run = await start_run(request, flow, asked, streaming=streaming, key=key, chat_type=chat_type)
     return await local(request).runs.info(run)
 
 
