@@ -44,7 +44,7 @@ async def try_draft(request: Request[Any, Any, Any], flow_id: FlowId) -> Respons
     body = await asked(request)
     drawn = converted(decoded(await request.body()), _Drawn).flowData
     draft = draft_of(await flow_at(flow_id, local(request)), drawn)
-    run = await start_run(request, draft, body, streaming=body.wants_stream and draft.streams)
+    run = await start_run(request, draft, body, streaming=body.wants_stream and draft.streams, chat_type="INTERNAL")
     return await reply_of(request, draft, body, run, "")
 
 

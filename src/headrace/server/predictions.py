@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
@@ -33,6 +33,9 @@ async def flow_at(flow_id: str, here: Local) -> Flow:
         raise InvalidRequest(f"{flow_id!r} is not a flow id: `headrace flows` lists them")
     await here.storage.refresh()
     return await here.flows.get(flow_id)
+
+
+_OF_BUILDERS: Final = "/api/v1/internal-prediction/"
 
 
 @post(
@@ -74,7 +77,8 @@ async def predict(
     if is_form(request):
         check_form(flow, here.catalog, body.overrideConfig or {})
     streaming = body.wants_stream and flow.streams
-    run = await start_run(request, flow, body, streaming=streaming)
+    chat_type = "INTERNAL" if request.url.path.startswith(_OF_BUILDERS) else "EXTERNAL"
+    run = await start_run(request, flow, body, streaming=streaming, chat_type=chat_type)
     return await reply_of(request, flow, body, run, dialect, deltas=deltas)
 
 
