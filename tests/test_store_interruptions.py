@@ -55,7 +55,7 @@ def test_a_caller_who_leaves_stops_the_processing_and_the_chunks_stay(server: Se
     store = new_store(server)
     loader = add_loader(server, store, "The Wren is small.")
     done(process(server, store, loader))
-    body = json.dumps({"storeId": store, "loaderConfig": {"text": "".join(numbered(8_000))}}).encode()
+    body = json.dumps({"storeId": store, "loaderConfig": {"text": "".join(numbered(60_000))}}).encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
         head = {"Host": "x", "Authorization": f"Bearer {KEY}", "Content-Length": str(len(body))}
         written = "".join(f"{name}: {value}\r\n" for name, value in head.items())
@@ -66,7 +66,7 @@ def test_a_caller_who_leaves_stops_the_processing_and_the_chunks_stay(server: Se
     (told,) = store_of(server, store)["loaders"]
     assert (told["status"], told["totalChunks"], told["failures"][0]["reason"]) == ("STALE", 1, "it was interrupted")
     assert texts(server, store) == ["The Wren is small."]
-    assert done(process(server, store, loader))["count"] == 8_000
+    assert done(process(server, store, loader))["count"] == 60_000
 
 
 def test_of_two_that_process_a_loader_the_later_one_counts(server: Server):

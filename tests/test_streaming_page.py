@@ -52,8 +52,8 @@ def test_our_programs_are_the_pages_programs_under_our_name(page: Page) -> None:
 
 @PAGE
 def test_our_page_names_the_libraries_the_events_and_the_frame(page: Page) -> None:
-    for install in re.findall(r"(?:pip|npm) install (?=\w)", page.text):
-        assert f"`{install}headrace" in OURS
+    for installer in re.findall(r"(pip|npm) install (?=\w)", page.text):
+        assert {"pip": "`pip install .`", "npm": "`npm install ./headrace-sdk-"}[installer] in OURS
     kinds = set(re.findall(r"(?m)^\| (\w+) +\| ", page.text)) - {"Event", "Evento"}
     assert len(kinds) == 7
     assert [kind for kind in sorted(kinds) if f"| {kind} |" not in OURS] == []

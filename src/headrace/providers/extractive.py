@@ -53,7 +53,7 @@ _NEIGHBOUR = 0.3  # of what the sentence before or behind scores
 _ROW = 0.7  # of the score: a row of a table is no sentence
 _LATER = 0.03  # how much less a passage counts than the one before: retrievers give the best first
 _WORDS = 120  # of an answer, its code included
-_SECTIONS = 3  # that an answer comes from: more are a heap
+_SECTIONS = 4  # that an answer comes from: more are a heap
 _ALIKE = 0.7  # share of words that two sentences have in common when one of them is enough
 
 

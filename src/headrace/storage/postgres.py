@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from headrace.errors import StorageError
+from headrace.installation import remedy
 
 _logger = logging.getLogger("headrace.storage")
 _OLDEST: Final = 14
@@ -47,7 +48,7 @@ def _driver() -> Any:
     try:
         import psycopg
     except ImportError:
-        raise UnusableDatabase("PostgreSQL needs psycopg: pip install 'headrace[server,postgres]'") from None
+        raise UnusableDatabase(f"PostgreSQL needs psycopg: {remedy('postgres')}") from None
     return psycopg
 
 
