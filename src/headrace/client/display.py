@@ -61,7 +61,7 @@ def _page(file: TextIO | None) -> _Page:
     return _Lines(file or sys.stdout)
 
 
-def _shown(event: Event) -> str:
+def _event_text(event: Event) -> str:
     match event:
         case Token(data=text):
             return text
@@ -88,7 +88,7 @@ def print_stream(stream: Stream, file: TextIO | None = None) -> Prediction:
     try:
         with stream:
             for event in stream:
-                if text := _shown(event):
+                if text := _event_text(event):
                     page.say(text)
     finally:
         page.close()
@@ -101,7 +101,7 @@ async def aprint_stream(stream: AsyncStream, file: TextIO | None = None) -> Pred
     try:
         async with stream:
             async for event in stream:
-                if text := _shown(event):
+                if text := _event_text(event):
                     page.say(text)
     finally:
         page.close()

@@ -66,7 +66,9 @@ class DocumentChunks:
         statement = (
             update(document_loader)
             .where(document_loader.c.id == loader_id, document_loader.c.storeId == store_id)
-            .values(attempt=document_loader.c.attempt + 1, status="SYNCING", processed=0, owner=owner, **_told(()))
+            .values(
+                attempt=document_loader.c.attempt + 1, status="SYNCING", processed=0, owner=owner, **_failures_json(())
+            )
             .returning(document_loader.c.attempt)
         )
         number = await self._database.write(lambda c: c.execute(statement).scalar_one_or_none())
@@ -121,7 +123,7 @@ class DocumentChunks:
             if failures:
                 _take_over(c, attempt, before, failures)
             status = "STALE" if failures else "SYNC"
-            _still(c, attempt, generation=attempt.number, status=status, owner=None, **_told(failures))
+            _still(c, attempt, generation=attempt.number, status=status, owner=None, **_failures_json(failures))
             count_chunks(c, attempt.loader)
             touch(c, attempt.store, attempt.loader)
 
@@ -131,7 +133,7 @@ class DocumentChunks:
     async def fail(self, attempt: Attempt, failures: Sequence[LoadFailure]) -> None:
         """Ends an attempt that brought nothing: the chunks stay as they were."""
         here = (document_loader.c.id == attempt.loader, document_loader.c.attempt == attempt.number)
-        statement = update(document_loader).where(*here).values(status="STALE", owner=None, **_told(failures))
+        statement = update(document_loader).where(*here).values(status="STALE", owner=None, **_failures_json(failures))
         await self._database.write(lambda c: c.execute(statement))
         await self._sweep(attempt.loader, attempt.number)
 
@@ -338,7 +340,7 @@ def _take_over(c: Connection, attempt: Attempt, before: int, failures: Sequence[
     c.execute(update(document_chunk).where(same).values(**values))
 
 
-def _told(failures: Sequence[LoadFailure]) -> dict[str, Any]:
+def _failures_json(failures: Sequence[LoadFailure]) -> dict[str, Any]:
     """Failures as columns of a loader."""
     return {"failures": msgspec.json.encode(kept(failures)).decode(), "failed": len(failures)}
 

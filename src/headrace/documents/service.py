@@ -210,7 +210,7 @@ class DocumentService:
         node = await chatflow.keeping(graph, self._library.catalog, ctx, _NOTHING)
         documents = self._library.documents(store, [loader.id for loader in loaders], named=True)
         node = msgspec.structs.replace(node, document=[documents])
-        done = await self._told(store.id, so_far, node.upsert(ctx, lambda told: _copy(told, so_far)))
+        done = await self._reported(store.id, so_far, node.upsert(ctx, lambda told: _copy(told, so_far)))
         if empty := [loader.id for loader in loaders if not loader.totalChunks]:
             done.numDeleted += await node.remove(ctx, empty)
         return done
@@ -219,7 +219,7 @@ class DocumentService:
         """The lock of a document store's vector store: changes come one after the other."""
         return self._library.turn(f"document store {store_id}")
 
-    async def _told(self, store_id: str, so_far: Upserted, work: Coroutine[Any, Any, Upserted]) -> Upserted:
+    async def _reported(self, store_id: str, so_far: Upserted, work: Coroutine[Any, Any, Upserted]) -> Upserted:
         """Does it, and writes down now and then what has been done, for those who look at the store."""
         task = asyncio.create_task(work)
         try:

@@ -91,7 +91,7 @@ class Agent:
         async with aclosing(self.work(Conversation(list(messages)), Quiet(answer))) as batches:
             async for events in batches:
                 yield events
-        yield [*answer.end(), *self._shown()]
+        yield [*answer.end(), *self._reasoning_events()]
         texts = [one.message.text for one in self.talk.rounds]
         said, answer = "".join(texts), texts[-1] if texts else ""
         if self.verdict is not None:
@@ -157,7 +157,7 @@ class Agent:
         known = call.name in self._tools and len(call.arguments) <= LONGEST_ARGUMENTS and place < _MOST_CALLS
         return known and call.name in self._asking
 
-    def _shown(self) -> list[Event]:
+    def _reasoning_events(self) -> list[Event]:
         """The used tools as the answer shows them."""
         uses = self.talk.uses
         documents = [document for use in uses for document in use.result.documents]
@@ -202,11 +202,11 @@ class Agent:
 
     async def _use(self, call: ToolCall, number: int) -> ToolUse:
         if number >= _MOST_CALLS:
-            return _told(call, f"Too many tools at once: only the first {_MOST_CALLS} calls were carried out.")
+            return _tool_use(call, f"Too many tools at once: only the first {_MOST_CALLS} calls were carried out.")
         if (tool := self._tools.get(call.name)) is None:
-            return _told(call, f"{call.name} is not a valid tool, try another one.")
+            return _tool_use(call, f"{call.name} is not a valid tool, try another one.")
         if len(call.arguments) > LONGEST_ARGUMENTS:
-            return _told(call, f"The arguments are longer than {LONGEST_ARGUMENTS} characters: use shorter ones.")
+            return _tool_use(call, f"The arguments are longer than {LONGEST_ARGUMENTS} characters: use shorter ones.")
         value = arguments_of(call)
         arguments = arguments_object(value, tool.spec.parameters)
         shown = value if isinstance(value, str) else arguments
@@ -253,7 +253,7 @@ async def called(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
         raise FlowError(f"{tool.spec.name} took longer than {_PATIENCE:.0f} seconds") from None
 
 
-def _told(call: ToolCall, text: str) -> ToolUse:
+def _tool_use(call: ToolCall, text: str) -> ToolUse:
     return ToolUse(call, ToolResult(text))
 
 

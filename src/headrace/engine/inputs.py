@@ -245,7 +245,7 @@ def _value(value: Any, field: Field) -> Any:
     if isinstance(value, str) and field.is_json and not _takes_texts(field):
         if not value.strip():
             return None
-        raise ValueError(f"{_shown(value)} is not JSON")
+        raise ValueError(f"{_value_text(value)} is not JSON")
     if field.several and isinstance(value, (str, dict)):
         value = _listed(value, field)
     return msgspec.convert(value, field.type, strict=False)
@@ -282,7 +282,7 @@ def _scalar(value: Any, kind: type[Any]) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:
-        raise ValueError(f"{_shown(value)} is not {_SCALARS[kind]}") from None
+        raise ValueError(f"{_value_text(value)} is not {_SCALARS[kind]}") from None
 
 
 def _whole(value: str | float) -> Any:
@@ -304,7 +304,7 @@ def _text(value: Any) -> str:
         raise ValueError("it holds what is not a text") from None
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return repr(value if len(str(value)) <= 60 else f"{str(value)[:60]}…")
 
 

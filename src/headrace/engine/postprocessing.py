@@ -31,7 +31,7 @@ async def processed(
     if ctx.execution:  # an agent flow's history ends with this very turn
         history = [*history, *said([ModelMessage("user", ctx.question), ModelMessage("assistant", raw)])]
     try:
-        text = text_of(await ctx.run_script(_plain(code), {}, **_given(raw, answer, history)))
+        text = text_of(await ctx.run_script(_plain(code), {}, **_script_values(raw, answer, history)))
     except ScriptError as error:
         _logger.warning("the post-processing of run %s failed: %s", ctx.run, error)
         text = raw
@@ -39,7 +39,7 @@ async def processed(
     yield [Start(text), *([Token(text)] if text else []), *(e for e in events if not isinstance(e, Start | Token))]
 
 
-def _given(raw: str, answer: Prediction, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _script_values(raw: str, answer: Prediction, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The function's `$flow`."""
     return {
         "rawOutput": raw,

@@ -90,7 +90,7 @@ class TextToolModel:
             reader, said = self._protocol.reader(), list[str]()
             async with aclosing(self._model.stream(ChatRequest(messages, stop=self._protocol.stop))) as batches:
                 async for deltas in batches:
-                    if told := _told(deltas, reader, said):
+                    if told := _visible_deltas(deltas, reader, said):
                         yield told
                     if reader.over:
                         break
@@ -109,7 +109,7 @@ class TextToolModel:
         )
 
 
-def _told(deltas: Sequence[Delta], reader: Reader, said: list[str]) -> list[Delta]:
+def _visible_deltas(deltas: Sequence[Delta], reader: Reader, said: list[str]) -> list[Delta]:
     """The part of a batch for the agent loop: text of the final answer, and everything but text."""
     told: list[Delta] = []
     for delta in deltas:

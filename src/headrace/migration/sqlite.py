@@ -26,7 +26,7 @@ async def opened(path: Path) -> AsyncGenerator[SqliteSource]:
         try:
             connection = await asyncio.to_thread(_copied, path, Path(folder) / "database.sqlite")
         except sqlite3.Error as error:
-            raise InvalidRequest(_told(path, error)) from None
+            raise InvalidRequest(_reason(path, error)) from None
         except OSError as error:
             raise InvalidRequest(f"{path} cannot be read: {error.strerror}") from None
         with closing(connection):
@@ -76,7 +76,7 @@ def _in_wal(path: Path) -> bool:
         return file.read(20)[18:19] == _WAL
 
 
-def _told(path: Path, error: sqlite3.Error) -> str:
+def _reason(path: Path, error: sqlite3.Error) -> str:
     reason = " ".join(str(error).split())
     if "locked" in reason:
         return f"{path} is locked by another process: stop the old server, or try again"

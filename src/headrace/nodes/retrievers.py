@@ -48,7 +48,7 @@ PromptKey: TypeAlias = Literal[
 ]
 
 
-async def _told(ctx: Context, model: ChatModel, prompt: str, **values: str) -> str:
+async def _model_text(ctx: Context, model: ChatModel, prompt: str, **values: str) -> str:
     """Asks the model with the prompt, each `{name}` in it replaced once."""
     text = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), prompt)
     return await answer_text(model, ChatRequest([ModelMessage("user", text)]), ctx)
@@ -100,7 +100,7 @@ class MultiQueryRetriever(Node, frozen=True, kw_only=True, tag="multiQueryRetrie
 
     def _over(self, ctx: Context, store: StoreRetriever) -> Finder:
         async def find(query: str) -> list[Document]:
-            said = await _told(ctx, self.model, self.modelPrompt, question=query, count=str(self.variants))
+            said = await _model_text(ctx, self.model, self.modelPrompt, question=query, count=str(self.variants))
             return fused(await gather_some(store.find, [query, *lines_of(said, self.variants)]))
 
         return Finder(find, lambda condition: self._over(ctx, store.narrowed(condition)))
@@ -149,7 +149,7 @@ class LLMFilterRetriever(Refining, frozen=True, kw_only=True, tag="llmFilterRetr
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         async def kept(document: Document) -> str:
-            said = await _told(ctx, self.model, _EXTRACT, question=query, passage=document.pageContent)
+            said = await _model_text(ctx, self.model, _EXTRACT, question=query, passage=document.pageContent)
             return "" if _NOTHING in said else said.strip()
 
         found = await self.baseRetriever.find(query)
@@ -199,7 +199,7 @@ class RRFRetriever(Refining, frozen=True, kw_only=True, tag="RRFRetriever"):
     c: Additional[int] = FUSION
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
-        said = await _told(ctx, self.model, _VARIANTS, question=query, count=str(self.queryCount))
+        said = await _model_text(ctx, self.model, _VARIANTS, question=query, count=str(self.queryCount))
         rankings = await gather_some(self.baseRetriever.find, [query, *lines_of(said, self.queryCount)])
         return fused(rankings, self.c)[: self.topK or max(map(len, rankings))]
 
@@ -218,7 +218,7 @@ class HydeRetriever(Refining, frozen=True, kw_only=True, tag="HydeRetriever"):
 
     async def _find(self, ctx: Context, query: str) -> list[Document]:
         prompt = self.customPrompt or f"{_PASSAGES[self.promptKey]} Write nothing else.\n\n{{question}}"
-        imagined = (await _told(ctx, self.model, prompt, question=query)).strip()
+        imagined = (await _model_text(ctx, self.model, prompt, question=query)).strip()
         return await StoreRetriever(self.vectorStore, Search(text="", k=self.topK)).find(imagined or query)
 
 

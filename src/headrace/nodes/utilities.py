@@ -52,9 +52,9 @@ class CustomFunction(Step, frozen=True, kw_only=True, tag="customFunction"):
     async def run(self, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         """The answer: a text, or an object, whose keys the JSON answer gets."""
         value = await self.build(ctx)
-        return self._told(value, ctx)
+        return self._value_events(value, ctx)
 
-    async def _told(self, value: Any, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
+    async def _value_events(self, value: Any, ctx: Context) -> AsyncGenerator[Sequence[Event]]:
         if isinstance(value, dict):
             ctx.fields = {key: item for key, item in value.items() if key != "text"}
             value = value.get("text", "")

@@ -86,9 +86,9 @@ def target(text: str) -> Target:
         url = yarl.URL(text.strip(), encoded=text.isascii())
         host, port = url.raw_host, url.explicit_port if url.explicit_port is not None else url.port
     except (ValueError, UnicodeError):
-        raise FetchRefused(f"{_shown(text)!r} is not an address") from None
+        raise FetchRefused(f"{_printable(text)!r} is not an address") from None
     if url.scheme not in ("http", "https") or not host:
-        raise FetchRefused(f"{_shown(text)!r} is not an http or https address")
+        raise FetchRefused(f"{_printable(text)!r} is not an http or https address")
     if url.raw_user is not None or url.raw_password is not None:
         raise FetchRefused(f"the address of {host!r} holds a user or password: send them in a header")
     name = host.lower().removesuffix(".")
@@ -99,7 +99,7 @@ def target(text: str) -> Target:
     return Target(url.with_host(str(address or name)).with_fragment(None), str(address or name), port or 0, address)
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     """The address without what may be secret in it."""
     return re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", text)[0])[:200]
 

@@ -79,7 +79,7 @@ class ReplicateChat:
         made = await self._asked(call)
         ended = False
         try:
-            async with aclosing(self._told(made)) as batches:
+            async with aclosing(self._output_deltas(made)) as batches:
                 async for deltas in batches:
                     yield deltas
             ended = True
@@ -96,7 +96,7 @@ class ReplicateChat:
     async def _asked(self, call: HttpCall) -> _Prediction:
         return await loose_answer(self._endpoint.http, call, _PREDICTIONS, lambda made: made.status)
 
-    def _told(self, made: _Prediction) -> AsyncGenerator[Sequence[Delta]]:
+    def _output_deltas(self, made: _Prediction) -> AsyncGenerator[Sequence[Delta]]:
         if not made.urls.stream or made.status not in _AT_WORK:
             return self._looked_up(made)
         call = self._call("GET", made.urls.stream, "text/event-stream")

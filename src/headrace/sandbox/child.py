@@ -153,7 +153,7 @@ class Child:
 
     async def run(self, code: str, values: Mapping[str, Any], fetch: Fetch | None) -> Outcome:
         """Runs the script and returns its outcome. Raises ScriptError. A script that is stopped spends the process."""
-        script = _given(code, values)
+        script = _script_message(code, values)
         self._ready, self._calls, self._questions = False, self._calls + 1, 0
         self._requests = 0
         try:
@@ -260,7 +260,7 @@ class Child:
         return ScriptError(f"the process that ran the script ended by itself ({cause})")
 
 
-def _given(code: str, values: Mapping[str, Any]) -> bytes:
+def _script_message(code: str, values: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode({"code": code, "values": values})
     except (UnicodeEncodeError, TypeError, RecursionError) as error:

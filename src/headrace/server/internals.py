@@ -41,7 +41,7 @@ def without_internals(entry: Entry) -> Entry:
         return entry
     event = msgspec.json.decode(entry.data)
     data = event.get("data")
-    shown = _shown(event["event"], data)
+    shown = _public_data(event["event"], data)
     return entry if shown == data else Entry(entry.seq, msgspec.json.encode({**event, "data": shown}))
 
 
@@ -98,10 +98,10 @@ def _trace(step: Any) -> Any:
     """A step of a trace; a tool that is a flow tells that flow's events in it."""
     if not isinstance(step, dict) or step.get("event") not in _SHOWN:
         return step
-    return {**step, "data": _shown(step["event"], step.get("data"))}
+    return {**step, "data": _public_data(step["event"], step.get("data"))}
 
 
-def _shown(kind: str, data: Any) -> Any:
+def _public_data(kind: str, data: Any) -> Any:
     return _SHOWN[kind](data)
 
 

@@ -53,7 +53,7 @@ class ShownKey(msgspec.Struct, omit_defaults=True):
     apiKey: str | None = None
 
 
-async def _shown(here: Local, keys: Sequence[ApiKey]) -> list[ShownKey]:
+async def _shown_keys(here: Local, keys: Sequence[ApiKey]) -> list[ShownKey]:
     bound: Mapping[str, list[BoundFlow]] = {key.id: [] for key in keys}
     for flow in await here.storage.flows():
         if flow.apikeyid in bound:
@@ -86,7 +86,7 @@ async def _found(here: Local, key_id: str) -> ApiKey:
 async def list_keys(request: Request[Any, Any, Any], page: int = 0, limit: int = 0) -> list[ShownKey] | Page[ShownKey]:
     """All keys without the keys themselves, or one page of them as `{data, total}`."""
     here = local(request)
-    return paged(await _shown(here, await here.storage.keys()), page, limit)
+    return paged(await _shown_keys(here, await here.storage.keys()), page, limit)
 
 
 @post(
@@ -102,7 +102,7 @@ async def create_key(request: Request[Any, Any, Any], data: KeyInput) -> ShownKe
         raise InvalidRequest("a key needs a name at $.keyName")
     await check_gift(request, data.permissions)
     here = local(request)
-    return (await _shown(here, [await here.storage.add_key(data.keyName, data.permissions)]))[0]
+    return (await _shown_keys(here, [await here.storage.add_key(data.keyName, data.permissions)]))[0]
 
 
 @put(
@@ -123,7 +123,7 @@ async def change_key(request: Request[Any, Any, Any], key_id: str, data: KeyChan
     await check_gift(request, changes.get("permissions", ()))
     if changes:
         await here.storage.change_key(key_id, changes)
-    return (await _shown(here, [await _found(here, key_id)]))[0]
+    return (await _shown_keys(here, [await _found(here, key_id)]))[0]
 
 
 @post(
@@ -140,7 +140,7 @@ async def rotate_key(request: Request[Any, Any, Any], key_id: str) -> ShownKey:
     await _found(here, key_id)
     await check_above(request, key_id)
     secret = await here.storage.rotate_key(key_id)
-    return (await _shown(here, [msgspec.structs.replace(await _found(here, key_id), apiKey=secret)]))[0]
+    return (await _shown_keys(here, [msgspec.structs.replace(await _found(here, key_id), apiKey=secret)]))[0]
 
 
 @delete(

@@ -75,18 +75,18 @@ def shown_in_public(row: FlowRow) -> PublicFlow:
 
 def public_config(text: str | None) -> dict[str, Any]:
     """The `chatbotConfig` that pages are given."""
-    return _shown(_decoded(text), _CONFIG) or {}
+    return _public_value(_decoded(text), _CONFIG) or {}
 
 
 def public_flow(text: str) -> str:
     """The flow's drawing as JSON text, with the form that it begins with."""
     flow = _decoded(text)
     nodes = [_node(node) for node in flow.get("nodes") or () if isinstance(node, dict)]
-    return msgspec.json.encode({"nodes": nodes, "edges": _shown(flow.get("edges"), [_EDGE]) or []}).decode()
+    return msgspec.json.encode({"nodes": nodes, "edges": _public_value(flow.get("edges"), [_EDGE]) or []}).decode()
 
 
 def _node(node: dict[str, Any]) -> dict[str, Any]:
-    shown = _shown(node, _NODE) or {}
+    shown = _public_value(node, _NODE) or {}
     data = node.get("data")
     inputs = data.get("inputs") if isinstance(data, dict) else None
     if isinstance(inputs, dict):
@@ -96,21 +96,21 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
 
 def _inputs(node: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if node == "startAgentflow":
-        return _shown(inputs, _FORM) or {}
+        return _public_value(inputs, _FORM) or {}
     name = inputs.get("name")  # events call the tool so, and the drawing lights it by that name
     return {"name": name} if isinstance(name, str) and _TOOL_NAME.fullmatch(name) else {}
 
 
-def _shown(value: Any, shape: Shape) -> Any:
+def _public_value(value: Any, shape: Shape) -> Any:
     """The part of a value that a shape leaves; None where the value has another shape."""
     if shape is None:
         return value if isinstance(value, str | int | float | bool) else None
     if isinstance(shape, list):
-        return [_shown(item, shape[0]) for item in value] if isinstance(value, list) else None
+        return [_public_value(item, shape[0]) for item in value] if isinstance(value, list) else None
     if not isinstance(value, dict):
         return None
     names = value if "*" in shape else shape
-    found = {name: _shown(value[name], shape.get(name, shape.get("*"))) for name in names if name in value}
+    found = {name: _public_value(value[name], shape.get(name, shape.get("*"))) for name in names if name in value}
     return {name: item for name, item in found.items() if item is not None}
 
 

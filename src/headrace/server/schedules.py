@@ -121,7 +121,7 @@ async def status(request: Request[Any, Any, Any], flow_id: FlowId) -> ScheduleSt
     return ScheduleStatus(
         enabled=row.enabled,
         canEnable=True,
-        record=_shown(flow, row),
+        record=_shown_schedule(flow, row),
         nextRuns=[timestamp(moment.timestamp()) for moment in following],
     )
 
@@ -130,7 +130,7 @@ def _none(reason: str) -> ScheduleStatus:
     return ScheduleStatus(enabled=False, canEnable=False, reason=reason, record=None)
 
 
-def _shown(flow: Flow, row: ScheduleRow) -> ShownSchedule:
+def _shown_schedule(flow: Flow, row: ScheduleRow) -> ShownSchedule:
     schedule = flow.schedule
     assert schedule
     values = {name: value for name, value in msgspec.structs.asdict(row).items() if name != "chatflowid"}
@@ -156,7 +156,7 @@ async def switch(request: Request[Any, Any, Any], flow_id: FlowId, data: Schedul
     here = local(request)
     flow = await flow_at(flow_id, here)
     row = await here.schedules.enable(flow, enabled=data.enabled)
-    return None if row is None else _shown(flow, row)
+    return None if row is None else _shown_schedule(flow, row)
 
 
 @get(

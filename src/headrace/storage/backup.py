@@ -77,7 +77,7 @@ def back_up(folder: Path, target: Path, version: str, *, force: bool = False) ->
         raise InvalidRequest(f"{str(target)!r} exists already: give another name, or --force to replace it")
     if not target.parent.is_dir():
         raise InvalidRequest(f"there is no folder {str(target.parent)!r} for the backup: make it first")
-    with _told(target), TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as draft:
+    with _with_reason(target), TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as draft:
         archive = Path(draft) / "archive"
         with os.fdopen(os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             contents = _write(folder, file, Path(draft), version)
@@ -208,7 +208,7 @@ def restore(archive: Path, folder: Path, *, force: bool = False) -> tuple[Conten
     folder = folder.resolve()
     _check_free(folder, force=force)
     mounted = os.path.ismount(folder)  # which cannot be renamed
-    with _told(folder):
+    with _with_reason(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(mkdtemp(prefix=".restoring-", dir=folder if mounted else folder.parent))
         try:
@@ -359,7 +359,7 @@ def _swapped_inside(staged: Path, folder: Path) -> Path | None:
 
 
 @contextmanager
-def _told(place: Path) -> Generator[None]:
+def _with_reason(place: Path) -> Generator[None]:
     """Makes one line of what the operating system says. Raises InvalidRequest."""
     try:
         yield

@@ -48,7 +48,7 @@ class UpsertHistory:
 
         Raises NotFound when the flow or document store was deleted meanwhile.
         """
-        shown = msgspec.structs.replace(done, addedDocs=_shown(done.addedDocs), failures=kept(done.failures))
+        shown = msgspec.structs.replace(done, addedDocs=_shown_documents(done.addedDocs), failures=kept(done.failures))
         result = {**msgspec.to_builtins(shown), "numFailed": len(done.failures)}
         took_part = [{"id": n.id, "label": n.label, "name": n.name, "category": n.category} for n in nodes]
         row = UpsertRow(str(uuid4()), owner, result, took_part, timestamp())
@@ -82,7 +82,7 @@ class UpsertHistory:
         return await self._database.write(lambda c: c.execute(statement).rowcount)
 
 
-def _shown(documents: list[Document]) -> list[Document]:
+def _shown_documents(documents: list[Document]) -> list[Document]:
     sizes = accumulate(len(msgspec.json.encode(document)) for document in documents[:_SHOWN])
     return documents[: sum(1 for _ in takewhile(lambda size: size <= _SHOWN_BYTES, sizes))]
 

@@ -66,7 +66,7 @@ class Mentions:
             case "$flow":
                 return dig(self._flow(), keys)
             case _:
-                return self._given(root, keys)
+                return self._node_output(root, keys)
 
     def _text(self, name: str) -> str | None:
         run = self._run
@@ -89,7 +89,7 @@ class Mentions:
     def _flow(self) -> Mapping[str, Any]:
         return {**flow_values(self._run.ctx, self._run.past), "state": self._run.state, "input": self._run.text}
 
-    def _given(self, node: str, keys: list[str]) -> Any:
+    def _node_output(self, node: str, keys: list[str]) -> Any:
         given = self._run.last_output(node)
         if given is None:
             return MISSING

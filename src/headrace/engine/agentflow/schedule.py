@@ -86,13 +86,13 @@ class Schedule(Webhook, frozen=True, kw_only=True):  # records take their fields
             case None:
                 raise FlowError("the schedule of the Start node has no frequency: choose one")
             case "hourly":
-                return f"{_given(self.scheduleOnMinute, 'minute')} * * * *"
+                return f"{_required(self.scheduleOnMinute, 'minute')} * * * *"
             case "daily":
                 return f"{self._clock()} * * *"
             case "weekly":
-                return f"{self._clock()} * * {_list(_given(self.scheduleOnDayOfWeek, 'day of the week'))}"
+                return f"{self._clock()} * * {_list(_required(self.scheduleOnDayOfWeek, 'day of the week'))}"
             case "monthly":
-                return f"{self._clock()} {_list(_given(self.scheduleOnDayOfMonth, 'day of the month'))} * *"
+                return f"{self._clock()} {_list(_required(self.scheduleOnDayOfMonth, 'day of the month'))} * *"
 
     def _clock(self) -> str:
         found = _TIME.fullmatch(self.scheduleOnTime.strip())
@@ -181,7 +181,7 @@ def check_cron(flow: FlowFile) -> None:
             Cron(written.strip())
 
 
-def _given(value: Any, what: str) -> Any:
+def _required(value: Any, what: str) -> Any:
     if value in (None, ""):
         raise FlowError(f"the schedule of the Start node has no {what}: choose one")
     return value

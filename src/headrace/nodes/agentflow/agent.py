@@ -107,17 +107,17 @@ class _Voice:
         return [*silence, CalledTools([_called(call) for call in turn.calls])]
 
 
-def _shown(talk: Conversation, sourced: Collection[str]) -> list[dict[str, Any]]:
+def _conversation_json(talk: Conversation, sourced: Collection[str]) -> list[dict[str, Any]]:
     """The conversation as executions show it."""
     lines = [message_json(message) for message in talk.opening]
     for one in talk.rounds:
         if one.message.calls:
             lines.append(_asked(one))
-            lines += [_given(use, sourced) for use in one.uses if use]
+            lines += [_tool_json(use, sourced) for use in one.uses if use]
     return lines
 
 
-def _given(use: ToolUse, sourced: Collection[str]) -> dict[str, Any]:
+def _tool_json(use: ToolUse, sourced: Collection[str]) -> dict[str, Any]:
     found, call = use.result.documents, use.call
     beside = {"sourceDocuments": msgspec.to_builtins(found)} if found or call.name in sourced else {}
     about = {"tool_call_id": call.id, "name": call.name, "additional_kwargs": beside}
@@ -251,7 +251,7 @@ class _Agent(ModelNode, frozen=True, kw_only=True):
     ) -> AsyncGenerator[Sequence[Event]]:
         """Leaves the answer behind, or what the agent waits for, and tells the rest of it."""
         talk, last = agent.talk, voice.replies[-1]
-        self.show(task, _shown(talk, sourced))
+        self.show(task, _conversation_json(talk, sourced))
         if task.answer:
             given = {"startNodeId": task.node.id, **msgspec.to_builtins(task.answer)}
             task.input_record["humanInput"] = {key: value for key, value in given.items() if value is not None}

@@ -62,7 +62,7 @@ class HttpNode(AgentNode, frozen=True, kw_only=True, tag="httpAgentflow"):
 
     async def run(self, task: Task) -> AsyncGenerator[Sequence[Event]]:
         """Makes the request. Raises FetchRefused for an address that flows may not reach, and FetchFailed."""
-        task.input_record = {"http": self._shown(task)}
+        task.input_record = {"http": self._request_json(task)}
         kind, body = await self._body(task)
         headers = [(pair.key, text_of(pair.value)) for pair in self.headers if pair.key]
         if kind and not any(name.lower() == "content-type" for name, _ in headers):
@@ -72,7 +72,7 @@ class HttpNode(AgentNode, frozen=True, kw_only=True, tag="httpAgentflow"):
         task.output = {"http": self._answer(reply)}
         yield []
 
-    def _shown(self, task: Task) -> dict[str, Any]:
+    def _request_json(self, task: Task) -> dict[str, Any]:
         """The request as the execution shows it."""
         pairs = {"headers": self.headers, "queryParams": self.queryParams}
         return {

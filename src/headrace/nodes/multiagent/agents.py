@@ -138,14 +138,14 @@ class SeqToolNode(StepNode, frozen=True, kw_only=True, tag="seqToolNode"):
             await self._say(task, agent.talk.uses)
 
     async def _say(self, task: StepTask, uses: Sequence[ToolUse]) -> None:
-        given = [_given(use) for use in uses]
+        given = [_tool_json(use) for use in uses]
         how = Updating(self.selectedUpdateStateMemoryTab, self.updateStateMemoryUI, self.updateStateMemoryCode)
         await task.change(await how.updates(task, given))
         said = [ModelMessage("tool", use.result.text, answers=use.call) for use in uses]
         task.say(said, told=[message.text for message in said], **used(uses))
 
 
-def _given(use: ToolUse) -> dict[str, Any]:
+def _tool_json(use: ToolUse) -> dict[str, Any]:
     """A use of a tool as the flow's updates of the state read it."""
     about = {"tool": use.call.name, "toolInput": use.event.toolInput if use.event else {}}
     found = {"sourceDocuments": use.result.documents, "artifacts": use.result.artifacts}

@@ -126,7 +126,7 @@ def tools_of(connection: Connection, offers: Sequence[Offer]) -> list[Tool]:
 
 def _tool(connection: Connection, offer: Offer, name: str) -> Tool:
     async def call(arguments: Mapping[str, Any]) -> ToolResult:
-        return ToolResult(_told(await connection.call(offer.name, arguments)))
+        return ToolResult(_result_text(await connection.call(offer.name, arguments)))
 
     schema = Reader(offer.input_schema).schema(offer.input_schema)
     if len(msgspec.json.encode(schema)) > _SCHEMA or schema.get("type") != "object":
@@ -140,7 +140,7 @@ def _printable(text: str) -> str:
     return "".join(kept).strip()
 
 
-def _told(result: CallToolResult) -> str:
+def _result_text(result: CallToolResult) -> str:
     """A result as the model reads it. Raises FetchFailed when it is an error."""
     text = "\n".join(filter(None, map(_said, result.content)))
     if not text and result.structured_content is not None:

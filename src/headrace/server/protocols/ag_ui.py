@@ -46,10 +46,10 @@ class AgUiEncoder:
     def frames(self, entry: Entry) -> Iterable[bytes]:
         """The frames of the next event of the run."""
         for part in self._parts.of(entry.event):
-            for told in self._told(part):
+            for told in self._part_events(part):
                 yield frame(told)
 
-    def _told(self, part: Part) -> Iterable[dict[str, Any]]:
+    def _part_events(self, part: Part) -> Iterable[dict[str, Any]]:
         match part:
             case Begun():
                 yield {"type": "RUN_STARTED", **self._ids}

@@ -49,12 +49,12 @@ class UiMessageEncoder:
     def frames(self, entry: Entry) -> Iterable[bytes]:
         """The frames of the next event of the run."""
         for part in self._parts.of(entry.event):
-            for told in self._told(part):
+            for told in self._part_frames(part):
                 yield frame(told)
             if isinstance(part, Ended):
                 yield DONE
 
-    def _told(self, part: Part) -> Iterable[dict[str, Any]]:
+    def _part_frames(self, part: Part) -> Iterable[dict[str, Any]]:
         match part:
             case Begun():
                 yield {"type": "start", "messageId": self._message}

@@ -126,7 +126,7 @@ async def _answer(request: Request[Any, Any, Any], flow_id: str | None) -> Respo
             return Response(None, status_code=202)
         if call.method == "tools/call":
             return await _call(request, call, tools)
-        return _reply(request, _told(call, tools))
+        return _reply(request, _tools_json(call, tools))
     except RpcError as error:
         return Response(
             _error(error.code, str(error), call.id if call else None, error.data),
@@ -134,7 +134,7 @@ async def _answer(request: Request[Any, Any, Any], flow_id: str | None) -> Respo
         )
 
 
-def _told(call: Call, tools: list[FlowTool]) -> dict[str, Any]:
+def _tools_json(call: Call, tools: list[FlowTool]) -> dict[str, Any]:
     """The answer to everything but a tool's call. Raises RpcError."""
     server = {"name": tools[0].name if len(tools) == 1 else "headrace", "version": __version__}
     match call.method:

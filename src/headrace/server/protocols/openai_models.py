@@ -48,7 +48,7 @@ async def _listed(request: Request[Any, Any, Any]) -> list[FlowRow]:
     return rows if await may(request, "chatflows:view") else [row for row in rows if row.apikeyid == key.id]
 
 
-def _shown(row: FlowRow) -> dict[str, Any]:
+def _model_json(row: FlowRow) -> dict[str, Any]:
     created = unix_time(row.createdDate) if row.createdDate else 0
     return {"id": row.id, "object": "model", "created": created, "owned_by": _OWNER, "name": row.name}
 
@@ -65,7 +65,7 @@ async def models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The flows that the caller's key may see. Raises Unauthorized without a key."""
     if await caller_key(request) is None:
         raise Unauthorized("send an API key of this server as `Authorization: Bearer <key>` to see its flows")
-    return {"object": "list", "data": [_shown(row) for row in await _listed(request)]}
+    return {"object": "list", "data": [_model_json(row) for row in await _listed(request)]}
 
 
 @get(
@@ -79,7 +79,7 @@ async def model(
     request: Request[Any, Any, Any], model: Annotated[str, Parameter(description="The flow's id or name.")]
 ) -> dict[str, Any]:
     """The flow with this id or name."""
-    return _shown((await model_flow(request, model)).row)
+    return _model_json((await model_flow(request, model)).row)
 
 
 ROUTES = (models, model)
